@@ -1,0 +1,56 @@
+/**
+ * The one use-case surface: every door, the embedded store and the command line come through here, and limits, routing and
+ * time-outs live behind it once. node/ implements it (node/kv_service.ts).
+ *
+ * Every call may fail with a KvError. Promises settle within `timeoutMs` (the node's requestTimeoutMs unless given).
+ */
+import type { CommandResult } from '../kv/command.ts';
+import type { MaybePromise } from '../storage/record.ts';
+import type {
+  GetRequest,
+  GetResponse,
+  MemberAddRequest,
+  MemberAddResponse,
+  MembersResponse,
+  NodeStatus,
+  ScanPageRequest,
+  ScanPageResponse,
+  WatchBatch,
+  WatchRequest,
+} from '../wire/messages.ts';
+
+export interface CallOptions {
+  readonly timeoutMs?: number | undefined;
+}
+
+/** Where a watch delivers to. */
+export interface WatchSink {
+  /** Takes a batch. False: full, send nothing more until `resume` of the handle is called (the batch itself was taken). */
+  deliver(batch: WatchBatch): boolean;
+  /** The watch has ended with an error (COMPACTED, UNAVAILABLE, CLOSED); nothing follows. */
+  end(error: Error): void;
+}
+export interface WatchHandle {
+  /** The revision from which events are delivered. */
+  readonly fromRevision: number;
+  resume(): void;
+  cancel(): void;
+}
+
+export interface Service {
+  /** Takes an encoded command from a client (only 'write', 'txn', 'openSession', 'closeSession' are allowed) and gives its result once it is applied. A FailedResult is thrown as a KvError. */
+  write(command: Uint8Array, options?: CallOptions): Promise<CommandResult>;
+  /** The record's views are valid for this turn of the event loop only. */
+  get(request: GetRequest, options?: CallOptions): MaybePromise<GetResponse>;
+  scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse>;
+  watch(request: WatchRequest, sink: WatchSink): Promise<WatchHandle>;
+  status(): NodeStatus;
+  /** Statuses of all members as far as they can be reached from here; an unreachable one is left out. */
+  clusterStatus(options?: CallOptions): Promise<NodeStatus[]>;
+  members(options?: CallOptions): Promise<MembersResponse>;
+  memberAdd(request: MemberAddRequest, options?: CallOptions): Promise<MemberAddResponse>;
+  memberPromote(id: number, options?: CallOptions): Promise<MembersResponse>;
+  memberRemove(id: number, options?: CallOptions): Promise<MembersResponse>;
+  /** Hands leadership over; gives the new leader's id. 0 lets the leader choose. */
+  moveLeader(to: number, options?: CallOptions): Promise<number>;
+}

@@ -1,0 +1,169 @@
+/**
+ * Every setting and every limit of a node: parsed once, then frozen.
+ *
+ * Invariants: an unknown setting is refused; an error names the setting, the value given and what is allowed; nothing else in the
+ * project reads environment variables or files for settings.
+ */
+import { z } from 'zod';
+import { KvError } from './errors.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+const integer = (from: number, to: number) => z.number().int().min(from).max(to);
+const address = z
+  .string()
+  .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/, 'must be HOST:PORT')
+  .refine((value) => Number(value.slice(value.lastIndexOf(':') + 1)) <= 65535, 'the port must be 0 to 65535');
+
+/** What a request may not exceed; the same on every node of a cluster. */
+const limitsSchema = z.strictObject({
+  maxKeyBytes: integer(1, 64 * KIB).default(64 * KIB),
+  maxValueBytes: integer(1, 8 * MIB).default(8 * MIB),
+  /** Bytes of one encoded command: a batch or a transaction with all its operations. */
+  maxCommandBytes: integer(KIB, 64 * MIB).default(16 * MIB),
+  maxTxnOperations: integer(1, 100_000).default(10_000),
+  /** Keys that one delete of a range may touch. */
+  maxDeleteRangeKeys: integer(1, 1_000_000).default(100_000),
+  /** Client sessions kept for exactly-once retries. */
+  maxSessions: integer(1, 1_000_000).default(10_000),
+  /** A session that wrote nothing for so long may be forgotten. */
+  sessionIdleMs: integer(1_000, 30 * 24 * 3_600_000).default(24 * 3_600_000),
+  /** Unacknowledged results kept per session. */
+  maxSessionResults: integer(1, 100_000).default(4_096),
+});
+
+const storageSchema = z.strictObject({
+  tree: z.enum(['memory', 'rocksdb']).default('memory'),
+  durability: z.enum(['fsync', 'os', 'relaxed']).default('fsync'),
+  relaxedFlushMs: integer(1, 60_000).default(50),
+  memtableSizeBytes: integer(MIB, 1024 * MIB).default(64 * MIB),
+  /** Frozen memtables that may wait for their flush before writes are slowed. */
+  maxFrozenMemtables: integer(1, 16).default(3),
+  segmentSizeBytes: integer(64 * KIB, 1024 * MIB).default(64 * MIB),
+  /** Space of the log that is written with zeros ahead of its use. */
+  preallocateBytes: integer(4 * KIB, 256 * MIB).default(8 * MIB),
+  /** Recent log entries kept in memory for followers. */
+  logCacheBytes: integer(MIB, 4096 * MIB).default(32 * MIB),
+  /** The tree in memory is written to disk when the log has grown by this much (or by the data's size, whichever is more). */
+  checkpointLogBytes: integer(MIB, 16 * 1024 * MIB).default(256 * MIB),
+  /** Log entries kept behind the flushed index for slow followers, in bytes. */
+  logRetainBytes: integer(0, 16 * 1024 * MIB).default(64 * MIB),
+});
+
+const raftSchema = z.strictObject({
+  tickMs: integer(5, 10_000).default(50),
+  heartbeatTicks: integer(1, 100).default(2),
+  electionTicks: integer(3, 1_000).default(16),
+  maxAppendBytes: integer(4 * KIB, 64 * MIB).default(1 * MIB),
+  maxInflightBytes: integer(64 * KIB, 1024 * MIB).default(16 * MIB),
+  maxUncommittedBytes: integer(64 * KIB, 1024 * MIB).default(64 * MIB),
+  snapshotChunkBytes: integer(4 * KIB, 16 * MIB).default(512 * KIB),
+});
+
+const doorSchema = z.strictObject({
+  /** Where clients connect. Loopback unless told otherwise. */
+  clientListen: address.default('127.0.0.1:7400'),
+  /** What clients are told to connect to, where that differs from clientListen. */
+  clientAdvertise: address.optional(),
+  peerListen: address.default('127.0.0.1:7401'),
+  peerAdvertise: address.optional(),
+  maxConnections: integer(1, 1_000_000).default(10_000),
+  maxFrameBytes: integer(KIB, 128 * MIB).default(20 * MIB),
+  /** Requests of one connection being worked on at once; more wait in the socket. */
+  maxRequestsPerConnection: integer(1, 1_000_000).default(4_096),
+  /** Answers waiting for a slow client before its connection is paused. */
+  maxQueuedBytesPerConnection: integer(64 * KIB, 1024 * MIB).default(32 * MIB),
+  idleTimeoutMs: integer(1_000, 24 * 3_600_000).default(60_000),
+});
+
+const nodeSchema = z.strictObject({
+  requestTimeoutMs: integer(10, 600_000).default(5_000),
+  /** Bytes of commands waiting for the log; past it: OVERLOADED. */
+  maxPendingBytes: integer(64 * KIB, 4096 * MIB).default(128 * MIB),
+  /** Revisions kept for reads in the past and for watches; older ones are compacted by the leader. 0 keeps all. */
+  historyRevisions: integer(0, Number.MAX_SAFE_INTEGER).default(100_000),
+  /** Bytes of events waiting for one slow watcher before it is moved to catching up from storage. */
+  maxWatchQueueBytes: integer(64 * KIB, 1024 * MIB).default(8 * MIB),
+  logLevel: z.enum(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),
+});
+
+const schema = z.strictObject({
+  limits: limitsSchema.prefault({}),
+  storage: storageSchema.prefault({}),
+  raft: raftSchema.prefault({}),
+  door: doorSchema.prefault({}),
+  node: nodeSchema.prefault({}),
+});
+
+export type Config = z.infer<typeof schema>;
+export type Limits = Config['limits'];
+export type StorageConfig = Config['storage'];
+export type RaftConfig = Config['raft'];
+export type DoorConfig = Config['door'];
+export type NodeConfig = Config['node'];
+/** What a caller may give: every setting is optional. */
+export type ConfigInput = z.input<typeof schema>;
+
+/**
+ * Checks settings and fills in defaults.
+ * @throws KvError CONFIG_INVALID naming each wrong setting, the value given and what is allowed.
+ */
+export function parseConfig(input: unknown): Config {
+  const result = schema.safeParse(input ?? {});
+  if (!result.success) {
+    const problems = result.error.issues.map((issue) => describeIssue(issue, input));
+    throw new KvError('CONFIG_INVALID', `wrong configuration: ${problems.join('; ')}`);
+  }
+  const config = result.data;
+  if (config.raft.electionTicks <= config.raft.heartbeatTicks * 2) {
+    throw new KvError(
+      'CONFIG_INVALID',
+      `wrong configuration: raft.electionTicks is ${config.raft.electionTicks}, allowed: more than twice raft.heartbeatTicks (${config.raft.heartbeatTicks})`,
+    );
+  }
+  if (config.limits.maxCommandBytes < config.limits.maxValueBytes + config.limits.maxKeyBytes + KIB) {
+    throw new KvError(
+      'CONFIG_INVALID',
+      `wrong configuration: limits.maxCommandBytes is ${config.limits.maxCommandBytes}, allowed: at least maxValueBytes + maxKeyBytes + 1 KiB`,
+    );
+  }
+  if (config.door.maxFrameBytes < config.limits.maxCommandBytes + KIB) {
+    throw new KvError(
+      'CONFIG_INVALID',
+      `wrong configuration: door.maxFrameBytes is ${config.door.maxFrameBytes}, allowed: at least limits.maxCommandBytes + 1 KiB (${config.limits.maxCommandBytes + KIB})`,
+    );
+  }
+  return deepFreeze(config);
+}
+
+function describeIssue(issue: z.core.$ZodIssue, input: unknown): string {
+  const path = issue.path.map(String).join('.');
+  if (issue.code === 'unrecognized_keys') {
+    return `unknown setting ${issue.keys.map((key) => (path ? `${path}.${key}` : key)).join(', ')}`;
+  }
+  let given: unknown = input;
+  for (const step of issue.path) given = (given as Record<PropertyKey, unknown> | undefined)?.[step];
+  return `${path || 'configuration'} is ${JSON.stringify(given)}, allowed: ${allowed(issue)}`;
+}
+
+function allowed(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'too_small':
+      return `at least ${issue.minimum}`;
+    case 'too_big':
+      return `at most ${issue.maximum}`;
+    case 'invalid_value':
+      return issue.values.map(String).join(', ');
+    case 'invalid_type':
+      return `a value of type ${issue.expected}`;
+    default:
+      return issue.message;
+  }
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const inner of Object.values(value))
+    if (typeof inner === 'object' && inner !== null) deepFreeze(inner);
+  return Object.freeze(value);
+}

@@ -1,0 +1,28 @@
+/**
+ * How user keys and the store's own bookkeeping share one ordered key space.
+ *
+ * A stored key is one space byte followed by the key. Clients may name keys of the user space only; on the wire and in commands a key already carries its
+ * space byte, so that the bytes the client wrote are the bytes that are stored.
+ *
+ *     0x00  the store's own: 0x00 't' expiresAtMs:u64be storedKey -> (empty)   the order in which keys expire
+ *     0x01  user keys
+ */
+export const SPACE_SYSTEM = 0;
+export const SPACE_USER = 1;
+
+/** The first stored key after every user key. */
+export const USER_SPACE_END: Uint8Array = Uint8Array.of(SPACE_USER + 1);
+export const USER_SPACE_START: Uint8Array = Uint8Array.of(SPACE_USER);
+
+/** The stored form of a user key. */
+export function storedKey(key: Uint8Array): Uint8Array {
+  const stored = new Uint8Array(key.length + 1);
+  stored[0] = SPACE_USER;
+  stored.set(key, 1);
+  return stored;
+}
+
+/** The user's form of a stored key: a view without the space byte. */
+export function userKey(stored: Uint8Array): Uint8Array {
+  return stored.subarray(1);
+}

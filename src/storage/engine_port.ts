@@ -1,0 +1,80 @@
+/**
+ * The engine's two faces: `KvEngine` for the state machine (synchronous, after the shell has called `load` for what a command reads) and
+ * `Engine` for the node. storage/engine.ts implements both.
+ */
+import type {
+  AppliedState,
+  KeyRange,
+  MaybePromise,
+  ScanPage,
+  ScanRequest,
+  StoredRecord,
+  VersionsRequest,
+} from './record.ts';
+import type { TreeSnapshot, TreeStats } from './tree.ts';
+
+export interface KvEngine {
+  /** The newest version of a key, tombstones included; undefined when it was never there. REQUIRES: loaded. */
+  latest(key: Uint8Array): StoredRecord | undefined;
+  /** The version of a key that was newest at `revision`. REQUIRES: loaded. */
+  at(key: Uint8Array, revision: number): StoredRecord | undefined;
+  /** Live keys (no tombstones) of a range at a revision, in order, at most `limit`. REQUIRES: the range loaded. */
+  range(range: KeyRange, revision: number, reverse: boolean, limit: number): StoredRecord[];
+  /** Writes one version. Key and value are copied into engine memory. REQUIRES: modRevision above the key's newest. */
+  put(
+    key: Uint8Array,
+    value: Uint8Array,
+    modRevision: number,
+    createRevision: number,
+    version: number,
+    subRevision: number,
+    flags: number,
+    lease: bigint,
+    expiresAtMs: number,
+  ): void;
+  /** Versions superseded at or below `revision` may go. */
+  compact(revision: number): void;
+}
+
+/** What a command reads before it writes. */
+export interface LoadRequest {
+  readonly keys: readonly Uint8Array[];
+  readonly ranges: readonly KeyRange[];
+}
+
+export interface EngineStats {
+  readonly memtableBytes: number;
+  readonly frozenMemtables: number;
+  readonly tree: TreeStats;
+}
+
+export interface Engine extends KvEngine {
+  /** What a restart would know without the log. undefined: nothing yet. The log may be cut up to `durable.index`. */
+  readonly durable: AppliedState | undefined;
+  /** True while flushes are so far behind that the node should admit no more writes (they wait, or are answered OVERLOADED). */
+  readonly behind: boolean;
+  /** Resolves when `behind` is over; rejects when flushing failed for good. */
+  caughtUp(): Promise<void>;
+  /** Brings what a command reads into memory. At once (undefined) unless a tree must go to disk; valid until the next `afterEntry`. */
+  load(request: LoadRequest): MaybePromise<void>;
+  /**
+   * An entry has been applied whole. A full memtable is frozen here and only here, so that no entry is ever split between two flushes;
+   * `captureState` is called in that case and must give the state as of this entry.
+   */
+  afterEntry(index: number, term: number, captureState: () => Uint8Array): void;
+  /** Point read for the doors: a record whose views are valid for this turn only. Tombstones are left out. */
+  get(key: Uint8Array, revision: number): MaybePromise<StoredRecord | undefined>;
+  /** Records may be views, valid for this turn only. */
+  scan(request: ScanRequest): MaybePromise<ScanPage>;
+  versions(request: VersionsRequest): MaybePromise<ScanPage>;
+  /** Freezes the memtable and flushes everything; afterwards `durable.index` is at least `index`. */
+  checkpoint(index: number, term: number, captureState: () => Uint8Array): Promise<void>;
+  /** A consistent view as of the last flush: for snapshots. Call after `checkpoint`. */
+  snapshot(): Promise<TreeSnapshot>;
+  /** Replaces everything by a snapshot's content. */
+  install(applied: AppliedState, records: AsyncIterable<StoredRecord[]>): Promise<void>;
+  stats(): EngineStats;
+  /** Called once when a flush failed for good: the node must end (or, for NO_SPACE, stop admitting writes until a flush succeeds). */
+  onFailure: (error: Error) => void;
+  close(): Promise<void>;
+}

@@ -1,0 +1,75 @@
+/**
+ * What the engine stores: one record per version of a key, and the order in which records lie everywhere
+ * (key ascending as unsigned bytes, modRevision descending).
+ *
+ * Keys at this level are *stored keys*: one space byte (kv/keyspace.ts) followed by the key itself.
+ */
+
+export const FLAG_TOMBSTONE = 1;
+
+export interface StoredRecord {
+  /** May be a view of engine memory: copy it before the current turn of the event loop ends if it must live on. Same for `value`. */
+  readonly key: Uint8Array;
+  /** Empty when the record is a tombstone. */
+  readonly value: Uint8Array;
+  readonly modRevision: number;
+  /** Revision of the put that brought the key into being; 0 for a tombstone. */
+  readonly createRevision: number;
+  /** 1 at creation, one more with every put; 0 for a tombstone. */
+  readonly version: number;
+  /** Position among the writes of its transaction: orders the events of one revision. */
+  readonly subRevision: number;
+  /** FLAG_ bits. */
+  readonly flags: number;
+  /** Lease that the key is attached to; 0n for none. */
+  readonly lease: bigint;
+  /** Wall-clock milliseconds at which the key expires; 0 for never. */
+  readonly expiresAtMs: number;
+}
+
+/** [start, end): `end` undefined means to the end of everything. */
+export interface KeyRange {
+  readonly start: Uint8Array;
+  readonly end: Uint8Array | undefined;
+}
+
+export interface ScanRequest extends KeyRange {
+  /** Per key, the newest version at or below this revision is shown. */
+  readonly revision: number;
+  readonly reverse: boolean;
+  /** At most this many records (from 1). */
+  readonly limit: number;
+  /** Stops after the record that reaches this many bytes of keys and values. */
+  readonly maxBytes: number;
+  /** Leave values empty. */
+  readonly keysOnly: boolean;
+  /** Show keys whose newest version is a tombstone. Only the engine's own merging wants that. */
+  readonly tombstones?: boolean;
+}
+
+export interface ScanPage {
+  readonly records: StoredRecord[];
+  /** True when records may remain beyond the last one of this page. */
+  readonly more: boolean;
+}
+
+/** All versions of keys in a range, in record order. Used by watch catch-up, flushes and snapshots. */
+export interface VersionsRequest extends KeyRange {
+  /** Continue after this record (same key and lower modRevision, or a greater key). */
+  readonly after: { readonly key: Uint8Array; readonly modRevision: number } | undefined;
+  /** Only versions with minRevision <= modRevision <= maxRevision. */
+  readonly minRevision: number;
+  readonly maxRevision: number;
+  readonly limit: number;
+  readonly maxBytes: number;
+}
+
+/** The state that goes to disk together with a flush: what the log need not be replayed for. */
+export interface AppliedState {
+  readonly index: number;
+  readonly term: number;
+  /** Opaque bytes of the state machine (revision, sessions, clock, configuration), as of `index`. */
+  readonly state: Uint8Array;
+}
+
+export type MaybePromise<T> = T | Promise<T>;

@@ -1,0 +1,64 @@
+/**
+ * The tree port: where frozen memtables go. Two kinds of answer are possible: at once, or a promise.
+ *
+ * Invariants that every tree keeps (test/storage/tree_conformance.ts shows them):
+ * - a flush is atomic: after a crash either all of its records and its AppliedState are there, or none;
+ * - flushes arrive oldest first; the newest record of a key is the one with the largest modRevision;
+ * - compaction at revision R may drop a version only when a newer one at or below R exists, or when it is a tombstone at or below R with nothing below it.
+ */
+import type {
+  AppliedState,
+  KeyRange,
+  MaybePromise,
+  ScanPage,
+  ScanRequest,
+  StoredRecord,
+  VersionsRequest,
+} from './record.ts';
+
+/** A sorted, immutable source of records: a frozen memtable on its way into the tree. */
+export interface Run {
+  readonly recordCount: number;
+  /** Bytes of keys and values. */
+  readonly dataBytes: number;
+  /** Every version, in record order. The views in a record are valid until the next step of the iterator. */
+  records(): IterableIterator<StoredRecord>;
+}
+
+/** A consistent view of the tree at its last flush; holds resources until it is released. */
+export interface TreeSnapshot {
+  readonly applied: AppliedState;
+  /** The next records in record order, at most about `maxBytes`; empty at the end. */
+  next(maxBytes: number): MaybePromise<StoredRecord[]>;
+  release(): void;
+}
+
+export interface TreeStats {
+  readonly recordCount: number;
+  /** Bytes held on disk or, for a tree in memory, in memory. */
+  readonly sizeBytes: number;
+}
+
+export interface Tree {
+  readonly kind: 'memory' | 'rocksdb';
+  /** What a reopened tree would know: the applied index up to which everything is durable here; undefined when nothing is. */
+  readonly durable: AppliedState | undefined;
+  /** The newest version of a key at or below `revision`, tombstones included; undefined when there is none. */
+  get(key: Uint8Array, revision: number): MaybePromise<StoredRecord | undefined>;
+  /** False only when no version of the key is here: lets a write of a new key skip the look-up. Must answer at once. */
+  mayContain(key: Uint8Array): boolean;
+  scan(request: ScanRequest): MaybePromise<ScanPage>;
+  versions(request: VersionsRequest): MaybePromise<ScanPage>;
+  flush(run: Run, applied: AppliedState): Promise<void>;
+  /** Makes everything that was flushed durable, so that `durable` catches up. A no-op where a flush is durable by itself. */
+  checkpoint(): Promise<void>;
+  /** Versions superseded at or below `revision` may go, now or later. */
+  compact(revision: number): void;
+  snapshot(): Promise<TreeSnapshot>;
+  /** Replaces the whole content. Atomic: after a crash the old or the new content is there. `records` come in record order. */
+  install(applied: AppliedState, records: AsyncIterable<StoredRecord[]>): Promise<void>;
+  stats(): TreeStats;
+  close(): Promise<void>;
+}
+
+export type { KeyRange };
