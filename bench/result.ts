@@ -1,0 +1,40 @@
+/**
+ * What a benchmark reports and what it is told: the contract between bench/main.ts and the modules that measure.
+ *
+ * A module exports `run(emit, options): Promise<void>` and calls `emit` once per peer and case. The same case name stands for the same work for
+ * every peer, so that ratios can be taken by name (bars.ts).
+ */
+export interface BenchResult {
+  /** Who was measured: 'kvorum', 'lmdb', 'etcd', or the part of Kvorum in a micro benchmark. */
+  readonly peer: string;
+  /** What was measured; the same text for every peer. */
+  readonly case: string;
+  /** Operations per second; undefined where a case measures memory only. */
+  readonly opsPerSecond?: number | undefined;
+  readonly p50Us?: number | undefined;
+  readonly p95Us?: number | undefined;
+  readonly p99Us?: number | undefined;
+  /** Resident memory of the measured process or processes, MiB. */
+  readonly rssMb?: number | undefined;
+  /** Sizes, settings and whatever else a reader needs to judge the number. */
+  readonly note?: string | undefined;
+}
+
+export type Emit = (result: BenchResult) => void;
+
+export interface BenchOptions {
+  /** How long one timed round lasts, about. */
+  readonly seconds: number;
+  /** Rounds of which the median counts. */
+  readonly rounds: number;
+  /** Measure a three-node etcd beside Kvorum where its binary is installed. */
+  readonly etcd: boolean;
+  /** A fresh directory for data, on the disk that every peer uses; removed at the end. */
+  readonly directory: string;
+  /** Ends whatever was started: aborted by SIGINT and SIGTERM. */
+  readonly signal: AbortSignal;
+  /** A line for the reader that is no result, e.g. why something was skipped. */
+  log(line: string): void;
+}
+
+export type BenchRun = (emit: Emit, options: BenchOptions) => Promise<void>;
