@@ -49,6 +49,8 @@ export interface EngineStats {
 }
 
 export interface Engine extends KvEngine {
+  /** True when the tree always answers at once: `load` need not be called. */
+  readonly synchronous: boolean;
   /** What a restart would know without the log. undefined: nothing yet. The log may be cut up to `durable.index`. */
   readonly durable: AppliedState | undefined;
   /** True while flushes are so far behind that the node should admit no more writes (they wait, or are answered OVERLOADED). */
