@@ -1,0 +1,108 @@
+/**
+ * Requests between nodes over the transport: one frame there, one frame back, matched by id.
+ *
+ * Invariants: every request settles once: with its answer, at its deadline, or when the connection to the peer is lost (an answer would not find its
+ * way back). Frames may be lost, so an unanswered request that may write fails with `maybeApplied`.
+ */
+import type { Transport } from '../../transports/transport.ts';
+import { KvError } from '../errors.ts';
+import type { NodeId } from '../raft/types.ts';
+import { asKvError } from '../wire/error_codec.ts';
+import {
+  decodeAnswer,
+  decodeRequest,
+  encodeAnswer,
+  encodeRequest,
+  PEER_STATUS,
+  PEER_MEMBERS,
+  type PeerOperation,
+} from '../wire/peer_codec.ts';
+
+/** Requests from one peer being worked on at once; more are refused. */
+const MAX_INCOMING = 65_536;
+
+interface Pending {
+  readonly peer: NodeId;
+  readonly operation: PeerOperation;
+  readonly deadlineMs: number;
+  readonly resolve: (body: Uint8Array) => void;
+  readonly reject: (error: KvError) => void;
+}
+
+export type PeerRequestHandler = (operation: PeerOperation, body: Uint8Array, timeoutMs: number) => Promise<Uint8Array>;
+
+export class PeerRpc {
+  readonly #transport: Transport;
+  readonly #nowMs: () => number;
+  readonly #handle: PeerRequestHandler;
+  readonly #pending = new Map<number, Pending>();
+  #lastId = 0;
+  #incoming = 0;
+  #closed = false;
+
+  constructor(transport: Transport, nowMs: () => number, handle: PeerRequestHandler) {
+    this.#transport = transport;
+    this.#nowMs = nowMs;
+    this.#handle = handle;
+  }
+
+  /** @throws KvError UNAVAILABLE when the peer can't be reached, TIMEOUT without an answer, or what the peer answered. */
+  call(peer: NodeId, operation: PeerOperation, body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+    const id = ++this.#lastId;
+    const sent = this.#transport.send(peer, encodeRequest({ id, operation, timeoutMs: Math.ceil(timeoutMs), body }));
+    if (!sent) return Promise.reject(new KvError('UNAVAILABLE', `node ${peer} can't be reached from here`));
+    return new Promise((resolve, reject) => {
+      this.#pending.set(id, { peer, operation, deadlineMs: this.#nowMs() + timeoutMs, resolve, reject });
+    });
+  }
+
+  onRequest(from: NodeId, payload: Uint8Array): void {
+    const request = decodeRequest(payload);
+    const answer = (parts: Uint8Array[]): void => {
+      this.#incoming--;
+      if (!this.#closed) this.#transport.send(from, parts);
+    };
+    this.#incoming++;
+    if (this.#incoming > MAX_INCOMING) {
+      const error = new KvError('OVERLOADED', 'too many requests from other nodes');
+      return answer(encodeAnswer({ id: request.id, ok: false, error }));
+    }
+    this.#handle(request.operation, request.body, request.timeoutMs).then(
+      (body) => answer(encodeAnswer({ id: request.id, ok: true, body })),
+      (error) => answer(encodeAnswer({ id: request.id, ok: false, error: asKvError(error) })),
+    );
+  }
+
+  onAnswer(from: NodeId, payload: Uint8Array): void {
+    const answer = decodeAnswer(payload);
+    const pending = this.#pending.get(answer.id);
+    if (pending === undefined || pending.peer !== from) return;
+    this.#pending.delete(answer.id);
+    if (answer.ok) pending.resolve(answer.body);
+    else pending.reject(answer.error);
+  }
+
+  disconnected(peer: NodeId): void {
+    for (const [id, pending] of this.#pending) {
+      if (pending.peer === peer) this.#fail(id, pending, 'UNAVAILABLE', `the connection to node ${peer} was lost`);
+    }
+  }
+
+  sweep(): void {
+    const nowMs = this.#nowMs();
+    for (const [id, pending] of this.#pending) {
+      if (pending.deadlineMs <= nowMs) this.#fail(id, pending, 'TIMEOUT', `node ${pending.peer} did not answer in time`);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const [id, pending] of this.#pending) this.#fail(id, pending, 'CLOSED', 'the node is stopping');
+  }
+
+  #fail(id: number, pending: Pending, code: 'UNAVAILABLE' | 'TIMEOUT' | 'CLOSED', message: string): void {
+    this.#pending.delete(id);
+    const reads = pending.operation === PEER_STATUS || pending.operation === PEER_MEMBERS;
+    pending.reject(new KvError(code, message, { maybeApplied: !reads }));
+  }
+}
