@@ -42,6 +42,7 @@ export class Applier {
   #queue: Entry[] = [];
   #head = 0;
   #backlogBytes = 0;
+  #appliedBytes = 0;
   #busy = false;
   #paused = false;
   #failed = false;
@@ -71,6 +72,10 @@ export class Applier {
   /** Bytes of committed entries that wait here. */
   get backlogBytes(): number {
     return this.#backlogBytes;
+  }
+  /** Bytes of entries applied since this node was started. */
+  get appliedBytes(): number {
+    return this.#appliedBytes;
   }
   /** The state as of the applied index. */
   get capture(): () => Uint8Array {
@@ -190,6 +195,7 @@ export class Applier {
     else if (entry.kind === ENTRY_CONFIGURATION) this.#configuration = decodeConfiguration(entry.data);
     this.#index = entry.index;
     this.#term = entry.term;
+    this.#appliedBytes += entry.data.length;
     engine.afterEntry(entry.index, entry.term, this.#capture);
     if (results !== undefined) proposals.applied(entry.index, results);
     if (entry.kind === ENTRY_CONFIGURATION) onConfiguration(this.#configuration);

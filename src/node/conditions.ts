@@ -1,0 +1,49 @@
+/**
+ * Waiting for something that the node will notice by itself: a leader, a revision, a configuration.
+ *
+ * Invariants: every waiter is settled once: when its test holds, at its deadline, or when the node closes. Tests are cheap and have no
+ * side effects: they run after every run of applied entries and every change of role.
+ */
+import { KvError } from '../errors.ts';
+
+interface Waiter {
+  readonly test: () => boolean;
+  readonly deadlineMs: number;
+  readonly late: () => KvError;
+  readonly resolve: () => void;
+  readonly reject: (error: KvError) => void;
+}
+
+export class Conditions {
+  #waiters: Waiter[] = [];
+
+  /** Resolves once `test()` holds; rejects with `late()` at the deadline. */
+  until(test: () => boolean, deadlineMs: number, late: () => KvError): Promise<void> {
+    if (test()) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ test, deadlineMs, late, resolve, reject });
+    });
+  }
+
+  check(): void {
+    if (this.#waiters.length === 0) return;
+    this.#waiters = this.#waiters.filter((waiter) => {
+      if (!waiter.test()) return true;
+      waiter.resolve();
+      return false;
+    });
+  }
+
+  sweep(nowMs: number): void {
+    this.check();
+    this.#waiters = this.#waiters.filter((waiter) => {
+      if (waiter.deadlineMs > nowMs) return true;
+      waiter.reject(waiter.late());
+      return false;
+    });
+  }
+
+  close(): void {
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(new KvError('CLOSED', 'the node is stopping'));
+  }
+}

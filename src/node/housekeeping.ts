@@ -1,0 +1,93 @@
+/**
+ * Keeps the log short: asks the engine for a checkpoint when enough was written since the last one, and cuts what no restart and no
+ * follower needs.
+ *
+ * Invariants: the log is never cut past what the tree holds durably; a follower that is being served from the log, or is loading a snapshot, keeps the
+ * entries it needs next, unless that would hold more than MAX_FOLLOWER_LOG_BYTES.
+ */
+import type { StorageConfig } from '../config.ts';
+import type { Engine } from '../storage/engine_port.ts';
+import type { Applier } from './applier.ts';
+
+const MAX_FOLLOWER_LOG_BYTES = 1024 * 1024 * 1024;
+
+/** The part of the log that housekeeping needs. */
+export interface CuttableLog {
+  firstIndex(): number;
+  sizeBytes(): number;
+  cut(index: number): Promise<void> | undefined | void;
+}
+
+export interface HousekeepingOptions {
+  readonly engine: Engine;
+  readonly log: CuttableLog;
+  readonly applier: Applier;
+  readonly config: StorageConfig;
+  /** The lowest index that an active follower has; undefined when nobody depends on this node's log. */
+  readonly followersNeedAfter: () => number | undefined;
+  readonly onFailure: (error: unknown) => void;
+}
+
+export class Housekeeping {
+  readonly #options: HousekeepingOptions;
+  /** (index, bytes applied until then), one a round: finds the index that lies `logRetainBytes` back. */
+  readonly #samples: { index: number; bytes: number }[] = [];
+  #checkpointedBytes = 0;
+  #working = false;
+  #idle: Promise<void> = Promise.resolve();
+
+  constructor(options: HousekeepingOptions) {
+    this.#options = options;
+  }
+
+  /** One round; called about once a second. Rounds do not overlap. */
+  run(): void {
+    if (this.#working) return;
+    this.#working = true;
+    this.#idle = this.#round().then(
+      () => {
+        this.#working = false;
+      },
+      (error) => {
+        this.#working = false;
+        this.#options.onFailure(error);
+      },
+    );
+  }
+
+  /** Resolves when the round under way, if any, has ended. */
+  idle(): Promise<void> {
+    return this.#idle;
+  }
+
+  async #round(): Promise<void> {
+    const { engine, applier, config } = this.#options;
+    const bytes = applier.appliedBytes;
+    this.#samples.push({ index: applier.appliedIndex, bytes });
+    const due = Math.max(config.checkpointLogBytes, engine.stats().tree.sizeBytes);
+    if (bytes - this.#checkpointedBytes > due) {
+      this.#checkpointedBytes = bytes;
+      await engine.checkpoint(applier.appliedIndex, applier.appliedTerm, applier.capture);
+    }
+    await this.#cut();
+  }
+
+  async #cut(): Promise<void> {
+    const { engine, log, followersNeedAfter } = this.#options;
+    const durable = engine.durable?.index ?? 0;
+    let index = Math.min(durable, this.#retainedFrom());
+    const needed = followersNeedAfter();
+    if (needed !== undefined && log.sizeBytes() < MAX_FOLLOWER_LOG_BYTES) index = Math.min(index, needed);
+    if (index >= log.firstIndex()) await log.cut(index);
+  }
+
+  /** The newest index with at least `logRetainBytes` applied after it. */
+  #retainedFrom(): number {
+    const { applier, config } = this.#options;
+    const limit = applier.appliedBytes - config.logRetainBytes;
+    let found = 0;
+    while (this.#samples.length > 0 && this.#samples[0]!.bytes <= limit) found = this.#samples.shift()!.index;
+    if (found > 0) this.#samples.unshift({ index: found, bytes: limit });
+    return found;
+  }
+}

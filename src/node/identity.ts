@@ -1,0 +1,73 @@
+/**
+ * Who a data directory belongs to: written once when the node is created, checked at every start.
+ *
+ *     node.json := { formatVersion, clusterId, nodeId, tree, configuration, promote }
+ *
+ * `configuration` is the one in force before the first log entry: the founding members, or nobody for a node that joins a running cluster (it learns
+ * the members from the log). `promote`: the node asks to become a voter once it has caught up.
+ *
+ * Invariants: written to a temporary name, synced, renamed, directory synced; a directory with a log but without node.json is refused.
+ */
+import { z } from 'zod';
+import { KvError } from '../errors.ts';
+import { decodeConfiguration, encodeConfiguration } from '../raft/configuration.ts';
+import type { Configuration, NodeId } from '../raft/types.ts';
+import type { Disk } from '../storage/disk.ts';
+
+const FORMAT_VERSION = 1;
+const FILE = 'node.json';
+
+export interface Identity {
+  /** Decimal, 64 bits. */
+  readonly clusterId: string;
+  readonly nodeId: NodeId;
+  readonly tree: 'memory' | 'rocksdb';
+  readonly configuration: Configuration;
+  readonly promote: boolean;
+}
+
+const schema = z.strictObject({
+  formatVersion: z.literal(FORMAT_VERSION),
+  clusterId: z.string().regex(/^\d{1,20}$/),
+  nodeId: z.number().int().min(1),
+  tree: z.enum(['memory', 'rocksdb']),
+  configuration: z.unknown(),
+  promote: z.boolean(),
+});
+
+/** undefined when the directory holds no node yet. @throws KvError CORRUPT */
+export async function readIdentity(disk: Disk, path: string): Promise<Identity | undefined> {
+  const file = `${path}/${FILE}`;
+  if (!(await disk.exists(file))) {
+    if (await disk.exists(`${path}/log`)) {
+      throw new KvError('CORRUPT', `${file} is missing although ${path}/log is there`, { details: { file } });
+    }
+    return undefined;
+  }
+  const text = new TextDecoder().decode(await disk.readFile(file));
+  try {
+    const { clusterId, nodeId, tree, configuration, promote } = schema.parse(JSON.parse(text));
+    const bytes = new TextEncoder().encode(JSON.stringify(configuration));
+    return { clusterId, nodeId, tree, promote, configuration: decodeConfiguration(bytes) };
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new KvError('CORRUPT', `${file} is damaged: ${why}`, { cause, details: { file } });
+  }
+}
+
+export async function writeIdentity(disk: Disk, path: string, identity: Identity): Promise<void> {
+  const { clusterId, nodeId, tree, promote } = identity;
+  const configuration: unknown = JSON.parse(new TextDecoder().decode(encodeConfiguration(identity.configuration)));
+  const document = { formatVersion: FORMAT_VERSION, clusterId, nodeId, tree, configuration, promote };
+  const temporary = `${path}/${FILE}.new`;
+  if (await disk.exists(temporary)) await disk.remove(temporary);
+  const file = await disk.open(temporary, 'create');
+  try {
+    await file.write([new TextEncoder().encode(`${JSON.stringify(document, undefined, 2)}\n`)], 0);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  await disk.rename(temporary, `${path}/${FILE}`);
+  await disk.syncDirectory(path);
+}

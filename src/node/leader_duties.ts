@@ -1,0 +1,99 @@
+/**
+ * What the leader does on its own account: deletes keys whose time has come, and compacts old revisions.
+ *
+ * Both go through the log as commands, so that every node does the same at the same index. An expiry is decided in apply by the entry's time: a key
+ * that was written anew in the meantime stays.
+ *
+ * Invariants: at most one expire and one compact command are under way; a revision that a scan or a watch here still reads (pins.ts) is not compacted.
+ */
+import { dueKeysRange, parseExpiryRow } from '../kv/expiry.ts';
+import type { CommandResult } from '../kv/command.ts';
+import type { StateMachine } from '../kv/state_machine.ts';
+import type { Clock } from '../ports.ts';
+import type { Engine } from '../storage/engine_port.ts';
+import { encodeCommand } from '../wire/command_codec.ts';
+
+const MAX_EXPIRED_PER_COMMAND = 1_000;
+const SCAN_BYTES = 1024 * 1024;
+
+export interface LeaderDutiesOptions {
+  readonly engine: Engine;
+  readonly stateMachine: StateMachine;
+  readonly clock: Clock;
+  /** Revisions to keep; 0 keeps all. */
+  readonly historyRevisions: number;
+  /** The lowest revision that somebody still reads; Infinity when nobody does. */
+  readonly lowestPin: () => number;
+  readonly propose: (command: Uint8Array) => Promise<CommandResult>;
+  readonly warn: (message: string, error: unknown) => void;
+}
+
+export class LeaderDuties {
+  readonly #options: LeaderDutiesOptions;
+  #expiring = false;
+  #compacting = false;
+  /** Nothing due lies before this time: spares the next look the tombstones of keys that have expired. */
+  #expiredBeforeMs = 0;
+
+  constructor(options: LeaderDutiesOptions) {
+    this.#options = options;
+  }
+
+  /** Called several times a second while this node leads. */
+  run(): void {
+    if (!this.#expiring) {
+      this.#expiring = true;
+      this.#expire().then(
+        () => {
+          this.#expiring = false;
+        },
+        (error) => {
+          this.#expiring = false;
+          this.#options.warn('keys could not be expired; trying again', error);
+        },
+      );
+    }
+    const target = this.#compactTarget();
+    if (target > 0 && !this.#compacting) {
+      this.#compacting = true;
+      this.#options.propose(encodeCommand({ type: 'compact', revision: target })).then(
+        () => {
+          this.#compacting = false;
+        },
+        (error) => {
+          this.#compacting = false;
+          this.#options.warn('history could not be compacted; trying again', error);
+        },
+      );
+    }
+  }
+
+  /** 0: nothing to do. Waits until a tenth of the history can go at once: compaction costs the tree a pass. */
+  #compactTarget(): number {
+    const { stateMachine, historyRevisions, lowestPin } = this.#options;
+    if (historyRevisions === 0) return 0;
+    const target = Math.min(stateMachine.revision - historyRevisions, lowestPin());
+    return target - stateMachine.compactRevision >= Math.max(1, historyRevisions / 10) ? target : 0;
+  }
+
+  async #expire(): Promise<void> {
+    const { engine, stateMachine, clock, propose } = this.#options;
+    const nowMs = clock.wallMs();
+    // A key written from now on expires after the store's time: never before this.
+    const settledMs = Math.min(nowMs, stateMachine.timeMs);
+    const page = await engine.scan({
+      start: dueKeysRange(this.#expiredBeforeMs).start,
+      end: dueKeysRange(nowMs).end,
+      revision: stateMachine.revision,
+      reverse: false,
+      limit: MAX_EXPIRED_PER_COMMAND,
+      maxBytes: SCAN_BYTES,
+      keysOnly: true,
+    });
+    if (page.records.length > 0) {
+      const keys = page.records.map((record) => parseExpiryRow(record.key).key);
+      await propose(encodeCommand({ type: 'expire', keys }));
+    }
+    if (!page.more) this.#expiredBeforeMs = Math.max(this.#expiredBeforeMs, settledMs);
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * Opens (or creates) what a node keeps in its data directory, and brings the parts to one point.
+ *
+ *     LOCK       held while the node runs
+ *     node.json  who this is (identity.ts)
+ *     log/       the Raft log (docs/formats/log.md)
+ *     tree/      flushed records (the tree's own files)
+ *     snapshots/ snapshots made for, or received from, other nodes
+ *
+ * Invariants: the log is the authority for everything above the tree's durable index; a tree that is ahead of the log was installed from a snapshot just
+ * before a crash, and the log starts anew after it; a log that begins later than the tree ends is a gap and is refused.
+ */
+import type { Config } from '../config.ts';
+import { KvError } from '../errors.ts';
+import { StateMachine } from '../kv/state_machine.ts';
+import type { Ports } from '../ports.ts';
+import type { Configuration } from '../raft/types.ts';
+import { type Disk, DiskError } from '../storage/disk.ts';
+import { StorageEngine } from '../storage/engine.ts';
+import { SegmentedLog } from '../storage/log/segmented_log.ts';
+import { openTree } from '../storage/open_tree.ts';
+import { SnapshotStore } from '../storage/snapshot/snapshot_store.ts';
+import { type Identity, readIdentity, writeIdentity } from './identity.ts';
+import { decodeNodeState } from './node_state.ts';
+
+export interface ReplicaStorage {
+  readonly identity: Identity;
+  readonly log: SegmentedLog;
+  readonly engine: StorageEngine;
+  readonly snapshots: SnapshotStore;
+  readonly stateMachine: StateMachine;
+  readonly appliedIndex: number;
+  readonly appliedTerm: number;
+  readonly appliedConfiguration: Configuration;
+  close(): Promise<void>;
+}
+
+export interface OpenStorageOptions {
+  readonly disk: Disk;
+  readonly path: string;
+  readonly config: Config;
+  readonly ports: Ports;
+  /** Who to be when the directory is new. Called under the lock. */
+  readonly create: () => Promise<Identity>;
+}
+
+/** @throws KvError LOCKED, CORRUPT, CONFIG_INVALID, TREE_UNAVAILABLE, NO_SPACE, STORAGE_FAILED */
+export async function openStorage(options: OpenStorageOptions): Promise<ReplicaStorage> {
+  const { disk, path } = options;
+  try {
+    await disk.makeDirectory(path);
+    const lock = await disk.lock(path);
+    const opened: { close(): Promise<void> }[] = [{ close: () => lock.release() }];
+    try {
+      return await openLocked(options, opened);
+    } catch (error) {
+      await closeAll(opened);
+      throw error;
+    }
+  } catch (error) {
+    throw asStorageError(error);
+  }
+}
+
+async function openLocked(
+  options: OpenStorageOptions,
+  opened: { close(): Promise<void> }[],
+): Promise<ReplicaStorage> {
+  const { disk, path, config, ports } = options;
+  let identity = await readIdentity(disk, path);
+  if (identity === undefined) {
+    identity = await options.create();
+    await writeIdentity(disk, path, identity);
+  }
+  if (identity.tree !== config.storage.tree) {
+    throw new KvError(
+      'CONFIG_INVALID',
+      `storage.tree is ${config.storage.tree}, but ${path} was created with ${identity.tree}: use that, or a new directory`,
+    );
+  }
+  const { durability, relaxedFlushMs, segmentSizeBytes, preallocateBytes, logCacheBytes } = config.storage;
+  const log = await SegmentedLog.open({
+    disk,
+    path: `${path}/log`,
+    durability,
+    relaxedFlushMs,
+    segmentSizeBytes,
+    preallocateBytes,
+    cacheBytes: logCacheBytes,
+    ports,
+  });
+  opened.push(log);
+  const tree = await openTree(identity.tree, disk, `${path}/tree`, ports);
+  const engine = new StorageEngine({ config: config.storage, tree, ports });
+  opened.push(engine);
+  const snapshots = await SnapshotStore.open({ disk, path: `${path}/snapshots` });
+  opened.push(snapshots);
+
+  const stateMachine = new StateMachine({ engine, limits: config.limits });
+  const durable = engine.durable;
+  const state = durable === undefined ? undefined : decodeNodeState(durable.state);
+  if (state !== undefined) stateMachine.restore(state.kv);
+  await alignLog(log, durable, path);
+  return {
+    identity,
+    log,
+    engine,
+    snapshots,
+    stateMachine,
+    appliedIndex: durable?.index ?? 0,
+    appliedTerm: durable?.term ?? 0,
+    appliedConfiguration: state?.configuration ?? identity.configuration,
+    close: () => closeAll(opened),
+  };
+}
+
+async function alignLog(
+  log: SegmentedLog,
+  durable: { index: number; term: number } | undefined,
+  path: string,
+): Promise<void> {
+  const index = durable?.index ?? 0;
+  if (log.firstIndex() > index + 1) {
+    throw new KvError(
+      'CORRUPT',
+      `${path}/log begins at entry ${log.firstIndex()}, but the tree holds entries only up to ${index}`,
+      { details: { file: `${path}/log` } },
+    );
+  }
+  if (durable !== undefined && log.term(index) !== durable.term) await log.reset(index, durable.term);
+}
+
+async function closeAll(opened: { close(): Promise<void> }[]): Promise<void> {
+  let failure: unknown;
+  for (const part of opened.splice(0).reverse()) {
+    try {
+      await part.close();
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+  if (failure !== undefined) throw failure;
+}
+
+function asStorageError(error: unknown): unknown {
+  if (!(error instanceof DiskError)) return error;
+  const options = { cause: error, details: { file: error.path } };
+  switch (error.code) {
+    case 'LOCKED':
+      return new KvError('LOCKED', error.message, options);
+    case 'NO_SPACE':
+      return new KvError('NO_SPACE', error.message, options);
+    default:
+      return new KvError('STORAGE_FAILED', error.message, options);
+  }
+}
