@@ -1,0 +1,14 @@
+/**
+ * The limits that applying a command depends on: part of the replicated state's definition, so they must be the same on every node.
+ */
+import type { SessionLimits } from './sessions.ts';
+
+/** A part of the configuration's `limits`. */
+export interface StateMachineLimits extends SessionLimits {
+  readonly maxKeyBytes: number;
+  readonly maxValueBytes: number;
+  /** Also bounds the bytes of records in one result. */
+  readonly maxCommandBytes: number;
+  readonly maxTxnOperations: number;
+  readonly maxDeleteRangeKeys: number;
+}

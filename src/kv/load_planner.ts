@@ -1,0 +1,53 @@
+/**
+ * What a command will read, so that the shell can bring it into memory before the command is applied.
+ *
+ * Invariant: names at least everything that StateMachine.apply asks the engine for, in whatever branch it takes.
+ */
+import type { LoadRequest } from '../storage/engine_port.ts';
+import type { KeyRange } from '../storage/record.ts';
+import type { Command, Operation } from './command.ts';
+
+const NOTHING: LoadRequest = { keys: [], ranges: [] };
+const NO_RANGES: readonly KeyRange[] = [];
+
+export class LoadPlanner {
+  /** The request for a single key, used again for every such command: plain puts are the hot path. */
+  private readonly oneKey: Uint8Array[] = [new Uint8Array(0)];
+  private readonly oneKeyRequest: LoadRequest = { keys: this.oneKey, ranges: NO_RANGES };
+
+  /** The answer is valid until the next call. */
+  plan(command: Command): LoadRequest {
+    switch (command.type) {
+      case 'write': {
+        const operation = command.operation;
+        if (operation.type === 'delete' && operation.end !== undefined) {
+          return { keys: [], ranges: [{ start: operation.key, end: operation.end }] };
+        }
+        this.oneKey[0] = operation.key;
+        return this.oneKeyRequest;
+      }
+      case 'txn': {
+        const keys: Uint8Array[] = [];
+        const ranges: KeyRange[] = [];
+        for (const compare of command.compares) keys.push(compare.key);
+        addOperations(command.success, keys, ranges);
+        addOperations(command.failure, keys, ranges);
+        return { keys, ranges };
+      }
+      case 'expire':
+        return { keys: command.keys, ranges: NO_RANGES };
+      default:
+        return NOTHING;
+    }
+  }
+}
+
+function addOperations(operations: readonly Operation[], keys: Uint8Array[], ranges: KeyRange[]): void {
+  for (const operation of operations) {
+    if ((operation.type === 'delete' || operation.type === 'range') && operation.end !== undefined) {
+      ranges.push({ start: operation.key, end: operation.end });
+    } else {
+      keys.push(operation.key);
+    }
+  }
+}
