@@ -1,0 +1,234 @@
+/**
+ * Files and directories of the disk in memory, each in two states: as they look now, and as they would look after a power cut that
+ * loses everything unsynced, with the list of changes in between. `loseUnsynced` picks what of the list survives.
+ */
+
+/**
+ * What of the unsynced changes a crash takes:
+ * - all, none;
+ * - random: every name, and every 512-byte sector of every write, by the toss of a coin (writes reach a disk in any order);
+ * - torn1, torn512: each file and directory keeps a prefix of its changes; the last write is cut within, at any byte or at a sector's edge.
+ */
+export type LossRule = 'all' | 'none' | 'random' | 'torn1' | 'torn512';
+
+export const LOSS_RULES: readonly LossRule[] = ['all', 'none', 'random', 'torn1', 'torn512'];
+
+const SECTOR_BYTES = 512;
+
+/** Bytes of a file: a buffer that grows, zeros beyond what was written. */
+class Content {
+  bytes = new Uint8Array(0);
+  sizeBytes = 0;
+
+  write(data: Uint8Array, offset: number): void {
+    const end = offset + data.byteLength;
+    if (end > this.bytes.byteLength) {
+      const grown = new Uint8Array(Math.max(end, this.bytes.byteLength * 2, 1024));
+      grown.set(this.bytes.subarray(0, this.sizeBytes));
+      this.bytes = grown;
+    }
+    this.bytes.set(data, offset);
+    if (end > this.sizeBytes) this.sizeBytes = end;
+  }
+
+  truncate(sizeBytes: number): void {
+    if (sizeBytes < this.sizeBytes) this.bytes.fill(0, sizeBytes, this.sizeBytes);
+    else if (sizeBytes > this.sizeBytes) this.write(new Uint8Array(0), sizeBytes);
+    this.sizeBytes = sizeBytes;
+  }
+}
+
+type FileChange =
+  | { readonly type: 'write'; readonly offset: number; readonly data: Uint8Array }
+  | { readonly type: 'truncate'; readonly sizeBytes: number };
+
+export class FileNode {
+  readonly #now = new Content();
+  readonly #durable = new Content();
+  #changes: FileChange[] = [];
+
+  get sizeBytes(): number {
+    return this.#now.sizeBytes;
+  }
+
+  read(target: Uint8Array, offset: number): number {
+    const count = Math.max(0, Math.min(target.byteLength, this.#now.sizeBytes - offset));
+    if (count > 0) target.set(this.#now.bytes.subarray(offset, offset + count));
+    return count;
+  }
+
+  write(data: Uint8Array, offset: number): void {
+    this.#now.write(data, offset);
+    this.#changes.push({ type: 'write', offset, data: data.slice() });
+  }
+
+  truncate(sizeBytes: number): void {
+    this.#now.truncate(sizeBytes);
+    this.#changes.push({ type: 'truncate', sizeBytes });
+  }
+
+  sync(): void {
+    for (const change of this.#changes) apply(this.#durable, change);
+    this.#changes = [];
+  }
+
+  damage(offset: number, mask: number): void {
+    for (const content of [this.#now, this.#durable]) {
+      if (offset < content.sizeBytes) content.bytes[offset]! ^= mask;
+    }
+    // A write that is still on its way would otherwise undo the damage at the next sync.
+    for (const change of this.#changes) {
+      if (change.type !== 'write') continue;
+      const within = offset - change.offset;
+      if (within >= 0 && within < change.data.byteLength) change.data[within]! ^= mask;
+    }
+  }
+
+  /** The file after a crash; everything in it is durable. */
+  survivor(rule: LossRule, random: () => number): FileNode {
+    const node = new FileNode();
+    const kept = survivingChanges(this.#changes, rule, random);
+    for (const content of [node.#now, node.#durable]) {
+      content.write(this.#durable.bytes.subarray(0, this.#durable.sizeBytes), 0);
+      for (const change of kept) apply(content, change);
+    }
+    return node;
+  }
+}
+
+function apply(content: Content, change: FileChange): void {
+  if (change.type === 'write') content.write(change.data, change.offset);
+  else content.truncate(change.sizeBytes);
+}
+
+function survivingChanges(
+  changes: readonly FileChange[],
+  rule: LossRule,
+  random: () => number,
+): FileChange[] {
+  if (rule === 'all') return [];
+  if (rule === 'none') return [...changes];
+  const kept: FileChange[] = [];
+  if (rule === 'random') {
+    for (const change of changes) {
+      if (change.type === 'truncate') {
+        if (random() < 0.5) kept.push(change);
+        continue;
+      }
+      for (const sector of sectors(change.offset, change.data)) if (random() < 0.5) kept.push(sector);
+    }
+    return kept;
+  }
+  const whole = Math.floor(random() * (changes.length + 1));
+  kept.push(...changes.slice(0, whole));
+  const torn = changes[whole];
+  if (torn?.type === 'write') {
+    const cut = Math.floor(random() * (torn.data.byteLength + 1));
+    const end = rule === 'torn1' ? cut : alignedCut(torn.offset, cut);
+    if (end > 0) kept.push({ type: 'write', offset: torn.offset, data: torn.data.subarray(0, end) });
+  }
+  return kept;
+}
+
+/** Moves a cut down to the sector's edge in the file. */
+function alignedCut(offset: number, cut: number): number {
+  return Math.max(0, Math.floor((offset + cut) / SECTOR_BYTES) * SECTOR_BYTES - offset);
+}
+
+function* sectors(offset: number, data: Uint8Array): Generator<FileChange> {
+  let start = 0;
+  while (start < data.byteLength) {
+    const edge = Math.floor((offset + start) / SECTOR_BYTES + 1) * SECTOR_BYTES - offset;
+    const end = Math.min(edge, data.byteLength);
+    yield { type: 'write', offset: offset + start, data: data.subarray(start, end) };
+    start = end;
+  }
+}
+
+type Node = FileNode | DirectoryNode;
+type NameChange =
+  | { readonly type: 'set'; readonly name: string; readonly node: Node }
+  | { readonly type: 'delete'; readonly name: string }
+  | { readonly type: 'rename'; readonly from: string; readonly to: string; readonly node: Node };
+
+export class DirectoryNode {
+  readonly entries = new Map<string, Node>();
+  #durable = new Map<string, Node>();
+  #changes: NameChange[] = [];
+
+  set(name: string, node: Node): void {
+    this.#change({ type: 'set', name, node });
+  }
+
+  delete(name: string): void {
+    this.#change({ type: 'delete', name });
+  }
+
+  rename(from: string, to: string, node: Node): void {
+    this.#change({ type: 'rename', from, to, node });
+  }
+
+  #change(change: NameChange): void {
+    applyName(this.entries, change);
+    this.#changes.push(change);
+  }
+
+  sync(): void {
+    this.#durable = new Map(this.entries);
+    this.#changes = [];
+  }
+
+  usedBytes(): number {
+    let total = 0;
+    for (const node of this.entries.values())
+      total += node instanceof FileNode ? node.sizeBytes : node.usedBytes();
+    return total;
+  }
+
+  /** The directory and all below it after a crash. A file under two names (a rename half lost) stays one file. */
+  survivor(rule: LossRule, random: () => number, done: Map<Node, Node>): DirectoryNode {
+    const names = new Map(this.#durable);
+    const prefix = Math.floor(random() * (this.#changes.length + 1));
+    this.#changes.forEach((change, i) => {
+      const keep =
+        rule === 'none' || (rule === 'random' ? random() < 0.5 : rule.startsWith('torn') && i < prefix);
+      if (keep) applyName(names, change);
+    });
+    const directory = new DirectoryNode();
+    for (const [name, node] of names) {
+      let after = done.get(node);
+      if (after === undefined) {
+        after = node instanceof FileNode ? node.survivor(rule, random) : node.survivor(rule, random, done);
+        done.set(node, after);
+      }
+      directory.entries.set(name, after);
+      directory.#durable.set(name, after);
+    }
+    return directory;
+  }
+}
+
+function applyName(names: Map<string, Node>, change: NameChange): void {
+  if (change.type === 'set') names.set(change.name, change.node);
+  else if (change.type === 'delete') names.delete(change.name);
+  else {
+    names.delete(change.from);
+    names.set(change.to, change.node);
+  }
+}
+
+export function loseUnsynced(root: DirectoryNode, rule: LossRule, random: () => number): DirectoryNode {
+  return root.survivor(rule, random, new Map());
+}
+
+/** The names along a path; '.', '' and doubled slashes do not count. */
+export function partsOf(path: string): string[] {
+  return path.split('/').filter((part) => part !== '' && part !== '.');
+}
+
+/** [directory, name] */
+export function parentOf(path: string): [string, string] {
+  const parts = partsOf(path);
+  const name = parts.pop() ?? '';
+  return [parts.join('/'), name];
+}
