@@ -1,3 +1,132 @@
-export function version(): i32 {
-  return 1;
+// The whole ABI between the WebAssembly build and its JavaScript wrappers (src/storage/memtable.ts, src/storage/bloom.ts).
+//
+
+// header words of arena.ts and the version fields of memtable.ts through views; docs/formats/memtable.md is their contract.
+// Checks on trusted addresses exist in the debug build only.
+
+import { CURSOR_NODE, CURSOR_VERSION, HASH_SEED, HEAD, STAGE, STAGE_BYTES, TAIL } from './arena';
+import { addToBloom, BLOOM_BITS, bloomMayContain } from './bloom';
+import { compareBytes } from './compare';
+import { fragmentOf } from './hash';
+import { findNode } from './hash_index';
+import {
+  collectKeys,
+  collectVersions,
+  commitPut,
+  findLatest,
+  reservePut,
+  resetMemtable,
+  versionAt,
+} from './memtable';
+import { findBefore, nextNode, nodeKey, nodeKeyLength } from './skiplist';
+
+/** Makes the memory an empty memtable with 2^slotsLog2 index slots. 0: the memory cannot grow so far. */
+export function reset(slotsLog2: u32, seed: u64): u32 {
+  return resetMemtable(slotsLog2, seed) ? 1 : 0;
+}
+
+/** Makes room for one put. 0: the memory cannot grow so far; nothing changed. */
+export function reserve(keyLength: u32, valueLength: u32): u32 {
+  return reservePut(keyLength, valueLength) ? 1 : 0;
+}
+
+/** Commits a put whose key and value are in place. 0 done, 1 not above the key's newest revision, 2 no room in the index. */
+export function commit(
+  keyLength: u32,
+  valueLength: u32,
+  modRevision: f64,
+  createRevision: f64,
+  version: f64,
+  subRevision: u32,
+  flags: u32,
+  lease: i64,
+  expiresAtMs: f64,
+): u32 {
+  return commitPut(
+    keyLength,
+    valueLength,
+    modRevision,
+    createRevision,
+    version,
+    subRevision,
+    flags,
+    lease,
+    expiresAtMs,
+  );
+}
+
+/** The newest version of the key in STAGE, 0 when there is none. */
+export function find(keyLength: u32): u32 {
+  assert(keyLength <= STAGE_BYTES - 8, 'a staged key is too long');
+  return findLatest(STAGE, keyLength);
+}
+
+/** The newest version at or below a revision of the key in STAGE, 0 when there is none. */
+export function findAt(keyLength: u32, revision: f64): u32 {
+  assert(keyLength <= STAGE_BYTES - 8, 'a staged key is too long');
+  return versionAt(findLatest(STAGE, keyLength), revision);
+}
+
+/** The first node at or after the key in STAGE (`after` 0) or strictly after it (`after` 1); 0: none. */
+export function seek(keyLength: u32, after: u32): u32 {
+  const node = nextNode(findBefore(STAGE, keyLength));
+  if (node == 0 || after == 0) return node;
+  return compareBytes(nodeKey(node), nodeKeyLength(node), STAGE, keyLength) == 0 ? nextNode(node) : node;
+}
+
+/** The node of exactly the key in STAGE, 0 when there is none. */
+export function nodeOf(keyLength: u32): u32 {
+  return findNode(STAGE, keyLength, fragmentOf(STAGE, keyLength, load<u64>(HASH_SEED)));
+}
+
+/** The last node before the key in STAGE, 0: none. */
+export function seekBefore(keyLength: u32): u32 {
+  const node = findBefore(STAGE, keyLength);
+  return node == HEAD ? 0 : node;
+}
+
+/** The first node, 0: none. */
+export function first(): u32 {
+  return nextNode(HEAD);
+}
+
+/** The last node, 0: none. */
+export function last(): u32 {
+  const node = atomic.load<u32>(TAIL);
+  return node == HEAD ? 0 : node;
+}
+
+/** See collectKeys in memtable.ts. */
+export function collect(node: u32, stop: u32, revision: f64, reverse: u32, tombstones: u32, limit: u32): u32 {
+  return collectKeys(node, stop, revision, reverse != 0, tombstones != 0, limit);
+}
+
+/** See collectVersions in memtable.ts. */
+export function collectAll(node: u32, version: u32, stop: u32, smallest: f64, largest: f64, limit: u32): u32 {
+  return collectVersions(node, version, stop, smallest, largest, limit);
+}
+
+/** Where the last collect call stopped: the node, 0 at the end. */
+export function cursorNode(): u32 {
+  return load<u32>(CURSOR_NODE);
+}
+
+/** Where the last collectAll call stopped: the version within the node. */
+export function cursorVersion(): u32 {
+  return load<u32>(CURSOR_VERSION);
+}
+
+/** Where the blocks of a bloom filter start. */
+export function bloomStart(): u32 {
+  return BLOOM_BITS;
+}
+
+/** Adds the key in STAGE to a filter of `blocks` blocks. */
+export function bloomAdd(keyLength: u32, blocks: u32): void {
+  addToBloom(keyLength, blocks);
+}
+
+/** 0: the key in STAGE was never added. */
+export function bloomTest(keyLength: u32, blocks: u32): u32 {
+  return bloomMayContain(keyLength, blocks) ? 1 : 0;
 }

@@ -1,0 +1,130 @@
+// The bump arena of one memtable, and the fixed words at the bottom of its memory.
+//
+//   0         4096       8192        ARENA_START                      top    memory end
+//   | statics | header   | key stage | tables, node slabs, versions | free |
+//
+//   header   +0  u32 top            first free byte of the arena
+//            +4  u32 nodeTop        first free byte of the current node slab
+//            +8  u32 nodeEnd        end of the current node slab
+//            +12 u32 hashTable      the hash index in use (published atomically)
+//            +16 u32 keyCount
+//            +20 u32 recordCount
+//            +24 f64 dataBytes      bytes of keys and values of all records
+//            +32 f64 largestRevision
+//            +40 f64 smallestRevision
+//            +48 u64 hashSeed
+//            +56 u32 randomState    of the tower heights
+//            +60 u32 height         levels of the skiplist in use
+//            +64 u32 tail           last node of level 0, HEAD when empty
+//            +68 u32 cursorNode     where a collect call stopped
+//            +72 u32 cursorVersion
+//            +128 splice            MAX_HEIGHT x u32: the last insert's predecessors
+//            +256 head node
+//            +512 batch             BATCH_ENTRIES x {u32 node, u32 version}: what a collect call found
+//
+// Invariants: memory is only ever handed out, never taken back before a reset; every block is 8-aligned; at least SLACK bytes
+// behind `top` are inside the memory, so that eight-byte loads may read past the end of a key.
+// Nodes live in slabs of their own, apart from the values: a search touches few pages, and the slabs stay in the caches.
+
+// @ts-ignore: decorator
+@inline export const HEADER: u32 = 4096;
+// @ts-ignore: decorator
+@inline export const TOP: u32 = HEADER;
+// @ts-ignore: decorator
+@inline export const NODE_TOP: u32 = HEADER + 4;
+// @ts-ignore: decorator
+@inline export const NODE_END: u32 = HEADER + 8;
+// @ts-ignore: decorator
+@inline export const HASH_TABLE: u32 = HEADER + 12;
+// @ts-ignore: decorator
+@inline export const KEY_COUNT: u32 = HEADER + 16;
+// @ts-ignore: decorator
+@inline export const RECORD_COUNT: u32 = HEADER + 20;
+// @ts-ignore: decorator
+@inline export const DATA_BYTES: u32 = HEADER + 24;
+// @ts-ignore: decorator
+@inline export const LARGEST_REVISION: u32 = HEADER + 32;
+// @ts-ignore: decorator
+@inline export const SMALLEST_REVISION: u32 = HEADER + 40;
+// @ts-ignore: decorator
+@inline export const HASH_SEED: u32 = HEADER + 48;
+// @ts-ignore: decorator
+@inline export const RANDOM_STATE: u32 = HEADER + 56;
+// @ts-ignore: decorator
+@inline export const HEIGHT: u32 = HEADER + 60;
+// @ts-ignore: decorator
+@inline export const TAIL: u32 = HEADER + 64;
+// @ts-ignore: decorator
+@inline export const CURSOR_NODE: u32 = HEADER + 68;
+// @ts-ignore: decorator
+@inline export const CURSOR_VERSION: u32 = HEADER + 72;
+// @ts-ignore: decorator
+@inline export const SPLICE: u32 = HEADER + 128;
+// @ts-ignore: decorator
+@inline export const HEAD: u32 = HEADER + 256;
+// @ts-ignore: decorator
+@inline export const BATCH: u32 = HEADER + 512;
+// @ts-ignore: decorator
+@inline export const BATCH_ENTRIES: u32 = 256;
+// The stage holds a key to look for: the longest stored key (64 KiB + 1), a bound made from it, and room for eight-byte loads.
+// @ts-ignore: decorator
+@inline export const STAGE_BYTES: u32 = 65536 + 128;
+// @ts-ignore: decorator
+@inline export const STAGE: u32 = 8192;
+// @ts-ignore: decorator
+@inline export const ARENA_START: u32 = STAGE + STAGE_BYTES;
+// @ts-ignore: decorator
+@inline export const SLACK: u32 = 64;
+// @ts-ignore: decorator
+@inline const NODE_SLAB_BYTES: u32 = 32768;
+// @ts-ignore: decorator
+@inline const GROW_BYTES: u32 = 4 << 20;
+// @ts-ignore: decorator
+@inline const PAGE_SHIFT: u32 = 16;
+
+// @ts-ignore: decorator
+@inline
+export function align8(value: u32): u32 {
+  return (value + 7) & ~7;
+}
+
+/** Empties the arena. What was in it stays in memory, but nothing points there any more. */
+export function resetArena(): void {
+  assert(__heap_base <= HEADER, 'static data reaches into the header');
+  memory.fill(HEADER, 0, BATCH - HEADER);
+  store<u32>(TOP, ARENA_START);
+}
+
+/** Makes sure that `bytes` (and the slack) are inside the memory behind `top`. False: the memory cannot grow so far. */
+export function ensureRoom(bytes: u32): bool {
+  const end = (load<u32>(TOP) as u64) + (bytes as u64) + (SLACK as u64);
+  const have = (memory.size() as u64) << PAGE_SHIFT;
+  if (end <= have) return true;
+  const missing = end - have;
+  // A few megabytes at a time; near the maximum, only what is needed.
+  const wanted = missing > (GROW_BYTES as u64) ? missing : (GROW_BYTES as u64);
+  if (memory.grow(((wanted + 0xffff) >> PAGE_SHIFT) as i32) >= 0) return true;
+  return memory.grow(((missing + 0xffff) >> PAGE_SHIFT) as i32) >= 0;
+}
+
+/** REQUIRES: ensureRoom(bytes). */
+// @ts-ignore: decorator
+@inline
+export function allocate(bytes: u32): u32 {
+  const block = load<u32>(TOP);
+  assert((block & 7) == 0, 'the arena lost its alignment');
+  assert(((block + bytes) as u64) <= (memory.size() as u64) << PAGE_SHIFT, 'allocated past the memory');
+  store<u32>(TOP, block + align8(bytes));
+  return block;
+}
+
+/** Makes room for one node of at most `nodeBytes` and `arenaBytes` besides. False: no memory, nothing changed. */
+export function reserveRoom(nodeBytes: u32, arenaBytes: u32): bool {
+  if (load<u32>(NODE_TOP) + nodeBytes <= load<u32>(NODE_END)) return ensureRoom(arenaBytes);
+  const slabBytes = nodeBytes > NODE_SLAB_BYTES ? align8(nodeBytes) : NODE_SLAB_BYTES;
+  if (!ensureRoom(slabBytes + arenaBytes + 16)) return false;
+  const slab = allocate(slabBytes);
+  store<u32>(NODE_TOP, slab);
+  store<u32>(NODE_END, slab + slabBytes);
+  return true;
+}

@@ -1,0 +1,56 @@
+// A blocked bloom filter: all bits of a key lie in one block of 64 bytes, so a test costs one cache miss.
+//
+//   0         8192        BLOOM_BITS            BLOOM_BITS + 64 * blocks
+//   | statics | key stage | block 0 | block 1 | ... |
+//
+// The filter has a memory of its own. Invariant: a bit is only ever set. The high half of a key's hash picks the block, seven
+// groups of nine bits of the remixed hash pick the bits (Putze, Sanders and Singler 2007, "Cache-, hash- and space-efficient bloom filters").
+
+import { STAGE, STAGE_BYTES } from './arena';
+import { hashBytes } from './hash';
+
+// @ts-ignore: decorator
+@inline export const BLOOM_BITS: u32 = STAGE + STAGE_BYTES;
+// @ts-ignore: decorator
+@inline const PROBES: u32 = 7;
+// @ts-ignore: decorator
+@inline const REMIX: u64 = 0xff51afd7ed558ccd;
+// @ts-ignore: decorator
+@inline const SEED: u64 = 0x6b766f72756d;
+
+// @ts-ignore: decorator
+@inline
+function blockOf(hash: u64, blocks: u32): u32 {
+  return BLOOM_BITS + ((((hash >> 32) * (blocks as u64)) >> 32) as u32 << 6);
+}
+
+// @ts-ignore: decorator
+@inline
+function probesOf(hash: u64): u64 {
+  const mixed = hash * REMIX;
+  return mixed ^ (mixed >> 29);
+}
+
+/** REQUIRES: the key is staged and `blocks` is the same in every call on a memory. */
+export function addToBloom(length: u32, blocks: u32): void {
+  const hash = hashBytes(STAGE, length, SEED);
+  const block = blockOf(hash, blocks);
+  assert(block + 64 <= ((memory.size() as u32) << 16), 'the filter is larger than its memory');
+  let probes = probesOf(hash);
+  for (let i: u32 = 0; i < PROBES; i++, probes >>= 9) {
+    const place = block + ((((probes >> 6) & 7) as u32) << 3);
+    store<u64>(place, load<u64>(place) | ((1 as u64) << (probes & 63)));
+  }
+}
+
+/** False: the key was never added. */
+export function bloomMayContain(length: u32, blocks: u32): bool {
+  const hash = hashBytes(STAGE, length, SEED);
+  const block = blockOf(hash, blocks);
+  let probes = probesOf(hash);
+  for (let i: u32 = 0; i < PROBES; i++, probes >>= 9) {
+    const word = load<u64>(block + ((((probes >> 6) & 7) as u32) << 3));
+    if (((word >> (probes & 63)) & 1) == 0) return false;
+  }
+  return true;
+}

@@ -1,0 +1,258 @@
+// The memtable: a node per key, and under each node the key's versions, newest first.
+//
+//   version   +0  u32 older         the version before, 0 for the oldest
+//             +4  u32 valueLength
+//             +8  f64 modRevision
+//             +16 f64 createRevision
+//             +24 f64 version
+//             +32 i64 lease
+//             +40 f64 expiresAtMs
+//             +48 u32 subRevision
+//             +52 u32 flags         bit 0: tombstone
+//             +56 u32 jump          an older version some way down, 0 for the oldest
+//             +60 u32 depth         1 for the oldest, one more for each newer one
+//             +64 value             valueLength bytes
+//
+// Invariants: modRevision falls strictly along `older`; a version never changes once it is linked, and it is linked by one atomic store
+// when it is complete. `jump` makes the chain a skew-binary list (Myers 1983, "An applicative random-access stack"): a put adds it in
+// constant time, and the version at an old revision is found in logarithmic time however often a key was overwritten.
+
+import {
+  ARENA_START,
+  align8,
+  allocate,
+  BATCH,
+  BATCH_ENTRIES,
+  CURSOR_NODE,
+  CURSOR_VERSION,
+  DATA_BYTES,
+  ensureRoom,
+  HASH_SEED,
+  HEAD,
+  KEY_COUNT,
+  LARGEST_REVISION,
+  NODE_TOP,
+  RECORD_COUNT,
+  reserveRoom,
+  resetArena,
+  SLACK,
+  SMALLEST_REVISION,
+  TOP,
+} from './arena';
+import { fragmentOf } from './hash';
+import { addToIndex, findNode, makeIndexRoom, resetIndex, tableBytes } from './hash_index';
+import {
+  insertNode,
+  maxNodeBytes,
+  nextNode,
+  nodeKey,
+  nodeVersions,
+  previousNode,
+  resetSkiplist,
+  setNodeVersions,
+} from './skiplist';
+
+// @ts-ignore: decorator
+@inline export const VERSION_VALUE: u32 = 64;
+// @ts-ignore: decorator
+@inline const TOMBSTONE: u32 = 1;
+
+export const PUT_DONE: u32 = 0;
+export const PUT_STALE: u32 = 1;
+export const PUT_NO_ROOM: u32 = 2;
+
+// @ts-ignore: decorator
+@inline
+function older(version: u32): u32 {
+  return load<u32>(version);
+}
+// @ts-ignore: decorator
+@inline
+function modRevision(version: u32): f64 {
+  return load<f64>(version, 8);
+}
+// @ts-ignore: decorator
+@inline
+function jump(version: u32): u32 {
+  return load<u32>(version, 56);
+}
+// @ts-ignore: decorator
+@inline
+function depth(version: u32): u32 {
+  return version == 0 ? 0 : load<u32>(version, 60);
+}
+
+/** Makes the memory an empty memtable with 2^slotsLog2 index slots. False: the memory is too small for that. */
+export function resetMemtable(slotsLog2: u32, seed: u64): bool {
+  resetArena();
+  if (!ensureRoom(tableBytes(slotsLog2))) return false;
+  resetIndex(slotsLog2);
+  resetSkiplist();
+  store<u64>(HASH_SEED, seed);
+  assert(load<u32>(TOP) > ARENA_START, 'an empty memtable has no hash index');
+  return true;
+}
+
+/** Makes room for a put with a key and a value of these lengths. False: no memory, nothing changed. */
+export function reservePut(keyLength: u32, valueLength: u32): bool {
+  return reserveRoom(maxNodeBytes(keyLength), align8(VERSION_VALUE + valueLength));
+}
+
+/**
+ * Commits a put. REQUIRES: reservePut, the value at TOP + VERSION_VALUE and the key at NODE_TOP + 16.
+ * PUT_STALE and PUT_NO_ROOM change nothing.
+ */
+export function commitPut(
+  keyLength: u32,
+  valueLength: u32,
+  revision: f64,
+  createRevision: f64,
+  count: f64,
+  subRevision: u32,
+  flags: u32,
+  lease: i64,
+  expiresAtMs: f64,
+): u32 {
+  const keyPlace = nodeKey(load<u32>(NODE_TOP));
+  const fragment = fragmentOf(keyPlace, keyLength, load<u64>(HASH_SEED));
+  const node = findNode(keyPlace, keyLength, fragment);
+  const previous = node == 0 ? 0 : nodeVersions(node);
+  if (previous != 0 && modRevision(previous) >= revision) return PUT_STALE;
+  const version = allocate(VERSION_VALUE + valueLength);
+  if (node == 0 && !makeIndexRoom(load<u32>(KEY_COUNT), SLACK)) {
+    store<u32>(TOP, version);
+    return PUT_NO_ROOM;
+  }
+  store<u32>(version, previous);
+  store<u32>(version, valueLength, 4);
+  store<f64>(version, revision, 8);
+  store<f64>(version, createRevision, 16);
+  store<f64>(version, count, 24);
+  store<i64>(version, lease, 32);
+  store<f64>(version, expiresAtMs, 40);
+  store<u32>(version, subRevision, 48);
+  store<u32>(version, flags, 52);
+  setJump(version, previous);
+  if (node == 0) {
+    const created = load<u32>(NODE_TOP);
+    store<u32>(NODE_TOP, created + insertNode(created, keyLength, version));
+    addToIndex(created, fragment);
+    store<u32>(KEY_COUNT, load<u32>(KEY_COUNT) + 1);
+  } else {
+    setNodeVersions(node, version);
+  }
+  countRecord(revision, keyLength + valueLength);
+  return PUT_DONE;
+}
+
+// @ts-ignore: decorator
+@inline
+function setJump(version: u32, previous: u32): void {
+  store<u32>(version, depth(previous) + 1, 60);
+  let target = previous;
+  if (previous != 0) {
+    const first = jump(previous);
+    if (first != 0) {
+      const second = jump(first);
+      if (depth(previous) - depth(first) == depth(first) - depth(second)) target = second;
+    }
+  }
+  store<u32>(version, target, 56);
+}
+
+// @ts-ignore: decorator
+@inline
+function countRecord(revision: f64, bytes: u32): void {
+  const records = load<u32>(RECORD_COUNT);
+  if (records == 0 || revision < load<f64>(SMALLEST_REVISION)) store<f64>(SMALLEST_REVISION, revision);
+  if (revision > load<f64>(LARGEST_REVISION)) store<f64>(LARGEST_REVISION, revision);
+  store<f64>(DATA_BYTES, load<f64>(DATA_BYTES) + (bytes as f64));
+  store<u32>(RECORD_COUNT, records + 1);
+}
+
+/** The newest version of a key, tombstones included; 0 when there is none. */
+export function findLatest(key: u32, length: u32): u32 {
+  const node = findNode(key, length, fragmentOf(key, length, load<u64>(HASH_SEED)));
+  return node == 0 ? 0 : nodeVersions(node);
+}
+
+/** From a version down: the newest one at or below a revision, 0 when there is none. */
+export function versionAt(newest: u32, revision: f64): u32 {
+  let version = newest;
+  while (version != 0 && modRevision(version) > revision) {
+    const far = jump(version);
+    version = far != 0 && modRevision(far) > revision ? far : older(version);
+  }
+  return version;
+}
+
+// @ts-ignore: decorator
+@inline
+function emit(count: u32, node: u32, version: u32): void {
+  assert(count < BATCH_ENTRIES, 'a batch is overfull');
+  store<u32>(BATCH + (count << 3), node);
+  store<u32>(BATCH + (count << 3), version, 4);
+}
+
+/** The node that follows in a direction, 0 at the end of the list. */
+// @ts-ignore: decorator
+@inline
+function step(node: u32, reverse: bool): u32 {
+  if (!reverse) return nextNode(node);
+  const previous = previousNode(node);
+  return previous == HEAD ? 0 : previous;
+}
+
+/**
+ * Collects, from `node` until `stop` (exclusive; 0: the end), the version of each key that is newest at `revision` into the batch, at
+ * most `limit`. CURSOR_NODE tells where to go on. Gives how many.
+ */
+export function collectKeys(
+  node: u32,
+  stop: u32,
+  revision: f64,
+  reverse: bool,
+  tombstones: bool,
+  limit: u32,
+): u32 {
+  let count: u32 = 0;
+  while (node != stop && node != 0 && count < limit) {
+    const version = versionAt(nodeVersions(node), revision);
+    if (version != 0 && (tombstones || (load<u32>(version, 52) & TOMBSTONE) == 0)) emit(count++, node, version);
+    node = step(node, reverse);
+  }
+  store<u32>(CURSOR_NODE, node == stop ? 0 : node);
+  return count;
+}
+
+/**
+ * Collects versions in record order with smallest <= modRevision <= largest into the batch. `version` is where to go on within `node`;
+ * 0 stands for the newest. CURSOR_NODE and CURSOR_VERSION tell where to go on. Gives how many.
+ */
+export function collectVersions(
+  node: u32,
+  version: u32,
+  stop: u32,
+  smallest: f64,
+  largest: f64,
+  limit: u32,
+): u32 {
+  let count: u32 = 0;
+  while (node != stop && node != 0) {
+    version = versionAt(version == 0 ? nodeVersions(node) : version, largest);
+    while (version != 0 && modRevision(version) >= smallest) {
+      if (count == limit) {
+        store<u32>(CURSOR_NODE, node);
+        store<u32>(CURSOR_VERSION, version);
+        return count;
+      }
+      emit(count++, node, version);
+      version = older(version);
+    }
+    version = 0;
+    node = nextNode(node);
+  }
+  store<u32>(CURSOR_NODE, 0);
+  store<u32>(CURSOR_VERSION, 0);
+  return count;
+}

@@ -1,0 +1,206 @@
+/**
+ * The views of one memtable's WebAssembly memory, and what lies where in it (assembly/arena.ts, memtable.ts, skiplist.ts;
+ * docs/formats/memtable.md).
+ *
+ * Invariants: this file alone makes views. Growth gives a shared memory a new buffer object; old views stay valid for what they
+ * cover, but do not reach what was added, so `refresh` runs after every reservation that may have grown it. Whatever JavaScript reads
+ * (nodes, versions, values) lies inside reservations; only hash tables, which it never reads, may lie beyond the views.
+ */
+import { KvError } from '../errors.ts';
+import type { StoredRecord } from './record.ts';
+import {
+  createWasmMemory,
+  instantiateWasm,
+  type WasmBuild,
+  type WasmExports,
+  type WasmMemory,
+} from './wasm_module.ts';
+
+const HEADER = 4096;
+const TOP = HEADER >>> 2;
+const NODE_TOP = (HEADER + 4) >>> 2;
+const NODE_END = (HEADER + 8) >>> 2;
+const KEY_COUNT = (HEADER + 16) >>> 2;
+const RECORD_COUNT = (HEADER + 20) >>> 2;
+const DATA_BYTES = (HEADER + 24) >>> 3;
+const LARGEST_REVISION = (HEADER + 32) >>> 3;
+const SMALLEST_REVISION = (HEADER + 40) >>> 3;
+const BATCH = (HEADER + 512) >>> 2;
+/** Records that one collect call can find. */
+export const BATCH_ENTRIES = 256;
+const STAGE = 8192;
+/** The longest key that can be looked for: a stored key (64 KiB + 1), or a bound made from one. */
+export const MAX_STAGED_BYTES = 65536 + 64;
+/** Bytes of a memtable before its first table, slab or record. */
+export const FIXED_BYTES = STAGE + 65536 + 128;
+
+const SLACK = 64;
+const NODE_KEY = 16;
+const MAX_TOWER_BYTES = 48;
+export const VERSION_VALUE = 64;
+/** Up to here a loop beats the call of a built-in. */
+const SHORT_COPY_BYTES = 16;
+
+/** The address space that a memory may grow into: addresses stay below 2 GiB, so that they never turn negative. */
+const ADDRESS_LIMIT = 2 ** 31 - 65536;
+const GROWTH_BYTES = 2 ** 30;
+
+const NO_BYTES = new Uint8Array(0);
+
+export class MemtableMemory {
+  readonly memory: WasmMemory;
+  readonly wasm: WasmExports;
+  byteLength = 0;
+  private buffer: ArrayBufferLike;
+  private u8: Uint8Array;
+  private u32: Uint32Array;
+  private f64: Float64Array;
+  private i64: BigInt64Array;
+
+  /** REQUIRES: initialBytes > FIXED_BYTES. `maximumBytes` defaults to 1 GiB more than that. */
+  constructor(initialBytes: number, build: WasmBuild, maximumBytes = initialBytes + GROWTH_BYTES) {
+    this.memory = createWasmMemory(initialBytes, Math.min(maximumBytes, ADDRESS_LIMIT));
+    this.wasm = instantiateWasm(this.memory, build);
+    this.buffer = this.memory.buffer;
+    this.u8 = new Uint8Array(this.buffer);
+    this.u32 = new Uint32Array(this.buffer);
+    this.f64 = new Float64Array(this.buffer);
+    this.i64 = new BigInt64Array(this.buffer);
+    this.byteLength = this.buffer.byteLength;
+  }
+
+  private refresh(): void {
+    const buffer = this.memory.buffer;
+    if (buffer === this.buffer) return;
+    this.buffer = buffer;
+    this.u8 = new Uint8Array(buffer);
+    this.u32 = new Uint32Array(buffer);
+    this.f64 = new Float64Array(buffer);
+    this.i64 = new BigInt64Array(buffer);
+    this.byteLength = buffer.byteLength;
+  }
+
+  get top(): number {
+    return this.u32[TOP]!;
+  }
+  get keyCount(): number {
+    return this.u32[KEY_COUNT]!;
+  }
+  get recordCount(): number {
+    return this.u32[RECORD_COUNT]!;
+  }
+  get dataBytes(): number {
+    return this.f64[DATA_BYTES]!;
+  }
+  get largestRevision(): number {
+    return this.f64[LARGEST_REVISION]!;
+  }
+  get smallestRevision(): number {
+    return this.f64[SMALLEST_REVISION]!;
+  }
+
+  /** Writes key and value to where `commit` will find them, growing the memory if need be. False: it cannot grow so far. */
+  place(key: Uint8Array, value: Uint8Array): boolean {
+    const keyLength = key.length;
+    const valueLength = value.length;
+    let u32 = this.u32;
+    const nodeEnd = u32[NODE_TOP]! + NODE_KEY + MAX_TOWER_BYTES + 8 + keyLength;
+    const end = u32[TOP]! + VERSION_VALUE + 8 + SLACK + valueLength;
+    if (end > this.byteLength || nodeEnd > u32[NODE_END]!) {
+      const reserved = this.wasm.reserve(keyLength, valueLength);
+      this.refresh();
+      if (reserved === 0) return false;
+      u32 = this.u32;
+    }
+    copyInto(this.u8, u32[NODE_TOP]! + NODE_KEY, key);
+    copyInto(this.u8, u32[TOP]! + VERSION_VALUE, value);
+    return true;
+  }
+
+  /** Writes a key to the stage, where the search functions look. False: longer than any key can be. */
+  stage(key: Uint8Array): boolean {
+    if (key.length > MAX_STAGED_BYTES) return false;
+    copyInto(this.u8, STAGE, key);
+    return true;
+  }
+
+  /** Like `stage`, for the bound of a range, which has no answer when it is too long. */
+  stageBound(bound: Uint8Array): number {
+    if (this.stage(bound)) return bound.length;
+    throw new KvError('KEY_TOO_LARGE', `a range bound has ${bound.length} bytes`, {
+      details: { limit: MAX_STAGED_BYTES, actual: bound.length },
+    });
+  }
+
+  /** The nodes and versions that the last collect call found: node, version, node, version, ... Valid until the next one. */
+  batch(): Uint32Array {
+    return this.u32.subarray(BATCH, BATCH + 2 * BATCH_ENTRIES);
+  }
+  batchNode(entry: number): number {
+    return this.u32[BATCH + 2 * entry]!;
+  }
+  batchVersion(entry: number): number {
+    return this.u32[BATCH + 2 * entry + 1]!;
+  }
+
+  keyLength(node: number): number {
+    return this.u32[(node + 8) >>> 2]!;
+  }
+  keyView(node: number): Uint8Array {
+    return new Uint8Array(this.buffer, node + NODE_KEY, this.keyLength(node));
+  }
+
+  valueLength(version: number): number {
+    return this.u32[(version + 4) >>> 2]!;
+  }
+  modRevision(version: number): number {
+    return this.f64[(version + 8) >>> 3]!;
+  }
+  createRevision(version: number): number {
+    return this.f64[(version + 16) >>> 3]!;
+  }
+  version(version: number): number {
+    return this.f64[(version + 24) >>> 3]!;
+  }
+  lease(version: number): bigint {
+    // Most keys have no lease, and reading a bigint allocates.
+    const word = (version + 32) >>> 2;
+    return this.u32[word] === 0 && this.u32[word + 1] === 0 ? 0n : this.i64[(version + 32) >>> 3]!;
+  }
+  expiresAtMs(version: number): number {
+    return this.f64[(version + 40) >>> 3]!;
+  }
+  subRevision(version: number): number {
+    return this.u32[(version + 48) >>> 2]!;
+  }
+  flags(version: number): number {
+    return this.u32[(version + 52) >>> 2]!;
+  }
+  valueView(version: number): Uint8Array {
+    return new Uint8Array(this.buffer, version + VERSION_VALUE, this.valueLength(version));
+  }
+
+  /** A record whose key and value are views. */
+  record(key: Uint8Array, version: number, keysOnly: boolean): StoredRecord {
+    return {
+      key,
+      value: keysOnly ? NO_BYTES : this.valueView(version),
+      modRevision: this.modRevision(version),
+      createRevision: this.createRevision(version),
+      version: this.version(version),
+      subRevision: this.subRevision(version),
+      flags: this.flags(version),
+      lease: this.lease(version),
+      expiresAtMs: this.expiresAtMs(version),
+    };
+  }
+}
+
+function copyInto(target: Uint8Array, at: number, source: Uint8Array): void {
+  const length = source.length;
+  if (length > SHORT_COPY_BYTES) {
+    target.set(source, at);
+    return;
+  }
+  for (let i = 0; i < length; i++) target[at + i] = source[i]!;
+}
