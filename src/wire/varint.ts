@@ -166,6 +166,11 @@ export class ByteReader {
     return this.view(this.end - this.offset);
   }
 
+  /** Moves on over `length` bytes. */
+  skip(length: number): void {
+    this.take(length);
+  }
+
   /** Refuses bytes after the end of what was read. */
   expectEnd(): void {
     if (this.offset !== this.end) throw malformed(`${this.end - this.offset} bytes too many`);
@@ -201,12 +206,15 @@ declare global {
 
 const strictUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
+const MIN_CAPACITY = 256;
+const NO_BUFFER = Buffer.alloc(0);
+
 /** Writes into a buffer that grows. Every method gives the writer back. */
 export class ByteWriter {
   private buffer: Buffer;
   private length = 0;
 
-  constructor(capacity = 256) {
+  constructor(capacity = MIN_CAPACITY) {
     this.buffer = Buffer.allocUnsafe(Math.max(16, capacity));
   }
 
@@ -282,6 +290,18 @@ export class ByteWriter {
     return this;
   }
 
+  /** Writes a u32 over four bytes that were written before: a length that is known only now. */
+  patchU32(at: number, value: number): void {
+    if (at + 4 > this.length) throw new RangeError('patch outside of what was written');
+    this.buffer.writeUInt32LE(value, at);
+  }
+
+  /** Forgets what was written after the first `sizeBytes`. */
+  truncate(sizeBytes: number): void {
+    if (sizeBytes > this.length) throw new RangeError('cannot truncate to more than was written');
+    this.length = sizeBytes;
+  }
+
   /** What was written, as a view: valid until the writer is used again after `reset`. */
   view(): Uint8Array {
     return this.buffer.subarray(0, this.length);
@@ -297,7 +317,7 @@ export class ByteWriter {
   /** Gives the buffer away without copying; the writer starts over with a new one. */
   finish(): Uint8Array {
     const bytes = this.buffer.subarray(0, this.length);
-    this.buffer = Buffer.allocUnsafe(256);
+    this.buffer = NO_BUFFER;
     this.length = 0;
     return bytes;
   }
@@ -313,7 +333,7 @@ export class ByteWriter {
     const at = this.length;
     const needed = at + size;
     if (needed > this.buffer.length) {
-      const larger = Buffer.allocUnsafe(Math.max(needed, this.buffer.length * 2));
+      const larger = Buffer.allocUnsafe(Math.max(needed, this.buffer.length * 2, MIN_CAPACITY));
       this.buffer.copy(larger, 0, 0, at);
       this.buffer = larger;
     }

@@ -1,0 +1,335 @@
+/**
+ * The byte form of commands: written once by the client, and the same bytes lie in the log and reach every node.
+ *
+ *     command  := version:u8(1) kind:u8 body
+ *     kind 1     write         id operation                      (put, delete or touch)
+ *     kind 2     txn           id count*compare count*operation count*operation      (success, failure)
+ *     kind 3     openSession   -
+ *     kind 4     closeSession  session:varint
+ *     kind 5     expire        count*key
+ *     kind 6     compact       revision:varint
+ *     id       := 0 | session:varint sequence:varint outstanding:varint     (outstanding = sequence - acknowledgedBelow)
+ *     compare  := target+result:u8 key (value | number:varint)
+ *     operation := number:u8 flags:u8 key ...                    (operation_codec.ts)
+ *
+ * Byte strings and varints as in varint.ts; docs/formats/command.md says the same at length, with the numbers that are kept free.
+ * Here too: encodePut, the client's short way to a single put, and checkClientCommand, what a client may ask for.
+ * Invariants: one command has one encoding; decoding allocates nothing before a count was checked against the bytes left; decoded keys and values are views.
+ */
+import { KvError } from '../errors.ts';
+import type {
+  Command,
+  Compare,
+  CompareResult,
+  CompareTarget,
+  Operation,
+  TxnCommand,
+  WriteCommand,
+  WriteId,
+} from '../kv/command.ts';
+import { compareKeys } from '../kv/key_order.ts';
+import { SPACE_USER, USER_SPACE_END } from '../kv/keyspace.ts';
+import {
+  MIN_OPERATION_BYTES,
+  OP_PUT,
+  operationBytesAtMost,
+  PUT_PREV_KV,
+  PUT_TTL,
+  readOperation,
+  writeOperation,
+} from './operation_codec.ts';
+import { ByteReader, ByteWriter, malformed, putVarint, varintBytes } from './varint.ts';
+
+export const COMMAND_VERSION = 1;
+export const KIND_WRITE = 1;
+export const KIND_TXN = 2;
+export const KIND_OPEN_SESSION = 3;
+export const KIND_CLOSE_SESSION = 4;
+export const KIND_EXPIRE = 5;
+export const KIND_COMPACT = 6;
+
+/** The id of writes that ask for no protection against a second application. */
+export const NO_WRITE_ID: WriteId = Object.freeze({ session: 0, sequence: 0, acknowledgedBelow: 0 });
+
+const TARGETS: readonly CompareTarget[] = ['value', 'version', 'createRevision', 'modRevision', 'lease'];
+const RELATIONS: readonly CompareResult[] = ['=', '!=', '>', '<'];
+const MIN_COMPARE_BYTES = 3;
+const MAX_ID_BYTES = 24;
+
+/** The bytes of a command. The result owns its memory. @throws RangeError on numbers that are no safe integers. */
+export function encodeCommand(command: Command): Uint8Array {
+  const writer = new ByteWriter(commandBytesAtMost(command));
+  writer.u8(COMMAND_VERSION);
+  switch (command.type) {
+    case 'write':
+      writer.u8(KIND_WRITE);
+      writeId(writer, command.id);
+      writeOperation(writer, command.operation);
+      break;
+    case 'txn':
+      writer.u8(KIND_TXN);
+      writeId(writer, command.id);
+      writer.varint(command.compares.length);
+      for (const compare of command.compares) writeCompare(writer, compare);
+      writeOperations(writer, command.success);
+      writeOperations(writer, command.failure);
+      break;
+    case 'openSession':
+      writer.u8(KIND_OPEN_SESSION);
+      break;
+    case 'closeSession':
+      writer.u8(KIND_CLOSE_SESSION).varint(command.session);
+      break;
+    case 'expire':
+      writer.u8(KIND_EXPIRE).varint(command.keys.length);
+      for (const key of command.keys) writer.byteString(key);
+      break;
+    case 'compact':
+      writer.u8(KIND_COMPACT).varint(command.revision);
+  }
+  return writer.finish();
+}
+
+/**
+ * The command in [offset, end) of `bytes`. Keys and values are views.
+ * @throws KvError UNSUPPORTED_VERSION, UNSUPPORTED (unknown kind or operation) or PROTOCOL (anything else that is not a command).
+ */
+export function decodeCommand(bytes: Uint8Array, offset = 0, end: number = bytes.length): Command {
+  const reader = new ByteReader(bytes, offset, end);
+  const version = reader.u8();
+  if (version !== COMMAND_VERSION) {
+    throw new KvError(
+      'UNSUPPORTED_VERSION',
+      `command of version ${version}; this node reads ${COMMAND_VERSION}`,
+    );
+  }
+  const kind = reader.u8();
+  if (kind === KIND_WRITE) {
+    const id = readId(reader);
+    const operation = readOperation(reader);
+    reader.expectEnd();
+    if (operation.type === 'range') throw malformed('a range is no write');
+    return { type: 'write', id, operation } satisfies WriteCommand;
+  }
+  const command = readBody(reader, kind);
+  reader.expectEnd();
+  return command;
+}
+
+function readBody(reader: ByteReader, kind: number): Command {
+  switch (kind) {
+    case KIND_TXN:
+      return {
+        type: 'txn',
+        id: readId(reader),
+        compares: readCompares(reader),
+        success: readOperations(reader),
+        failure: readOperations(reader),
+      } satisfies TxnCommand;
+    case KIND_OPEN_SESSION:
+      return { type: 'openSession' };
+    case KIND_CLOSE_SESSION:
+      return { type: 'closeSession', session: reader.varint() };
+    case KIND_EXPIRE: {
+      const keys: Uint8Array[] = [];
+      for (let left = reader.count(1); left > 0; left--) keys.push(reader.byteString());
+      return { type: 'expire', keys };
+    }
+    case KIND_COMPACT:
+      return { type: 'compact', revision: reader.varint() };
+    default:
+      throw new KvError('UNSUPPORTED', `unknown command kind ${kind}`);
+  }
+}
+
+function writeId(writer: ByteWriter, id: WriteId): void {
+  writer.varint(id.session);
+  if (id.session === 0) return;
+  if (id.sequence < 1 || id.acknowledgedBelow > id.sequence) {
+    throw new RangeError(`sequence ${id.sequence} with acknowledgedBelow ${id.acknowledgedBelow}`);
+  }
+  writer.varint(id.sequence).varint(id.sequence - id.acknowledgedBelow);
+}
+
+function readId(reader: ByteReader): WriteId {
+  const session = reader.varint();
+  if (session === 0) return NO_WRITE_ID;
+  const sequence = reader.varint();
+  if (sequence === 0) throw malformed('sequence 0');
+  const outstanding = reader.varintUpTo(sequence, 'the number of unacknowledged writes');
+  return { session, sequence, acknowledgedBelow: sequence - outstanding };
+}
+
+function writeCompare(writer: ByteWriter, compare: Compare): void {
+  writer.u8(TARGETS.indexOf(compare.target) | (RELATIONS.indexOf(compare.result) << 4));
+  writer.byteString(compare.key);
+  if (compare.target === 'value') writer.byteString(compare.value);
+  else writer.varint(compare.number);
+}
+
+function readCompares(reader: ByteReader): Compare[] {
+  const compares: Compare[] = [];
+  for (let left = reader.count(MIN_COMPARE_BYTES); left > 0; left--) {
+    const byte = reader.u8();
+    const target = TARGETS[byte & 0xf];
+    const result = RELATIONS[byte >> 4];
+    if (target === undefined || result === undefined) throw malformed(`comparison ${byte}`);
+    const key = reader.byteString();
+    if (target === 'value') compares.push({ target, result, key, value: reader.byteString(), number: 0 });
+    else compares.push({ target, result, key, value: NO_VALUE, number: reader.varint() });
+  }
+  return compares;
+}
+
+const NO_VALUE = new Uint8Array(0);
+
+function writeOperations(writer: ByteWriter, operations: readonly Operation[]): void {
+  writer.varint(operations.length);
+  for (const operation of operations) writeOperation(writer, operation);
+}
+
+function readOperations(reader: ByteReader): Operation[] {
+  const operations: Operation[] = [];
+  for (let left = reader.count(MIN_OPERATION_BYTES); left > 0; left--) operations.push(readOperation(reader));
+  return operations;
+}
+
+/** Room for the whole command, so that the writer need not grow and copy. */
+function commandBytesAtMost(command: Command): number {
+  let size = 2 + MAX_ID_BYTES;
+  if (command.type === 'write') size += operationBytesAtMost(command.operation);
+  if (command.type === 'expire') for (const key of command.keys) size += key.length + 8;
+  if (command.type !== 'txn') return size;
+  size += 24;
+  for (const compare of command.compares) size += compare.key.length + compare.value.length + 32;
+  for (const operation of command.success) size += operationBytesAtMost(operation);
+  for (const operation of command.failure) size += operationBytesAtMost(operation);
+  return size;
+}
+
+/**
+ * The bytes of encodeCommand for a single put, without a command object or intermediate buffers: key and value go straight into one buffer.
+ * A put of a *user* key (the space byte is added here). Strings are UTF-8. Session 0: no protection against a second application, `sequence`
+ * and `acknowledgedBelow` do not matter. REQUIRES: numbers are safe integers from 0, acknowledgedBelow <= sequence.
+ */
+export function encodePut(
+  key: Uint8Array | string,
+  value: Uint8Array | string,
+  ttlMs: number,
+  session: number,
+  sequence: number,
+  acknowledgedBelow: number,
+  prevKv = false,
+): Uint8Array {
+  const keyBytes = (typeof key === 'string' ? Buffer.byteLength(key) : key.length) + 1;
+  const valueBytes = typeof value === 'string' ? Buffer.byteLength(value) : value.length;
+  const outstanding = sequence - acknowledgedBelow;
+  let size =
+    4 + varintBytes(session) + varintBytes(keyBytes) + keyBytes + varintBytes(valueBytes) + valueBytes;
+  if (session !== 0) size += varintBytes(sequence) + varintBytes(outstanding);
+  if (ttlMs !== 0) size += varintBytes(ttlMs);
+  const bytes = Buffer.allocUnsafe(size);
+  bytes[0] = COMMAND_VERSION;
+  bytes[1] = KIND_WRITE;
+  let at = putVarint(bytes, 2, session);
+  if (session !== 0) at = putVarint(bytes, putVarint(bytes, at, sequence), outstanding);
+  bytes[at++] = OP_PUT;
+  bytes[at++] = (prevKv ? PUT_PREV_KV : 0) | (ttlMs !== 0 ? PUT_TTL : 0);
+  at = putVarint(bytes, at, keyBytes);
+  bytes[at++] = SPACE_USER;
+  at = putText(bytes, at, key, keyBytes - 1);
+  if (ttlMs !== 0) at = putVarint(bytes, at, ttlMs);
+  at = putVarint(bytes, at, valueBytes);
+  putText(bytes, at, value, valueBytes);
+  return bytes;
+}
+
+function putText(bytes: Buffer, at: number, text: Uint8Array | string, size: number): number {
+  if (typeof text !== 'string') bytes.set(text, at);
+  // As many bytes as characters: ASCII, for which the Latin-1 writer is the fastest.
+  else if (text.length === size) bytes.latin1Write(text, at, size);
+  else bytes.utf8Write(text, at, size);
+  return at + size;
+}
+
+export interface ClientCommandLimits {
+  readonly maxKeyBytes: number;
+  readonly maxValueBytes: number;
+  readonly maxCommandBytes: number;
+  readonly maxTxnOperations: number;
+}
+
+/**
+ * Refuses a client's command that is none of 'write', 'txn', 'openSession', 'closeSession', leaves the user space, or is too large. `sizeBytes` is the
+ * length of its encoding.
+ * @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE, VALUE_TOO_LARGE or REQUEST_TOO_LARGE.
+ */
+export function checkClientCommand(command: Command, limits: ClientCommandLimits, sizeBytes = 0): void {
+  if (sizeBytes > limits.maxCommandBytes) {
+    const details = { limit: limits.maxCommandBytes, sizeBytes };
+    throw new KvError('REQUEST_TOO_LARGE', `a request may have ${limits.maxCommandBytes} bytes`, { details });
+  }
+  switch (command.type) {
+    case 'write':
+      checkOperation(command.operation, limits);
+      return;
+    case 'txn': {
+      const { compares, success, failure } = command;
+      const most = Math.max(compares.length, success.length, failure.length);
+      if (most > limits.maxTxnOperations) {
+        const details = { limit: limits.maxTxnOperations };
+        throw new KvError('REQUEST_TOO_LARGE', `${most} operations in one transaction`, { details });
+      }
+      for (const compare of compares) checkKey(compare.key, limits);
+      for (const operation of success) checkOperation(operation, limits);
+      for (const operation of failure) checkOperation(operation, limits);
+      return;
+    }
+    case 'openSession':
+    case 'closeSession':
+      return;
+    default:
+      throw new KvError('INVALID_ARGUMENT', `clients may not send '${command.type}'`);
+  }
+}
+
+/** A stored key of the user space that is not empty. @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE. */
+export function checkKey(key: Uint8Array, limits: Pick<ClientCommandLimits, 'maxKeyBytes'>): void {
+  if (key.length < 2) throw new KvError('INVALID_ARGUMENT', 'the key is empty');
+  checkBound(key, limits);
+}
+
+/** [start, end) within the user space; the start may be the space's own. @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE. */
+export function checkRange(
+  start: Uint8Array,
+  end: Uint8Array,
+  limits: Pick<ClientCommandLimits, 'maxKeyBytes'>,
+): void {
+  checkBound(start, limits);
+  if (end.length > limits.maxKeyBytes + 2) throw keyTooLarge(end, limits);
+  if (end.length === 0 || compareKeys(end, USER_SPACE_END) > 0) {
+    throw new KvError('INVALID_ARGUMENT', 'the range leaves the keys of users');
+  }
+}
+
+function checkOperation(operation: Operation, limits: ClientCommandLimits): void {
+  if ((operation.type === 'delete' || operation.type === 'range') && operation.end !== undefined) {
+    checkRange(operation.key, operation.end, limits);
+    return;
+  }
+  checkKey(operation.key, limits);
+  if (operation.type === 'put' && operation.value.length > limits.maxValueBytes) {
+    const details = { limit: limits.maxValueBytes, sizeBytes: operation.value.length };
+    throw new KvError('VALUE_TOO_LARGE', `a value may have ${limits.maxValueBytes} bytes`, { details });
+  }
+}
+
+function checkBound(key: Uint8Array, limits: Pick<ClientCommandLimits, 'maxKeyBytes'>): void {
+  if (key[0] !== SPACE_USER) throw new KvError('INVALID_ARGUMENT', 'the key is none of a user');
+  if (key.length > limits.maxKeyBytes + 1) throw keyTooLarge(key, limits);
+}
+
+function keyTooLarge(key: Uint8Array, limits: Pick<ClientCommandLimits, 'maxKeyBytes'>): KvError {
+  const details = { limit: limits.maxKeyBytes, sizeBytes: key.length - 1 };
+  return new KvError('KEY_TOO_LARGE', `a key may have ${limits.maxKeyBytes} bytes`, { details });
+}

@@ -1,0 +1,114 @@
+/**
+ * The data of a command entry of the log: commands batched under one index.
+ *
+ *     entry := version:u8(1) timeMs:u64 count:u32 count*(length:varint command)
+ *
+ * Invariants: the header has a fixed size; commands are carried untouched (command_codec.ts is their grammar); an entry has at least one.
+ */
+import { KvError } from '../errors.ts';
+import { ByteReader, malformed, putVarint, varintBytes } from './varint.ts';
+
+export const ENTRY_VERSION = 1;
+const HEADER_BYTES = 13;
+const TWO_32 = 0x1_0000_0000;
+
+/**
+ * Gathers commands into the data of one entry; may be used again after `finish`. The commands are copied by `finish`, once and into a buffer of the exact size:
+ * until then they must not change.
+ */
+export class EntryBuilder {
+  private commands: Uint8Array[] = [];
+  private size = HEADER_BYTES;
+
+  get count(): number {
+    return this.commands.length;
+  }
+
+  /** Length of what `finish` would give now. */
+  get sizeBytes(): number {
+    return this.size;
+  }
+
+  add(command: Uint8Array): void {
+    this.commands.push(command);
+    this.size += varintBytes(command.length) + command.length;
+  }
+
+  /** The entry's data, in memory of its own. REQUIRES: at least one command; `timeMs` a safe integer >= 0. */
+  finish(timeMs: number): Uint8Array {
+    const bytes = Buffer.allocUnsafeSlow(this.size);
+    bytes[0] = ENTRY_VERSION;
+    bytes.writeUInt32LE(timeMs % TWO_32, 1);
+    bytes.writeUInt32LE(Math.floor(timeMs / TWO_32), 5);
+    bytes.writeUInt32LE(this.commands.length, 9);
+    let at = HEADER_BYTES;
+    for (const command of this.commands) {
+      at = putVarint(bytes, at, command.length);
+      bytes.set(command, at);
+      at += command.length;
+    }
+    this.commands = [];
+    this.size = HEADER_BYTES;
+    return bytes;
+  }
+}
+
+/** Steps through the commands of an entry without building views of them. */
+export class EntryReader {
+  readonly bytes: Uint8Array;
+  /** The proposing leader's clock. */
+  readonly timeMs: number;
+  readonly count: number;
+  /** [start, end) of the present command: hand them to decodeCommand(bytes, start, end). */
+  start = 0;
+  end = 0;
+  private readonly reader: ByteReader;
+  private left: number;
+
+  /** @throws KvError UNSUPPORTED_VERSION, PROTOCOL. */
+  constructor(data: Uint8Array) {
+    const reader = new ByteReader(data);
+    const version = reader.u8();
+    if (version !== ENTRY_VERSION) {
+      throw new KvError(
+        'UNSUPPORTED_VERSION',
+        `log entry of version ${version}; this node reads ${ENTRY_VERSION}`,
+      );
+    }
+    this.bytes = data;
+    this.timeMs = reader.u64();
+    this.count = reader.u32();
+    // A command has at least its length, its version and its kind.
+    if (this.count === 0 || this.count * 3 > reader.remaining)
+      throw malformed(`entry of ${this.count} commands`);
+    this.reader = reader;
+    this.left = this.count;
+  }
+
+  /** Moves to the next command; false after the last one. @throws KvError PROTOCOL. */
+  next(): boolean {
+    const reader = this.reader;
+    if (this.left === 0) {
+      reader.expectEnd();
+      return false;
+    }
+    this.left--;
+    const size = reader.varint();
+    this.start = reader.offset;
+    reader.skip(size);
+    this.end = reader.offset;
+    return true;
+  }
+
+  /** A view of the present command. */
+  command(): Uint8Array {
+    return this.bytes.subarray(this.start, this.end);
+  }
+}
+
+/** Calls `visit` with a view of each command in turn; gives the entry's time. @throws KvError UNSUPPORTED_VERSION, PROTOCOL. */
+export function decodeEntry(data: Uint8Array, visit: (command: Uint8Array, timeMs: number) => void): number {
+  const reader = new EntryReader(data);
+  while (reader.next()) visit(reader.command(), reader.timeMs);
+  return reader.timeMs;
+}
