@@ -4,13 +4,14 @@
  *     node build/test/run.js [--quick] [--coverage] [--jobs N] [WORD ...]
  *
  * `--quick` leaves out `*.slow.test.js`; WORDs choose the files whose path contains one of them. uvu knows no time-outs: a file that takes longer than
- * its allowance is killed and counts as one failure. The last line is `N passed, N failed` (and `, N skipped` where something was).
+ * its allowance is killed and counts as one failure. A full run installs the servers that its files ask for (binaries.ts). The last line is `N passed, N failed` (and `, N skipped` where something was).
  */
 import { spawn } from 'node:child_process';
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { installMissing, neededBy, skippedLine } from './binaries.ts';
 
 const testRoot = dirname(fileURLToPath(import.meta.url));
 const projectRoot = join(testRoot, '..', '..');
@@ -43,11 +44,18 @@ function parseArguments(args: string[]): Options {
     const arg = args[i]!;
     if (arg === '--quick') options.quick = true;
     else if (arg === '--coverage') options.coverage = true;
-    else if (arg === '--jobs') options.jobs = Number(args[++i]);
+    else if (arg === '--jobs') options.jobs = jobs(args[++i]);
     else if (arg.startsWith('--')) throw new Error(`unknown option ${arg}`);
     else options.words.push(arg);
   }
   return options;
+}
+
+function jobs(text: string | undefined): number {
+  const count = Number(text);
+  if (!Number.isInteger(count) || count < 1)
+    throw new Error(`--jobs is ${text}, allowed: a whole number from 1`);
+  return count;
 }
 
 function findFiles(folder: string): string[] {
@@ -55,6 +63,16 @@ function findFiles(folder: string): string[] {
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.js'))
     .map((entry) => join(entry.parentPath, entry.name))
     .sort();
+}
+
+/** Brings the servers that the files ask for onto the machine, where that may be done; says what could not be had. */
+function provideBinaries(files: readonly string[]): void {
+  const names = files.flatMap((file) => {
+    const source = join(projectRoot, 'test', relative(testRoot, file).replace(/\.js$/, '.ts'));
+    return existsSync(source) ? neededBy(readFileSync(source, 'utf8')) : [];
+  });
+  const missing = installMissing([...new Set(names)]);
+  if (missing.length > 0) console.log(skippedLine(missing));
 }
 
 function runFile(file: string, env: NodeJS.ProcessEnv): Promise<FileResult> {
@@ -161,6 +179,7 @@ async function main(): Promise<void> {
   if (options.words.length > 0) {
     files = files.filter((file) => options.words.some((word) => relative(testRoot, file).includes(word)));
   }
+  if (!options.quick) provideBinaries(files);
   const env: NodeJS.ProcessEnv = { ...process.env, FORCE_COLOR: '0' };
   const coverageDirectory = join(projectRoot, 'coverage', 'raw');
   if (options.coverage) {
