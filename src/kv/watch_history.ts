@@ -41,6 +41,7 @@ export class WatchHistoryCollector {
   private readonly options: WatchHistoryOptions;
   private events: CollectedEvent[] = [];
   private bytes = 0;
+  private trimAtBytes: number;
   /** No event above it is kept any more. */
   private limit: number;
   /** The event that the next record may be the previous version of. */
@@ -49,6 +50,7 @@ export class WatchHistoryCollector {
   constructor(options: WatchHistoryOptions) {
     this.options = options;
     this.limit = options.toRevision;
+    this.trimAtBytes = 2 * options.maxBytes;
   }
 
   /** The smallest revision to ask the engine for. Previous versions may be older than any event. */
@@ -76,7 +78,8 @@ export class WatchHistoryCollector {
     const open = this.open;
     if (open !== undefined) {
       this.open = undefined;
-      if (equalKeys(open.record.key, record.key) && live(record) !== undefined) {
+      const kept = open.record.modRevision <= this.limit;
+      if (kept && live(record) !== undefined && equalKeys(open.record.key, record.key)) {
         open.previous = copyRecord(record);
         this.bytes += recordBytes(record);
       }
@@ -88,7 +91,7 @@ export class WatchHistoryCollector {
     this.events.push(event);
     this.bytes += recordBytes(record);
     if (this.options.prevKv) this.open = event;
-    if (this.bytes > 2 * this.options.maxBytes) this.trim();
+    if (this.bytes > this.trimAtBytes) this.trim();
   }
 
   /** Sorts what is kept and lets go of the largest revisions beyond the budget. */
@@ -106,6 +109,8 @@ export class WatchHistoryCollector {
       kept = end;
       keptBytes += size;
     }
+    // A single revision beyond the budget must not make every further record sort everything again.
+    this.trimAtBytes = 2 * Math.max(this.options.maxBytes, keptBytes);
     const firstDropped = events[kept];
     if (firstDropped === undefined) return;
     this.limit = firstDropped.record.modRevision - 1;

@@ -12,7 +12,7 @@
 import { KvError } from '../errors.ts';
 import type { KvEvent } from './command.ts';
 import { EventQueue, eventBytes } from './event_queue.ts';
-import { compareKeys } from './key_order.ts';
+import { compareKeys, equalKeys } from './key_order.ts';
 import { type Watched, WatcherIndex } from './watcher_index.ts';
 
 export interface WatcherOptions {
@@ -82,7 +82,15 @@ export class WatchHub {
   private previousWanted = 0;
   private queuedBytes = 0;
   private lastId = 0;
+  /** What `collect` works on while a revision is published. */
   private touched: Watcher[] = [];
+  private publishing = 0;
+  private event: KvEvent | undefined;
+  private readonly collect = (watcher: Watcher): void => {
+    if (!watcher.synced || watcher.nextRevision > this.publishing || this.event === undefined) return;
+    if (watcher.matched.length === 0) this.touched.push(watcher);
+    watcher.matched.push(this.event);
+  };
 
   constructor(options: WatchHubOptions) {
     this.options = options;
@@ -137,22 +145,22 @@ export class WatchHub {
 
   /** The first revision that a watcher has neither been given nor queued; undefined when it is gone. */
   nextRevision(id: number): number | undefined {
-    return this.watchers.get(id)?.nextRevision;
+    const watcher = this.watchers.get(id);
+    return watcher?.synced ? this.syncedFrom(watcher) : watcher?.nextRevision;
   }
 
   /** Gives the events of one revision to all who watch their keys. REQUIRES: called once per revision with events, ascending. */
   publish(revision: number, events: readonly KvEvent[]): void {
-    const touched = this.touched;
+    this.publishing = revision;
     for (const event of events) {
-      this.index.match(event.record.key, (watcher) => {
-        if (!watcher.synced || watcher.nextRevision > revision) return;
-        if (watcher.matched.length === 0) touched.push(watcher);
-        watcher.matched.push(event);
-      });
+      this.event = event;
+      this.index.match(event.record.key, this.collect);
     }
+    this.event = undefined;
+    const touched = this.touched;
     if (touched.length === 0) return;
-    // A sink may register or cancel watchers, or end up in here again through a command that it applies: the list is taken out first.
     this.touched = [];
+    // From here on sinks may register, resume or cancel watchers (but not publish).
     for (const watcher of touched) {
       const matched = watcher.matched;
       watcher.matched = [];
@@ -173,10 +181,30 @@ export class WatchHub {
   lagging(): LaggingWatcher[] {
     this.endCompacted();
     const list: LaggingWatcher[] = [];
-    for (const { id, start, end, nextRevision, prevKv } of this.waiting) {
-      list.push({ id, start, end, fromRevision: nextRevision, prevKv });
+    for (const watcher of this.waiting) {
+      const { id, start, end, nextRevision, prevKv } = watcher;
+      if (nextRevision > this.options.store.revision) {
+        watcher.synced = true;
+        this.waiting.delete(watcher);
+      } else {
+        list.push({ id, start, end, fromRevision: nextRevision, prevKv });
+      }
     }
     return list;
+  }
+
+  /**
+   * Makes every watcher read history before it goes on: the store is about to be replaced by a later state whose events will not be published (a snapshot).
+   * REQUIRES: called while the store still shows the old revision.
+   */
+  lagAll(): void {
+    for (const watcher of this.watchers.values()) {
+      if (!watcher.synced) continue;
+      watcher.nextRevision = this.syncedFrom(watcher);
+      watcher.synced = false;
+      if (!watcher.paused) this.waiting.add(watcher);
+    }
+    if (this.waiting.size > 0) this.options.onLagging?.();
   }
 
   /**
@@ -213,7 +241,8 @@ export class WatchHub {
   progress(id: number): boolean {
     const watcher = this.watchers.get(id);
     const revision = this.options.store.revision;
-    if (watcher === undefined || !watcher.synced || watcher.paused) return false;
+    if (watcher === undefined || !watcher.synced || watcher.paused || watcher.matched.length > 0)
+      return false;
     // One that waits for a future revision has no progress to tell: it would resume too early after a reconnect.
     if (watcher.nextRevision > revision + 1) return false;
     this.deliver(watcher, revision, []);
@@ -232,6 +261,11 @@ export class WatchHub {
   /** Ends every watcher: the node closes, or its state was replaced by a snapshot's. */
   endAll(error: KvError): void {
     for (const watcher of [...this.watchers.values()]) this.finish(watcher, error);
+  }
+
+  /** The first revision that a synced watcher may still be given: those before it that did not touch its range count as given. */
+  private syncedFrom(watcher: Watcher): number {
+    return Math.max(watcher.nextRevision, this.options.store.revision + 1);
   }
 
   private give(watcher: Watcher, revision: number, events: readonly KvEvent[]): void {
@@ -306,16 +340,8 @@ function compacted(revision: number, compactRevision: number): KvError {
 
 /** Whether [start, end) holds the one key `start` and no other. */
 function isSuccessor(start: Uint8Array, end: Uint8Array): boolean {
-  return (
-    end.length === start.length + 1 &&
-    end[start.length] === 0 &&
-    compareKeys(start, end) < 0 &&
-    startsWith(end, start)
-  );
-}
-
-function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
-  return compareKeys(key.subarray(0, prefix.length), prefix) === 0;
+  if (end.length !== start.length + 1 || end[start.length] !== 0) return false;
+  return equalKeys(start, end.subarray(0, start.length));
 }
 
 /** The same events without the replaced versions that another watcher asked for. */
