@@ -1,0 +1,42 @@
+/**
+ * `kvorum check`: verifies a data directory that no node has open, without changing it.
+ *
+ * Exit status 0: sound; 1: damage was found, or the directory can't be checked.
+ */
+import { SingleBar } from 'cli-progress';
+import type { Command } from 'commander';
+import { checkDirectory, type Damage } from '../node/check_directory.ts';
+import { NodeDisk } from '../storage/node_disk.ts';
+import type { GlobalOptions } from './endpoints.ts';
+import { EXIT_FAILED, print, printJson } from './output.ts';
+
+export function addCheck(program: Command): void {
+  program
+    .command('check')
+    .description('verify a data directory offline: every checksum of the log, the tree and the snapshots')
+    .argument('<directory>', "a node's data directory, e.g. ./data/node-1")
+    .addHelpText('after', '\nExample:\n  kvorum check ./data/node-1')
+    .action(async (directory: string) => {
+      const json = program.opts<GlobalOptions>().json === true;
+      const bar = new SingleBar({ format: 'checking {bar} {value}/{total} files', stream: process.stderr });
+      let started = false;
+      const report = await checkDirectory(new NodeDisk(), directory, (done, total) => {
+        if (json) return;
+        if (started) bar.update(done);
+        else bar.start(total, done);
+        started = true;
+      });
+      if (started) bar.stop();
+      if (report.damages.length > 0) process.exitCode = EXIT_FAILED;
+      if (json) return printJson(report);
+      for (const damage of report.damages) print(damageLine(damage));
+      const { files, node } = report;
+      const found = report.damages.length === 0 ? 'sound' : `${report.damages.length} damages`;
+      print(`node ${node.nodeId} of cluster ${node.clusterId}: ${files} files checked: ${found}`);
+    });
+}
+
+function damageLine({ file, offset, problem }: Damage): string {
+  return `${file}${offset === undefined ? '' : ` at byte ${offset}`}: ${problem}`;
+}
+

@@ -1,0 +1,49 @@
+#!/usr/bin/env node
+/**
+ * The command `kvorum`.
+ *
+ * Each command is in a file of its own; this one puts them together and shows what went wrong.
+ */
+import { Command } from 'commander';
+import { VERSION } from '../version.ts';
+import { addBench } from './bench_command.ts';
+import { addCheck } from './check.ts';
+import { addClusterCommands } from './cluster_commands.ts';
+import { addDataCommands } from './data_commands.ts';
+import { addLocal } from './local.ts';
+import { fail } from './output.ts';
+import { addServe } from './serve.ts';
+import { addTxn } from './txn_command.ts';
+
+const program = new Command('kvorum')
+  .description('A replicated, ordered, transactional key-value store.')
+  .version(VERSION)
+  .option('--endpoints <list>', 'HOST:PORT,... of nodes (else KVORUM_ENDPOINTS, else the nodes of kvorum local)')
+  .option('--json', 'machine-readable output')
+  .option('--timeout <milliseconds>', 'how long a call may take (default 5000)')
+  .showHelpAfterError('(kvorum --help shows all commands)')
+  .addHelpText(
+    'after',
+    `
+Examples:
+  kvorum local                     three nodes on this machine
+  kvorum put colour blue           write
+  kvorum get colour                read
+  kvorum watch colour              see changes
+  kvorum status                    who leads, who follows
+  kvorum COMMAND --help            more about one command`,
+  );
+
+addServe(program);
+addLocal(program);
+addDataCommands(program);
+addTxn(program);
+addClusterCommands(program);
+addCheck(program);
+addBench(program);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  fail(error, program.opts<{ json?: boolean }>().json === true);
+}

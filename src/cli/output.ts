@@ -1,0 +1,67 @@
+/**
+ * What the command line prints: results on standard output, everything else on standard error.
+ *
+ * Invariants: with `--json` every line of standard output is one JSON document; bytes that are not UTF-8 are shown as `base64:...`; the exit status is 0 for
+ * success, 1 for a failure, 2 for a key that is not there (get) or a condition that did not hold (txn).
+ */
+import { KvError } from '../errors.ts';
+
+export const EXIT_FAILED = 1;
+export const EXIT_ABSENT = 2;
+
+const strict = new TextDecoder('utf-8', { fatal: true });
+
+/** Bytes as a person reads them. */
+export function shown(bytes: Uint8Array): string {
+  try {
+    return strict.decode(bytes);
+  } catch {
+    // Not text: shown in a form that can be copied.
+    return `base64:${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')}`;
+  }
+}
+
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value));
+}
+
+export function note(line: string): void {
+  process.stderr.write(`${line}\n`);
+}
+
+/** Columns padded to their widest cell; the first row is the heading. */
+export function table(rows: readonly (readonly string[])[]): string {
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, i) => { widths[i] = Math.max(widths[i] ?? 0, cell.length); });
+  return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()).join('\n');
+}
+
+/** Says what failed and what to do about it, and sets the exit status. */
+export function fail(error: unknown, json: boolean): void {
+  process.exitCode = EXIT_FAILED;
+  if (!(error instanceof KvError)) {
+    note(`kvorum: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`);
+    return;
+  }
+  const { code, message, retryable, maybeApplied } = error;
+  if (json) {
+    note(JSON.stringify({ error: { code, message, retryable, maybeApplied, details: error.details } }));
+    return;
+  }
+  note(`kvorum: ${message} [${code}]`);
+  if (maybeApplied) note('The write may have taken effect all the same: read the key before you repeat it.');
+  const advice = ADVICE[code];
+  if (advice !== undefined) note(advice);
+}
+
+const ADVICE: Partial<Record<KvError['code'], string>> = {
+  UNAVAILABLE: 'Is a node running there? `kvorum status` shows the cluster; --endpoints or KVORUM_ENDPOINTS names its nodes.',
+  NO_LEADER: 'A cluster needs a majority of its voters: `kvorum status` shows which nodes answer.',
+  LOCKED: 'Another process has this data directory open: stop it first, or use another directory.',
+  NO_SPACE: 'Make room on the disk: writes go on by themselves then.',
+  CORRUPT: '`kvorum check DIRECTORY` lists every damage.',
+};

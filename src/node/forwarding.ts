@@ -1,0 +1,175 @@
+/**
+ * Calls that another node has to answer: writes and membership calls for the leader, statuses of everybody.
+ *
+ * Both sides are here: the caller's (`write`, `members`, ...) and the answering node's (`answer`). A call waits for a leader to be known, within its
+ * deadline. A forwarded write that was not answered may have been applied: it is never sent twice from here; clients with a
+ * session repeat it safely.
+ */
+import { z } from 'zod';
+import type { Service } from '../api/service.ts';
+import { KvError } from '../errors.ts';
+import type { CommandResult } from '../kv/command.ts';
+import type { Clock } from '../ports.ts';
+import type { NodeId, RaftCore } from '../raft/types.ts';
+import type {
+  MemberAddRequest,
+  MemberAddResponse,
+  MembersResponse,
+  NodeStatus,
+} from '../wire/messages.ts';
+import {
+  decodeJson,
+  encodeJson,
+  PEER_MEMBER_ADD,
+  PEER_MEMBER_PROMOTE,
+  PEER_MEMBER_REMOVE,
+  PEER_MEMBERS,
+  PEER_MOVE_LEADER,
+  PEER_STATUS,
+  PEER_WRITE,
+  type PeerOperation,
+} from '../wire/peer_codec.ts';
+import { decodeResult, encodeResult } from '../wire/result_codec.ts';
+import { ByteReader, ByteWriter } from '../wire/varint.ts';
+import type { Conditions } from './conditions.ts';
+import type { PeerRpc } from './peer_rpc.ts';
+
+const STATUS_TIMEOUT_MS = 1_000;
+const NOTHING = new Uint8Array(0);
+
+const memberSchema = z.object({
+  id: z.number(),
+  peerAddress: z.string(),
+  clientAddress: z.string(),
+  role: z.enum(['voter', 'learner']),
+  leader: z.boolean(),
+  matchIndex: z.number().optional().transform((value): number | undefined => value),
+});
+const membersSchema = z.object({ clusterId: z.string(), leader: z.number(), members: z.array(memberSchema) });
+const memberAddSchema = z.object({ peerAddress: z.string(), clientAddress: z.string() });
+const memberAddedSchema = z.object({ id: z.number(), clusterId: z.string(), members: z.array(memberSchema) });
+const idSchema = z.object({ id: z.number().int().min(0) });
+const statusSchema = z.object({
+  id: z.number(),
+  clusterId: z.string(),
+  role: z.enum(['leader', 'follower', 'candidate', 'preCandidate', 'learner']),
+  pid: z.number(),
+  term: z.number(),
+  leader: z.number(),
+  commitIndex: z.number(),
+  appliedIndex: z.number(),
+  revision: z.number(),
+  compactRevision: z.number(),
+  version: z.string(),
+  uptimeMs: z.number(),
+  rssBytes: z.number(),
+  dataBytes: z.number(),
+  health: z.string(),
+  endpoints: z.array(z.string()),
+});
+
+export interface ForwardingOptions {
+  readonly rpc: PeerRpc;
+  readonly raft: RaftCore;
+  readonly conditions: Conditions;
+  readonly clock: Clock;
+}
+
+/** What a forwarded call is answered with on the node that it reaches. */
+export interface ForwardTarget extends Service {
+  writeHere(command: Uint8Array, timeoutMs: number): Promise<CommandResult>;
+  notLeader(): KvError;
+}
+
+export class Forwarding {
+  readonly #options: ForwardingOptions;
+
+  constructor(options: ForwardingOptions) {
+    this.#options = options;
+  }
+
+  async write(command: Uint8Array, deadlineMs: number): Promise<CommandResult> {
+    const body = await this.#toLeader(PEER_WRITE, command, deadlineMs);
+    return decodeResult(new ByteReader(body));
+  }
+
+  async members(deadlineMs: number): Promise<MembersResponse> {
+    return parse(membersSchema, await this.#toLeader(PEER_MEMBERS, NOTHING, deadlineMs));
+  }
+
+  async memberAdd(request: MemberAddRequest, deadlineMs: number): Promise<MemberAddResponse> {
+    return parse(memberAddedSchema, await this.#toLeader(PEER_MEMBER_ADD, encodeJson(request), deadlineMs));
+  }
+
+  async memberPromote(id: NodeId, deadlineMs: number): Promise<MembersResponse> {
+    return parse(membersSchema, await this.#toLeader(PEER_MEMBER_PROMOTE, encodeJson({ id }), deadlineMs));
+  }
+
+  async memberRemove(id: NodeId, deadlineMs: number): Promise<MembersResponse> {
+    return parse(membersSchema, await this.#toLeader(PEER_MEMBER_REMOVE, encodeJson({ id }), deadlineMs));
+  }
+
+  async moveLeader(to: NodeId, deadlineMs: number): Promise<NodeId> {
+    return parse(idSchema, await this.#toLeader(PEER_MOVE_LEADER, encodeJson({ id: to }), deadlineMs)).id;
+  }
+
+  async clusterStatus(own: NodeStatus, deadlineMs: number): Promise<NodeStatus[]> {
+    const { raft, rpc, clock } = this.#options;
+    const timeoutMs = Math.max(1, Math.min(STATUS_TIMEOUT_MS, deadlineMs - clock.monotonicMs()));
+    const others = raft.status().configuration.members.filter((member) => member.id !== raft.id);
+    const answers = await Promise.allSettled(
+      others.map(async (member) => parse(statusSchema, await rpc.call(member.id, PEER_STATUS, NOTHING, timeoutMs))),
+    );
+    const reached = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
+    return [own, ...reached].toSorted((a, b) => a.id - b.id);
+  }
+
+  async #toLeader(operation: PeerOperation, body: Uint8Array, deadlineMs: number): Promise<Uint8Array> {
+    const { raft, rpc, conditions, clock } = this.#options;
+    await conditions.until(
+      () => raft.leader !== 0,
+      deadlineMs,
+      () => new KvError('NO_LEADER', 'the cluster has no leader at the moment; try again'),
+    );
+    if (raft.leader === raft.id) throw new KvError('NO_LEADER', 'this node has just become the leader; try again');
+    return rpc.call(raft.leader, operation, body, Math.max(1, deadlineMs - clock.monotonicMs()));
+  }
+}
+
+/** Answers a call that another node forwarded. */
+export async function answerPeer(
+  target: ForwardTarget,
+  leads: () => boolean,
+  operation: PeerOperation,
+  body: Uint8Array,
+  timeoutMs: number,
+): Promise<Uint8Array> {
+  const options = { timeoutMs };
+  if (operation === PEER_STATUS) return encodeJson(target.status());
+  // The command is kept until the end of the turn at least, by when it has been copied into the log entry.
+  if (operation === PEER_WRITE) {
+    const result = await target.writeHere(body, timeoutMs);
+    const writer = new ByteWriter(64);
+    encodeResult(result, writer);
+    return writer.finish();
+  }
+  if (!leads()) throw target.notLeader();
+  switch (operation) {
+    case PEER_MEMBERS:
+      return encodeJson(await target.members(options));
+    case PEER_MEMBER_ADD:
+      return encodeJson(await target.memberAdd(parse(memberAddSchema, body), options));
+    case PEER_MEMBER_PROMOTE:
+      return encodeJson(await target.memberPromote(parse(idSchema, body).id, options));
+    case PEER_MEMBER_REMOVE:
+      return encodeJson(await target.memberRemove(parse(idSchema, body).id, options));
+    case PEER_MOVE_LEADER:
+      return encodeJson({ id: await target.moveLeader(parse(idSchema, body).id, options) });
+  }
+}
+
+function parse<T>(schema: z.ZodType<T>, body: Uint8Array): T {
+  const result = schema.safeParse(decodeJson(body));
+  if (result.success) return result.data;
+  throw new KvError('PROTOCOL', `a node sent an unexpected answer: ${z.prettifyError(result.error)}`);
+}

@@ -1,0 +1,250 @@
+/**
+ * The service over one node: routes a call to where it can be answered (here, or the leader), with limits and time-outs.
+ *
+ * Writes go to the leader's log; linearizable reads are served here behind a read index; weaker reads are served here at once, or after a
+ * condition. A node that does not lead forwards writes and membership calls, once: the leader never forwards on.
+ */
+import type { CallOptions, Service, WatchHandle, WatchSink } from '../api/service.ts';
+import type { Config } from '../config.ts';
+import { KvError } from '../errors.ts';
+import type { CommandResult } from '../kv/command.ts';
+import type { StateMachine } from '../kv/state_machine.ts';
+import type { Clock } from '../ports.ts';
+import type { RaftCore } from '../raft/types.ts';
+import type { Engine } from '../storage/engine_port.ts';
+import type { MaybePromise } from '../storage/record.ts';
+import { checkClientCommand, decodeCommand } from '../wire/command_codec.ts';
+import type {
+  GetRequest,
+  GetResponse,
+  MemberAddRequest,
+  MemberAddResponse,
+  MembersResponse,
+  NodeStatus,
+  ReadOptions,
+  ScanPageRequest,
+  ScanPageResponse,
+  WatchRequest,
+} from '../wire/messages.ts';
+import type { Applier } from './applier.ts';
+import type { Conditions } from './conditions.ts';
+import type { Forwarding } from './forwarding.ts';
+import type { Membership } from './membership.ts';
+import type { Pins } from './pins.ts';
+import type { ReadBarrier } from './read_barrier.ts';
+import type { Replica } from './replica.ts';
+import type { Watches } from './watches.ts';
+
+export interface KvServiceOptions {
+  readonly config: Config;
+  readonly raft: RaftCore;
+  readonly replica: Replica;
+  readonly applier: Applier;
+  readonly engine: Engine;
+  readonly stateMachine: StateMachine;
+  readonly reads: ReadBarrier;
+  readonly conditions: Conditions;
+  readonly forwarding: Forwarding;
+  readonly membership: Membership;
+  readonly watches: Watches;
+  readonly pins: Pins;
+  readonly clock: Clock;
+  readonly status: () => NodeStatus;
+  /** Throws when the node takes no calls (stopping, failed, removed). */
+  readonly checkOpen: () => void;
+}
+
+export class KvService implements Service {
+  readonly #options: KvServiceOptions;
+  readonly #electionTimeoutMs: number;
+  readonly #requestTimeoutMs: number;
+
+  constructor(options: KvServiceOptions) {
+    this.#options = options;
+    this.#electionTimeoutMs = options.config.raft.electionTicks * options.config.raft.tickMs;
+    this.#requestTimeoutMs = options.config.node.requestTimeoutMs;
+  }
+
+  write(command: Uint8Array, options?: CallOptions): Promise<CommandResult> {
+    const { config, raft, replica, forwarding } = this.#options;
+    try {
+      this.#options.checkOpen();
+      checkClientCommand(decodeCommand(command), config.limits);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const deadlineMs = this.#deadline(options);
+    if (raft.role === 'leader') return replica.propose(command, deadlineMs);
+    return forwarding.write(command, deadlineMs);
+  }
+
+  /** A write that another node has forwarded: not passed on again. */
+  writeHere(command: Uint8Array, timeoutMs: number): Promise<CommandResult> {
+    if (this.#options.raft.role !== 'leader') return Promise.reject(this.notLeader());
+    return this.write(command, { timeoutMs });
+  }
+
+  get(request: GetRequest, options?: CallOptions): MaybePromise<GetResponse> {
+    const ready = this.#ready(request, options);
+    return ready === undefined ? this.#get(request) : ready.then(() => this.#get(request));
+  }
+
+  scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse> {
+    const ready = this.#ready(request, options);
+    return ready === undefined ? this.#scan(request) : ready.then(() => this.#scan(request));
+  }
+
+  async watch(request: WatchRequest, sink: WatchSink): Promise<WatchHandle> {
+    const { reads, replica, watches } = this.#options;
+    this.#options.checkOpen();
+    if (request.fromRevision === 0 && !this.#servesAlone()) {
+      // "From now on" must not show what the caller has seen already: this node may lag behind.
+      const ready = reads.wait();
+      replica.schedule();
+      await ready;
+    }
+    return watches.start(request, sink);
+  }
+
+  status(): NodeStatus {
+    return this.#options.status();
+  }
+
+  clusterStatus(options?: CallOptions): Promise<NodeStatus[]> {
+    return this.#options.forwarding.clusterStatus(this.status(), this.#deadline(options));
+  }
+
+  members(options?: CallOptions): Promise<MembersResponse> {
+    return this.#onLeader(options, (deadlineMs) => this.#options.forwarding.members(deadlineMs), () =>
+      Promise.resolve(this.#options.membership.members()),
+    );
+  }
+
+  memberAdd(request: MemberAddRequest, options?: CallOptions): Promise<MemberAddResponse> {
+    const { forwarding, membership } = this.#options;
+    return this.#onLeader(
+      options,
+      (deadlineMs) => forwarding.memberAdd(request, deadlineMs),
+      (deadlineMs) => membership.add(request, deadlineMs),
+    );
+  }
+
+  memberPromote(id: number, options?: CallOptions): Promise<MembersResponse> {
+    const { forwarding, membership } = this.#options;
+    return this.#onLeader(
+      options,
+      (deadlineMs) => forwarding.memberPromote(id, deadlineMs),
+      (deadlineMs) => membership.promote(id, deadlineMs),
+    );
+  }
+
+  memberRemove(id: number, options?: CallOptions): Promise<MembersResponse> {
+    const { forwarding, membership } = this.#options;
+    return this.#onLeader(
+      options,
+      (deadlineMs) => forwarding.memberRemove(id, deadlineMs),
+      (deadlineMs) => membership.remove(id, deadlineMs),
+    );
+  }
+
+  moveLeader(to: number, options?: CallOptions): Promise<number> {
+    const { forwarding, membership } = this.#options;
+    return this.#onLeader(
+      options,
+      (deadlineMs) => forwarding.moveLeader(to, deadlineMs),
+      (deadlineMs) => membership.moveLeader(to, deadlineMs),
+    );
+  }
+
+  notLeader(): KvError {
+    const { raft } = this.#options;
+    const leader = raft.status().configuration.members.find((member) => member.id === raft.leader);
+    if (leader === undefined) return new KvError('NO_LEADER', 'the cluster has no leader at the moment; try again');
+    const details = { leader: leader.id, leaderAddress: leader.clientAddress };
+    return new KvError('NOT_LEADER', `node ${leader.id} at ${leader.clientAddress} leads`, { details });
+  }
+
+  #deadline(options: CallOptions | undefined): number {
+    return this.#options.clock.monotonicMs() + (options?.timeoutMs ?? this.#requestTimeoutMs);
+  }
+
+  async #onLeader<T>(
+    options: CallOptions | undefined,
+    forward: (deadlineMs: number) => Promise<T>,
+    here: (deadlineMs: number) => Promise<T>,
+  ): Promise<T> {
+    this.#options.checkOpen();
+    const deadlineMs = this.#deadline(options);
+    return this.#options.raft.role === 'leader' ? here(deadlineMs) : forward(deadlineMs);
+  }
+
+  /** A cluster of one has nobody to ask: what it has applied is all that was ever acknowledged. */
+  #servesAlone(): boolean {
+    const { raft, applier } = this.#options;
+    const { voters, votersOutgoing } = applier.appliedConfiguration;
+    return (
+      raft.role === 'leader' &&
+      voters.length === 1 &&
+      votersOutgoing.length === 0 &&
+      applier.appliedTerm === raft.term
+    );
+  }
+
+  /** undefined when the read may be served at once, else a promise of the moment when it may. */
+  #ready(request: ReadOptions, options: CallOptions | undefined): Promise<void> | undefined {
+    this.#options.checkOpen();
+    if (request.level === 'eventual') return undefined;
+    if (request.level === 'linearizable') {
+      if (this.#servesAlone()) return undefined;
+      const ready = this.#options.reads.wait();
+      this.#options.replica.schedule();
+      return ready;
+    }
+    const { stateMachine, conditions } = this.#options;
+    if (this.#cutOff()) throw new KvError('NO_LEADER', 'this node has heard of no quorum for an election timeout');
+    if (stateMachine.revision >= request.minRevision) return undefined;
+    const late = (): KvError =>
+      new KvError('TIMEOUT', `this node has not reached revision ${request.minRevision} in time`);
+    return conditions.until(() => stateMachine.revision >= request.minRevision, this.#deadline(options), late);
+  }
+
+  /** Followers notice by their election timer, the leader by check-quorum; a process that slept does not know yet. */
+  #cutOff(): boolean {
+    const { raft, replica } = this.#options;
+    return raft.leader === 0 || replica.sinceTickMs > this.#electionTimeoutMs;
+  }
+
+  #revisionOf(request: ReadOptions): number {
+    const { stateMachine } = this.#options;
+    const { revision } = request;
+    if (revision === 0) return stateMachine.revision;
+    if (revision > stateMachine.revision) {
+      throw new KvError('FUTURE_REVISION', `revision ${revision} does not exist yet; the store is at ${stateMachine.revision}`);
+    }
+    if (revision < stateMachine.compactRevision) {
+      const details = { compactRevision: stateMachine.compactRevision };
+      throw new KvError('COMPACTED', `revision ${revision} has been compacted; ${stateMachine.compactRevision} is the oldest`, { details });
+    }
+    return revision;
+  }
+
+  #get(request: GetRequest): MaybePromise<GetResponse> {
+    const { engine, stateMachine } = this.#options;
+    const found = engine.get(request.key, this.#revisionOf(request));
+    if (found instanceof Promise) {
+      const { revision } = stateMachine;
+      return found.then((record) => ({ revision, record }));
+    }
+    return { revision: stateMachine.revision, record: found };
+  }
+
+  #scan(request: ScanPageRequest): MaybePromise<ScanPageResponse> {
+    const { engine, pins } = this.#options;
+    const revision = this.#revisionOf(request);
+    const { start, end, reverse, limit, maxBytes, keysOnly } = request;
+    const page = engine.scan({ start, end, reverse, limit, maxBytes, keysOnly, revision });
+    pins.touch(revision);
+    if (page instanceof Promise) return page.then(({ records, more }) => ({ revision, records, more }));
+    return { revision, records: page.records, more: page.more };
+  }
+}

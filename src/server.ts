@@ -1,0 +1,223 @@
+/**
+ * One server: a node, the transport to its peers, and the door for clients, in this process.
+ *
+ * A new data directory begins in one of three ways: alone, as one of several founders, or by joining a running cluster. An existing one
+ * knows who it is, and those options are then ignored.
+ *
+ * Invariants: listens on loopback unless told otherwise; `stop` closes the door first, then hands leadership over, then closes the rest.
+ */
+import { createServer } from 'node:net';
+import { TcpTransport } from '../transports/tcp.ts';
+import { startTcpDoor, type TcpDoor } from './api/tcp/door.ts';
+import { connectAdmin } from './client/admin.ts';
+import { type Config, type ConfigInput, parseConfig } from './config.ts';
+import { KvError } from './errors.ts';
+import { foundAlone, foundTogether } from './node/founding.ts';
+import type { Identity } from './node/identity.ts';
+import type { KvService } from './node/kv_service.ts';
+import { KvorumNode } from './node/node.ts';
+import type { Logger } from './observability/logger.ts';
+import type { Ports } from './ports.ts';
+import type { Configuration, Member } from './raft/types.ts';
+import { realPorts } from './real_ports.ts';
+import { NodeDisk } from './storage/node_disk.ts';
+import { VERSION } from './version.ts';
+import type { MemberAddResponse } from './wire/messages.ts';
+
+const PROMOTE_RETRY_MS = 500;
+
+export interface ServerOptions {
+  readonly path: string;
+  readonly config?: ConfigInput | undefined;
+  readonly logger: Logger;
+  /** Found a cluster together: the same list on every founder, and this node's id in it. */
+  readonly founders?: { readonly id: number; readonly members: readonly Member[] } | undefined;
+  /** HOST:PORT of any member of a running cluster (its client address): join it. */
+  readonly join?: string | undefined;
+  /** Stay a learner after joining instead of becoming a voter. */
+  readonly learner?: boolean | undefined;
+}
+
+export interface Server {
+  readonly nodeId: number;
+  readonly clusterId: string;
+  readonly clientAddress: string;
+  readonly peerAddress: string;
+  readonly service: KvService;
+  /** Resolves when the server has ended by itself: with the reason, or undefined when it was removed from its cluster. */
+  readonly ended: Promise<KvError | undefined>;
+  whenLed(timeoutMs: number): Promise<void>;
+  stop(): Promise<void>;
+}
+
+interface Addresses {
+  readonly clientListen: string;
+  readonly client: string;
+  readonly peerListen: string;
+  readonly peer: string;
+}
+
+/** @throws KvError LOCKED, CORRUPT, CONFIG_INVALID, NO_SPACE, UNAVAILABLE (address taken, cluster to join not reachable) */
+export async function startServer(options: ServerOptions): Promise<Server> {
+  const ports = realPorts();
+  const config = parseConfig(options.config);
+  const addresses = await resolveAddresses(config);
+  let end: (error: KvError | undefined) => void = () => undefined;
+  const ended = new Promise<KvError | undefined>((resolve) => {
+    end = resolve;
+  });
+  const node = await KvorumNode.start({
+    path: options.path,
+    config,
+    ports,
+    disk: new NodeDisk(),
+    logger: options.logger,
+    version: VERSION,
+    pid: process.pid,
+    rssBytes: () => process.memoryUsage.rss(),
+    create: () => createIdentity(options, config, addresses, ports),
+    transport: (identity) => makeTransport(identity, config, addresses, ports, options.logger),
+    endpoints: [addresses.client],
+    batching: 'io',
+    onEnd: end,
+  });
+  let door: TcpDoor;
+  try {
+    const { limits } = config;
+    const doorConfig = { ...config.door, clientListen: addresses.clientListen };
+    door = await startTcpDoor({ service: node.service, config: doorConfig, limits, ports });
+  } catch (error) {
+    await node.stop();
+    throw error;
+  }
+  const promotion = keepPromoting(node, ports, options.logger);
+  return {
+    nodeId: node.identity.nodeId,
+    clusterId: node.identity.clusterId,
+    clientAddress: addresses.client,
+    peerAddress: addresses.peer,
+    service: node.service,
+    ended,
+    whenLed: (timeoutMs) => node.whenLed(timeoutMs),
+    async stop() {
+      promotion.stop();
+      await door.close();
+      await node.stop();
+    },
+  };
+}
+
+async function createIdentity(
+  options: ServerOptions,
+  config: Config,
+  addresses: Addresses,
+  ports: Ports,
+): Promise<Identity> {
+  const own = { peerAddress: addresses.peer, clientAddress: addresses.client };
+  const { tree } = config.storage;
+  if (options.join !== undefined) {
+    const admin = await connectAdmin({ endpoints: [options.join] });
+    try {
+      const added = await admin.memberAdd(own);
+      const configuration = configurationOf(added);
+      return { clusterId: added.clusterId, nodeId: added.id, tree, configuration, promote: options.learner !== true };
+    } finally {
+      await admin.close();
+    }
+  }
+  if (options.founders === undefined) return foundAlone(ports.random, own, tree);
+  const { id, members } = options.founders;
+  if (!members.some((member) => member.id === id)) {
+    throw new KvError('CONFIG_INVALID', `node ${id} is not in the list of founding members`);
+  }
+  return foundTogether(id, members, tree);
+}
+
+/** What a joining node knows of the cluster until the log tells it more. */
+function configurationOf(added: MemberAddResponse): Configuration {
+  const idsOf = (role: 'voter' | 'learner'): number[] =>
+    added.members.filter((member) => member.role === role).map((member) => member.id);
+  return {
+    voters: idsOf('voter'),
+    votersOutgoing: [],
+    learners: idsOf('learner'),
+    members: added.members.map(({ id, peerAddress, clientAddress }) => ({ id, peerAddress, clientAddress })),
+    lastId: Math.max(...added.members.map((member) => member.id)),
+  };
+}
+
+function makeTransport(
+  identity: Identity,
+  config: Config,
+  addresses: Addresses,
+  ports: Ports,
+  logger: Logger,
+): TcpTransport {
+  return new TcpTransport({
+    id: identity.nodeId,
+    clusterId: identity.clusterId,
+    listen: addresses.peerListen,
+    advertise: addresses.peer,
+    maxFrameBytes: peerFrameBytes(config),
+    ports,
+    onEvent: (event) => {
+      // A peer that is down is dialled again and again: no line for each try.
+      if (event.type === 'connectFailed' && event.error.retryable) logger.debug(event.type, { ...event });
+      else logger.warn(event.type, { ...event });
+    },
+  });
+}
+
+/** One append message: a single command may exceed maxAppendBytes, and each entry has a header. */
+function peerFrameBytes(config: Config): number {
+  const largest = Math.max(config.raft.maxAppendBytes, config.limits.maxCommandBytes, config.raft.snapshotChunkBytes);
+  return largest * 2 + 1024 * 1024;
+}
+
+/** Asks for the vote of a node that joined, until it has it. */
+function keepPromoting(node: KvorumNode, ports: Ports, logger: Logger): { stop(): void } {
+  const { nodeId, promote } = node.identity;
+  if (!promote) return { stop: () => undefined };
+  let asking = false;
+  const timer = ports.timers.every(PROMOTE_RETRY_MS, () => {
+    const { role } = node.service.status();
+    if (role !== 'learner') return timer.cancel();
+    if (asking) return;
+    asking = true;
+    node.service.memberPromote(nodeId).then(
+      () => {
+        asking = false;
+        logger.info('caught up: now a voter');
+      },
+      (error) => {
+        asking = false;
+        if (error instanceof KvError && error.retryable) logger.debug('not a voter yet', { error });
+        else logger.warn('asking to become a voter failed; trying again', { error });
+      },
+    );
+  });
+  return { stop: () => timer.cancel() };
+}
+
+async function resolveAddresses(config: Config): Promise<Addresses> {
+  const { clientListen, clientAdvertise, peerListen, peerAdvertise } = config.door;
+  const client = await withPort(clientListen);
+  const peer = await withPort(peerListen);
+  return { clientListen: client, client: clientAdvertise ?? client, peerListen: peer, peer: peerAdvertise ?? peer };
+}
+
+/** Port 0 becomes a free one: members must know an address before it is bound. */
+async function withPort(address: string): Promise<string> {
+  const colon = address.lastIndexOf(':');
+  if (address.slice(colon + 1) !== '0') return address;
+  const host = address.slice(0, colon);
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', reject);
+    probe.listen(0, host.replace(/^\[|\]$/g, ''), () => {
+      const bound = probe.address();
+      const port = typeof bound === 'object' && bound !== null ? bound.port : 0;
+      probe.close(() => resolve(`${host}:${port}`));
+    });
+  });
+}
