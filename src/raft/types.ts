@@ -191,10 +191,15 @@ export interface SnapshotChunk {
  *
  * THE CONTRACT: `hardState` and `entries` go to the log in the order of the Readys. `messages` may be sent at once.
  * `messagesAfterAppend` must not be sent before this Ready's (and every earlier Ready's) hardState and entries are durable. When they are, the
- * shell calls `raft.appended(term, index)` with `appendTerm` and the last entry's index, as given here. An entry in `committed` is decided: it may be
- * applied at once, in order, exactly once.
+ * shell calls `raft.appended(term, index)` with `appendTerm` and the last entry's index, as given here. An entry in `committed` is decided and durable
+ * on this node: it may be applied at once, in order, exactly once.
  */
 export interface Ready {
+  /**
+   * True when this Ready must be durable (fsync) before its `messagesAfterAppend` go out: it carries entries, or the term or the vote changed. A change
+   * of `hardState.commit` alone may be written lazily, or with the next Ready: losing it costs nothing but the hint.
+   */
+  readonly mustSync: boolean;
   /** Present when it changed. */
   readonly hardState: HardState | undefined;
   /** Entries to append; the first may lie at or below the log's last index, and then replaces it and all that follows. */
@@ -205,7 +210,10 @@ export interface Ready {
   readonly messagesAfterAppend: readonly Message[];
   readonly committed: readonly Entry[];
   readonly readStates: readonly ReadState[];
-  /** Chunks of an incoming snapshot to store, in order; answer each with `raft.snapshotChunkStored` or `raft.snapshotInstalled`. */
+  /**
+   * A chunk of an incoming snapshot to store: one at a time, the next comes after the answer `raft.snapshotChunkStored` or (once the snapshot that the
+   * `last` chunk completes is in place) `raft.snapshotInstalled`. Between a `last` chunk and its answer the core appends and commits nothing.
+   */
   readonly snapshotChunks: readonly SnapshotChunk[];
   /** A follower needs a snapshot that covers at least this index, and the source has none. 0: no wish. */
   readonly snapshotWanted: number;
@@ -292,9 +300,12 @@ export interface RaftCore {
   hasReady(): boolean;
   /** Takes everything there is to do. The caller must carry it out (see Ready). */
   ready(): Ready;
-  /** The log holds, durably, everything of the Readys up to `index` as of `term`. */
+  /**
+   * The entries of a Ready, and everything of the Readys before it, are durable: `term` is its `appendTerm`, `index` its last entry's. Once for each Ready with
+   * entries, in order (one call for several is fine; it names the last). Says nothing about entries that were replaced since.
+   */
   appended(term: number, index: number): void;
-  /** The state machine has applied everything up to `index`. */
+  /** The state machine has applied everything up to `index`. Must be called: `committed` pauses at maxUncommittedBytes handed out and not applied. */
   applied(index: number): void;
   /** An incoming chunk was stored; `nextOffset` is the byte wanted next (0 starts anew). */
   snapshotChunkStored(snapshotIndex: number, nextOffset: number): void;
