@@ -26,64 +26,35 @@
 // behind `top` are inside the memory, so that eight-byte loads may read past the end of a key.
 // Nodes live in slabs of their own, apart from the values: a search touches few pages, and the slabs stay in the caches.
 
-// @ts-ignore: decorator
-@inline export const HEADER: u32 = 4096;
-// @ts-ignore: decorator
-@inline export const TOP: u32 = HEADER;
-// @ts-ignore: decorator
-@inline export const NODE_TOP: u32 = HEADER + 4;
-// @ts-ignore: decorator
-@inline export const NODE_END: u32 = HEADER + 8;
-// @ts-ignore: decorator
-@inline export const HASH_TABLE: u32 = HEADER + 12;
-// @ts-ignore: decorator
-@inline export const KEY_COUNT: u32 = HEADER + 16;
-// @ts-ignore: decorator
-@inline export const RECORD_COUNT: u32 = HEADER + 20;
-// @ts-ignore: decorator
-@inline export const DATA_BYTES: u32 = HEADER + 24;
-// @ts-ignore: decorator
-@inline export const LARGEST_REVISION: u32 = HEADER + 32;
-// @ts-ignore: decorator
-@inline export const SMALLEST_REVISION: u32 = HEADER + 40;
-// @ts-ignore: decorator
-@inline export const HASH_SEED: u32 = HEADER + 48;
-// @ts-ignore: decorator
-@inline export const RANDOM_STATE: u32 = HEADER + 56;
-// @ts-ignore: decorator
-@inline export const HEIGHT: u32 = HEADER + 60;
-// @ts-ignore: decorator
-@inline export const TAIL: u32 = HEADER + 64;
-// @ts-ignore: decorator
-@inline export const CURSOR_NODE: u32 = HEADER + 68;
-// @ts-ignore: decorator
-@inline export const CURSOR_VERSION: u32 = HEADER + 72;
-// @ts-ignore: decorator
-@inline export const SPLICE: u32 = HEADER + 128;
-// @ts-ignore: decorator
-@inline export const HEAD: u32 = HEADER + 256;
-// @ts-ignore: decorator
-@inline export const BATCH: u32 = HEADER + 512;
-// @ts-ignore: decorator
-@inline export const BATCH_ENTRIES: u32 = 256;
+export const HEADER: u32 = 4096;
+export const TOP: u32 = HEADER;
+export const NODE_TOP: u32 = HEADER + 4;
+export const NODE_END: u32 = HEADER + 8;
+export const HASH_TABLE: u32 = HEADER + 12;
+export const KEY_COUNT: u32 = HEADER + 16;
+export const RECORD_COUNT: u32 = HEADER + 20;
+export const DATA_BYTES: u32 = HEADER + 24;
+export const LARGEST_REVISION: u32 = HEADER + 32;
+export const SMALLEST_REVISION: u32 = HEADER + 40;
+export const HASH_SEED: u32 = HEADER + 48;
+export const RANDOM_STATE: u32 = HEADER + 56;
+export const HEIGHT: u32 = HEADER + 60;
+export const TAIL: u32 = HEADER + 64;
+export const CURSOR_NODE: u32 = HEADER + 68;
+export const CURSOR_VERSION: u32 = HEADER + 72;
+export const SPLICE: u32 = HEADER + 128;
+export const HEAD: u32 = HEADER + 256;
+export const BATCH: u32 = HEADER + 512;
+export const BATCH_ENTRIES: u32 = 256;
 // The stage holds a key to look for: the longest stored key (64 KiB + 1), a bound made from it, and room for eight-byte loads.
-// @ts-ignore: decorator
-@inline export const STAGE_BYTES: u32 = 65536 + 128;
-// @ts-ignore: decorator
-@inline export const STAGE: u32 = 8192;
-// @ts-ignore: decorator
-@inline export const ARENA_START: u32 = STAGE + STAGE_BYTES;
-// @ts-ignore: decorator
-@inline export const SLACK: u32 = 64;
-// @ts-ignore: decorator
-@inline const NODE_SLAB_BYTES: u32 = 32768;
-// @ts-ignore: decorator
-@inline const GROW_BYTES: u32 = 4 << 20;
-// @ts-ignore: decorator
-@inline const PAGE_SHIFT: u32 = 16;
+export const STAGE_BYTES: u32 = 65536 + 128;
+export const STAGE: u32 = 8192;
+export const ARENA_START: u32 = STAGE + STAGE_BYTES;
+export const SLACK: u32 = 64;
+const NODE_SLAB_BYTES: u32 = 32768;
+const GROW_BYTES: u32 = 4 << 20;
+const PAGE_SHIFT: u32 = 16;
 
-// @ts-ignore: decorator
-@inline
 export function align8(value: u32): u32 {
   return (value + 7) & ~7;
 }
@@ -108,8 +79,6 @@ export function ensureRoom(bytes: u32): bool {
 }
 
 /** REQUIRES: ensureRoom(bytes). */
-// @ts-ignore: decorator
-@inline
 export function allocate(bytes: u32): u32 {
   const block = load<u32>(TOP);
   assert((block & 7) == 0, 'the arena lost its alignment');

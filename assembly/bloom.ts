@@ -9,23 +9,16 @@
 import { STAGE, STAGE_BYTES } from './arena';
 import { hashBytes } from './hash';
 
-// @ts-ignore: decorator
-@inline export const BLOOM_BITS: u32 = STAGE + STAGE_BYTES;
-// @ts-ignore: decorator
-@inline const PROBES: u32 = 7;
-// @ts-ignore: decorator
-@inline const REMIX: u64 = 0xff51afd7ed558ccd;
-// @ts-ignore: decorator
-@inline const SEED: u64 = 0x6b766f72756d;
+export const BLOOM_BITS: u32 = STAGE + STAGE_BYTES;
+const PROBES: u32 = 7;
+const REMIX: u64 = 0xff51afd7ed558ccd;
+const SEED: u64 = 0x6b766f72756d;
 
-// @ts-ignore: decorator
-@inline
 function blockOf(hash: u64, blocks: u32): u32 {
-  return BLOOM_BITS + ((((hash >> 32) * (blocks as u64)) >> 32) as u32 << 6);
+  const block = (((hash >> 32) * (blocks as u64)) >> 32) as u32;
+  return BLOOM_BITS + (block << 6);
 }
 
-// @ts-ignore: decorator
-@inline
 function probesOf(hash: u64): u64 {
   const mixed = hash * REMIX;
   return mixed ^ (mixed >> 29);
@@ -35,7 +28,7 @@ function probesOf(hash: u64): u64 {
 export function addToBloom(length: u32, blocks: u32): void {
   const hash = hashBytes(STAGE, length, SEED);
   const block = blockOf(hash, blocks);
-  assert(block + 64 <= ((memory.size() as u32) << 16), 'the filter is larger than its memory');
+  assert(block + 64 <= (memory.size() as u32) << 16, 'the filter is larger than its memory');
   let probes = probesOf(hash);
   for (let i: u32 = 0; i < PROBES; i++, probes >>= 9) {
     const place = block + ((((probes >> 6) & 7) as u32) << 3);

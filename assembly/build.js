@@ -17,7 +17,7 @@ const shared = [
   '--importMemory',
   '--sharedMemory',
   '--initialMemory',
-  '16',
+  '1',
   '--maximumMemory',
   '65536',
   '--enable',

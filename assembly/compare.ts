@@ -22,8 +22,6 @@ export function compareBytes(a: u32, aLength: u32, b: u32, bLength: u32): i32 {
 }
 
 /** True when two byte strings of one length are the same. */
-// @ts-ignore: decorator
-@inline
 export function equalBytes(a: u32, b: u32, length: u32): bool {
   let at: u32 = 0;
   for (; at + 8 <= length; at += 8) {

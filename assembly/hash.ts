@@ -4,13 +4,9 @@
 // keys that differ in one word never collide in the 64-bit result.
 // Up to seven bytes behind the key may be read; they never matter.
 
-// @ts-ignore: decorator
-@inline const MULTIPLIER: u64 = 0x9e3779b97f4a7c15;
-// @ts-ignore: decorator
-@inline const FINISH: u64 = 0xd6e8feb86659fd93;
+const MULTIPLIER: u64 = 0x9e3779b97f4a7c15;
+const FINISH: u64 = 0xd6e8feb86659fd93;
 
-// @ts-ignore: decorator
-@inline
 function mix(state: u64, word: u64): u64 {
   const product = (state ^ word) * MULTIPLIER;
   return product ^ (product >> 32);
@@ -27,8 +23,6 @@ export function hashBytes(key: u32, length: u32, seed: u64): u64 {
 }
 
 /** The 32 bits that the hash index keeps of a key's hash. */
-// @ts-ignore: decorator
-@inline
 export function fragmentOf(key: u32, length: u32, seed: u64): u32 {
   return (hashBytes(key, length, seed) >> 32) as u32;
 }

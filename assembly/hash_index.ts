@@ -12,8 +12,8 @@ import { allocate, ensureRoom, HASH_TABLE } from './arena';
 import { equalBytes } from './compare';
 import { nodeKey, nodeKeyLength } from './skiplist';
 
-// @ts-ignore: decorator
-@inline const SLOTS: u32 = 8;
+const SLOTS: u32 = 8;
+const MAX_LOG2: u32 = 26;
 
 /** REQUIRES: ensureRoom(tableBytes(log2)). */
 function createTable(log2: u32): u32 {
@@ -25,15 +25,13 @@ function createTable(log2: u32): u32 {
   return table;
 }
 
-// @ts-ignore: decorator
-@inline
 export function tableBytes(log2: u32): u32 {
-  return SLOTS + ((1 as u32) << log2 << 3);
+  return SLOTS + (((1 as u32) << log2) << 3);
 }
 
 /** REQUIRES: 1 <= log2 <= 26 and room. */
 export function resetIndex(log2: u32): void {
-  assert(log2 >= 1 && log2 <= 26, 'the hash index has an impossible size');
+  assert(log2 >= 1 && log2 <= MAX_LOG2, 'the hash index has an impossible size');
   store<u32>(HASH_TABLE, createTable(log2));
 }
 
@@ -53,8 +51,6 @@ export function findNode(key: u32, length: u32, fragment: u32): u32 {
   }
 }
 
-// @ts-ignore: decorator
-@inline
 function insertSlot(table: u32, fragment: u32, slot: u64): void {
   const mask = load<u32>(table, 4) - 1;
   let at = fragment >> load<u32>(table);
@@ -62,28 +58,28 @@ function insertSlot(table: u32, fragment: u32, slot: u64): void {
   atomic.store<u64>(table + SLOTS + (at << 3), slot);
 }
 
-/** Adds a node whose key is not in the index. REQUIRES: makeIndexRoom said true. */
+/** Adds a node whose key is not in the index. REQUIRES: makeIndexRoom before it. */
 export function addToIndex(node: u32, fragment: u32): void {
   insertSlot(load<u32>(HASH_TABLE), fragment, ((node as u64) << 32) | (fragment as u64));
 }
 
 /**
- * Doubles the table when `keyCount` keys fill five eighths of it. Where memory does not allow that, probing runs grow longer up to
- * fifteen sixteenths. False: there is no place for another key.
+ * Doubles the table when `keyCount` keys fill five eighths of it. Where memory does not allow that, probing runs just grow longer: a key takes
+ * at least 88 bytes, so a memory without room for 16 more bytes per present slot ends before 13/16 of the slots are in use.
  */
-export function makeIndexRoom(keyCount: u32, bytesBesides: u32): bool {
+export function makeIndexRoom(keyCount: u32): void {
   const old = load<u32>(HASH_TABLE);
   const slots = load<u32>(old, 4);
-  if (keyCount < (slots >> 1) + (slots >> 3)) return true;
+  if (keyCount < (slots >> 1) + (slots >> 3)) return;
   const log2 = 33 - load<u32>(old);
-  if (log2 > 26 || !ensureRoom(tableBytes(log2) + bytesBesides + 16)) return keyCount < slots - (slots >> 4);
+  if (log2 > MAX_LOG2 || !ensureRoom(tableBytes(log2))) {
+    assert(keyCount < slots - (slots >> 4), 'the hash index is overfull');
+    return;
+  }
   const table = createTable(log2);
   for (let at: u32 = 0; at < slots; at++) {
     const slot = load<u64>(old + SLOTS + (at << 3));
-    if (slot == 0) continue;
-    // Not yet published: a plain store would do, but one helper for both keeps the probing rule in one place.
-    insertSlot(table, slot as u32, slot);
+    if (slot != 0) insertSlot(table, slot as u32, slot);
   }
   atomic.store<u32>(HASH_TABLE, table);
-  return true;
 }

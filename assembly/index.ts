@@ -30,7 +30,7 @@ export function reserve(keyLength: u32, valueLength: u32): u32 {
   return reservePut(keyLength, valueLength) ? 1 : 0;
 }
 
-/** Commits a put whose key and value are in place. 0 done, 1 not above the key's newest revision, 2 no room in the index. */
+/** Commits a put whose key and value are in place. 0 done; 1 not above the key's newest revision, nothing changed. */
 export function commit(
   keyLength: u32,
   valueLength: u32,

@@ -35,7 +35,6 @@ import {
   RECORD_COUNT,
   reserveRoom,
   resetArena,
-  SLACK,
   SMALLEST_REVISION,
   TOP,
 } from './arena';
@@ -52,32 +51,21 @@ import {
   setNodeVersions,
 } from './skiplist';
 
-// @ts-ignore: decorator
-@inline export const VERSION_VALUE: u32 = 64;
-// @ts-ignore: decorator
-@inline const TOMBSTONE: u32 = 1;
+export const VERSION_VALUE: u32 = 64;
+const TOMBSTONE: u32 = 1;
 
 export const PUT_DONE: u32 = 0;
 export const PUT_STALE: u32 = 1;
-export const PUT_NO_ROOM: u32 = 2;
 
-// @ts-ignore: decorator
-@inline
 function older(version: u32): u32 {
   return load<u32>(version);
 }
-// @ts-ignore: decorator
-@inline
 function modRevision(version: u32): f64 {
   return load<f64>(version, 8);
 }
-// @ts-ignore: decorator
-@inline
 function jump(version: u32): u32 {
   return load<u32>(version, 56);
 }
-// @ts-ignore: decorator
-@inline
 function depth(version: u32): u32 {
   return version == 0 ? 0 : load<u32>(version, 60);
 }
@@ -100,7 +88,7 @@ export function reservePut(keyLength: u32, valueLength: u32): bool {
 
 /**
  * Commits a put. REQUIRES: reservePut, the value at TOP + VERSION_VALUE and the key at NODE_TOP + 16.
- * PUT_STALE and PUT_NO_ROOM change nothing.
+ * PUT_STALE changes nothing.
  */
 export function commitPut(
   keyLength: u32,
@@ -119,10 +107,6 @@ export function commitPut(
   const previous = node == 0 ? 0 : nodeVersions(node);
   if (previous != 0 && modRevision(previous) >= revision) return PUT_STALE;
   const version = allocate(VERSION_VALUE + valueLength);
-  if (node == 0 && !makeIndexRoom(load<u32>(KEY_COUNT), SLACK)) {
-    store<u32>(TOP, version);
-    return PUT_NO_ROOM;
-  }
   store<u32>(version, previous);
   store<u32>(version, valueLength, 4);
   store<f64>(version, revision, 8);
@@ -134,6 +118,7 @@ export function commitPut(
   store<u32>(version, flags, 52);
   setJump(version, previous);
   if (node == 0) {
+    makeIndexRoom(load<u32>(KEY_COUNT));
     const created = load<u32>(NODE_TOP);
     store<u32>(NODE_TOP, created + insertNode(created, keyLength, version));
     addToIndex(created, fragment);
@@ -145,8 +130,6 @@ export function commitPut(
   return PUT_DONE;
 }
 
-// @ts-ignore: decorator
-@inline
 function setJump(version: u32, previous: u32): void {
   store<u32>(version, depth(previous) + 1, 60);
   let target = previous;
@@ -160,8 +143,6 @@ function setJump(version: u32, previous: u32): void {
   store<u32>(version, target, 56);
 }
 
-// @ts-ignore: decorator
-@inline
 function countRecord(revision: f64, bytes: u32): void {
   const records = load<u32>(RECORD_COUNT);
   if (records == 0 || revision < load<f64>(SMALLEST_REVISION)) store<f64>(SMALLEST_REVISION, revision);
@@ -186,8 +167,6 @@ export function versionAt(newest: u32, revision: f64): u32 {
   return version;
 }
 
-// @ts-ignore: decorator
-@inline
 function emit(count: u32, node: u32, version: u32): void {
   assert(count < BATCH_ENTRIES, 'a batch is overfull');
   store<u32>(BATCH + (count << 3), node);
@@ -195,8 +174,6 @@ function emit(count: u32, node: u32, version: u32): void {
 }
 
 /** The node that follows in a direction, 0 at the end of the list. */
-// @ts-ignore: decorator
-@inline
 function step(node: u32, reverse: bool): u32 {
   if (!reverse) return nextNode(node);
   const previous = previousNode(node);
@@ -218,7 +195,8 @@ export function collectKeys(
   let count: u32 = 0;
   while (node != stop && node != 0 && count < limit) {
     const version = versionAt(nodeVersions(node), revision);
-    if (version != 0 && (tombstones || (load<u32>(version, 52) & TOMBSTONE) == 0)) emit(count++, node, version);
+    if (version != 0 && (tombstones || (load<u32>(version, 52) & TOMBSTONE) == 0))
+      emit(count++, node, version);
     node = step(node, reverse);
   }
   store<u32>(CURSOR_NODE, node == stop ? 0 : node);

@@ -16,60 +16,38 @@
 import { align8, HEAD, HEIGHT, RANDOM_STATE, SPLICE, TAIL } from './arena';
 import { compareBytes } from './compare';
 
-// @ts-ignore: decorator
-@inline export const MAX_HEIGHT: u32 = 12;
-// @ts-ignore: decorator
-@inline export const NODE_KEY: u32 = 16;
+export const MAX_HEIGHT: u32 = 12;
+export const NODE_KEY: u32 = 16;
 
-// @ts-ignore: decorator
-@inline
 export function nodeVersions(node: u32): u32 {
   return atomic.load<u32>(node);
 }
-// @ts-ignore: decorator
-@inline
 export function setNodeVersions(node: u32, version: u32): void {
   atomic.store<u32>(node, version);
 }
-// @ts-ignore: decorator
-@inline
 export function previousNode(node: u32): u32 {
   return atomic.load<u32>(node, 4);
 }
-// @ts-ignore: decorator
-@inline
 export function nodeKeyLength(node: u32): u32 {
   return load<u32>(node, 8);
 }
-// @ts-ignore: decorator
-@inline
 export function nodeKey(node: u32): u32 {
   return node + NODE_KEY;
 }
-// @ts-ignore: decorator
-@inline
 function tower(node: u32): u32 {
   return node + NODE_KEY + ((load<u32>(node, 8) + 3) & ~3);
 }
-// @ts-ignore: decorator
-@inline
 function nextAt(node: u32, level: u32): u32 {
   return atomic.load<u32>(tower(node) + (level << 2));
 }
-// @ts-ignore: decorator
-@inline
 export function nextNode(node: u32): u32 {
   return atomic.load<u32>(tower(node));
 }
-// @ts-ignore: decorator
-@inline
 function spliceAt(level: u32): u32 {
   return load<u32>(SPLICE + (level << 2));
 }
 
 /** The most bytes that a node for a key of this length takes. */
-// @ts-ignore: decorator
-@inline
 export function maxNodeBytes(keyLength: u32): u32 {
   return align8(NODE_KEY + ((keyLength + 3) & ~3) + (MAX_HEIGHT << 2));
 }
@@ -83,8 +61,6 @@ export function resetSkiplist(): void {
   for (let level: u32 = 0; level < MAX_HEIGHT; level++) store<u32>(SPLICE + (level << 2), HEAD);
 }
 
-// @ts-ignore: decorator
-@inline
 function compareNode(node: u32, key: u32, length: u32): i32 {
   return compareBytes(nodeKey(node), nodeKeyLength(node), key, length);
 }

@@ -15,7 +15,7 @@ import {
   type VersionsRequest,
 } from './record.ts';
 import type { Run } from './tree.ts';
-import type { WasmBuild } from './wasm_module.ts';
+import type { WasmBuild, WasmMemory } from './wasm_module.ts';
 
 /** A key of 64 KiB and its space byte. */
 export const MAX_STORED_KEY_BYTES = 65536 + 1;
@@ -33,7 +33,6 @@ const COPY_SLAB_BYTES = 32 * 1024;
 const MAX_SLAB_COPY_BYTES = 4 * 1024;
 
 const PUT_DONE = 0;
-const PUT_STALE = 1;
 
 export interface MemtableOptions {
   /** Soft size: `full` turns true here; the memory grows on. From 256 KiB to 1 GiB. */
@@ -93,6 +92,10 @@ export class Memtable implements Run {
   get memoryBytes(): number {
     return this.mem.memory.buffer.byteLength;
   }
+  /** The memory itself, for readers in other threads (docs/formats/memtable.md). They never write to it. */
+  get sharedMemory(): WasmMemory {
+    return this.mem.memory;
+  }
   get full(): boolean {
     return this.mem.top >= this.sizeBytes;
   }
@@ -126,7 +129,11 @@ export class Memtable implements Run {
     if (keyLength === 0 || keyLength > MAX_STORED_KEY_BYTES || valueLength > MAX_STORED_VALUE_BYTES) {
       throw sizeError(keyLength, valueLength);
     }
-    if (!this.mem.place(key, value)) throw this.noRoom();
+    if (!this.mem.place(key, value)) {
+      throw new KvError('REQUEST_TOO_LARGE', 'the memtable cannot grow any further', {
+        details: { usedBytes: this.usedBytes, memoryBytes: this.memoryBytes },
+      });
+    }
     const status = this.mem.wasm.commit(
       keyLength,
       valueLength,
@@ -139,14 +146,7 @@ export class Memtable implements Run {
       expiresAtMs,
     );
     if (status === PUT_DONE) return;
-    if (status !== PUT_STALE) throw this.noRoom();
     throw new KvError('INTERNAL', `revision ${modRevision} is not above the newest one of its key`);
-  }
-
-  private noRoom(): KvError {
-    return new KvError('REQUEST_TOO_LARGE', 'the memtable cannot grow any further', {
-      details: { usedBytes: this.usedBytes, memoryBytes: this.memoryBytes },
-    });
   }
 
   /** Handle of the newest version of a key, tombstones included; 0: none. */
