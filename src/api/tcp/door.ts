@@ -1,0 +1,180 @@
+/**
+ * The TCP door: listens, bounds the number of connections, watches over their liveness, and closes in good order. One connection is in connection.ts.
+ *
+ * Invariants: a connection past the bound gets an ERROR and is closed without being read; one timer looks after all connections; close() stops to accept,
+ * tells clients to move on, lets running requests finish within a bound, and leaves no socket open.
+ */
+import { createServer, type Socket } from 'node:net';
+import type { DoorConfig, Limits } from '../../config.ts';
+import { KvError } from '../../errors.ts';
+import type { Ports, TimerHandle } from '../../ports.ts';
+import { beginFrame, endFrame, OPCODE } from '../../wire/client_frames.ts';
+import { encodeError } from '../../wire/error_codec.ts';
+import { ByteWriter } from '../../wire/varint.ts';
+import type { Service } from '../service.ts';
+import { type ConnectionContext, DoorConnection } from './connection.ts';
+
+/** A client that has not said HELLO by then is closed. */
+const HANDSHAKE_TIMEOUT_MS = 5_000;
+const MAX_SWEEP_MS = 1_000;
+/** How long close() lets running requests finish. */
+const CLOSE_TIMEOUT_MS = 5_000;
+/** A connection that was refused may take so long to read why. */
+const REFUSED_TIMEOUT_MS = 1_000;
+
+export interface TcpDoorOptions {
+  readonly service: Service;
+  readonly config: DoorConfig;
+  readonly limits: Limits;
+  readonly ports: Ports;
+  readonly log?: ((message: string, details?: Readonly<Record<string, unknown>>) => void) | undefined;
+  /** How long a client may take to say HELLO. */
+  readonly handshakeTimeoutMs?: number | undefined;
+  /** How long close() waits for running requests. */
+  readonly closeTimeoutMs?: number | undefined;
+}
+
+export interface TcpDoor {
+  /** HOST:PORT that it listens on, with the real port where 0 was asked for. */
+  readonly address: string;
+  connections(): number;
+  close(): Promise<void>;
+}
+
+/**
+ * Listens on `config.clientListen` and serves clients until closed.
+ * @throws KvError UNAVAILABLE when it cannot listen there.
+ */
+export async function startTcpDoor(options: TcpDoorOptions): Promise<TcpDoor> {
+  const door = new Door(options);
+  await door.listen();
+  return door;
+}
+
+class Door implements TcpDoor {
+  address = '';
+  private readonly options: TcpDoorOptions;
+  private readonly context: ConnectionContext;
+  private readonly server = createServer({ noDelay: true }, (socket) => this.accept(socket));
+  private readonly open = new Set<DoorConnection>();
+  private readonly refused = new Set<Socket>();
+  private sweeper: TimerHandle | undefined;
+  private closing: Promise<void> | undefined;
+  private whenEmpty: (() => void) | undefined;
+
+  constructor(options: TcpDoorOptions) {
+    this.options = options;
+    this.context = {
+      service: options.service,
+      config: options.config,
+      limits: options.limits,
+      ports: options.ports,
+      handshakeTimeoutMs: options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS,
+      closed: (connection, reason) => this.closed(connection, reason),
+    };
+  }
+
+  connections(): number {
+    return this.open.size;
+  }
+
+  listen(): Promise<void> {
+    const listen = this.options.config.clientListen;
+    const colon = listen.lastIndexOf(':');
+    const host = listen.slice(0, colon).replace(/^\[|\]$/g, '');
+    return new Promise((resolve, reject) => {
+      this.server.once('error', (cause) => {
+        reject(new KvError('UNAVAILABLE', `cannot listen on ${listen}: ${cause.message}`, { cause }));
+      });
+      this.server.listen(Number(listen.slice(colon + 1)), host, () => {
+        this.server.removeAllListeners('error');
+        this.server.on('error', (error) => this.options.log?.('client listener failed', { error }));
+        this.address = addressOf(this.server.address());
+        const { timers } = this.options.ports;
+        const sweepMs = Math.min(
+          MAX_SWEEP_MS,
+          this.options.config.idleTimeoutMs / 4,
+          this.context.handshakeTimeoutMs / 2,
+        );
+        this.sweeper = timers.every(Math.max(1, sweepMs), () => this.sweep());
+        resolve();
+      });
+    });
+  }
+
+  close(): Promise<void> {
+    this.closing ??= this.shutDown();
+    return this.closing;
+  }
+
+  private async shutDown(): Promise<void> {
+    const stopped = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    const empty = new Promise<void>((resolve) => {
+      this.whenEmpty = resolve;
+    });
+    for (const connection of this.open) connection.goAway();
+    for (const socket of this.refused) socket.destroy();
+    if (this.open.size === 0) this.whenEmpty?.();
+    const bound = this.options.ports.timers.after(this.options.closeTimeoutMs ?? CLOSE_TIMEOUT_MS, () => {
+      for (const connection of this.open) connection.destroy('the node is closing');
+    });
+    await empty;
+    bound.cancel();
+    this.sweeper?.cancel();
+    await stopped;
+  }
+
+  private accept(socket: Socket): void {
+    if (this.closing !== undefined) {
+      socket.destroy();
+      return;
+    }
+    if (this.open.size >= this.options.config.maxConnections) {
+      this.refuse(socket);
+      return;
+    }
+    this.open.add(new DoorConnection(socket, this.context));
+  }
+
+  private refuse(socket: Socket): void {
+    if (this.refused.size >= this.options.config.maxConnections) {
+      socket.destroy();
+      return;
+    }
+    const limit = this.options.config.maxConnections;
+    const writer = new ByteWriter();
+    const start = beginFrame(writer, OPCODE.ERROR, 0);
+    encodeError(writer, new KvError('OVERLOADED', `all ${limit} connections are in use`));
+    endFrame(writer, start);
+    this.refused.add(socket);
+    const timer = this.options.ports.timers.after(REFUSED_TIMEOUT_MS, () => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    socket.on('close', () => {
+      timer.cancel();
+      this.refused.delete(socket);
+    });
+    socket.resume();
+    socket.end(writer.view());
+    this.options.log?.('client connection refused', { limit });
+  }
+
+  private closed(connection: DoorConnection, reason: string): void {
+    if (!this.open.delete(connection)) return;
+    this.options.log?.('client connection closed', { reason });
+    if (this.open.size === 0) this.whenEmpty?.();
+  }
+
+  private sweep(): void {
+    const now = this.options.ports.clock.monotonicMs();
+    for (const connection of this.open) connection.checkLiveness(now);
+  }
+}
+
+function addressOf(address: ReturnType<ReturnType<typeof createServer>['address']>): string {
+  if (address === null || typeof address === 'string') {
+    throw new KvError('INTERNAL', `listening on an unexpected address ${address}`);
+  }
+  return address.family === 'IPv6'
+    ? `[${address.address}]:${address.port}`
+    : `${address.address}:${address.port}`;
+}

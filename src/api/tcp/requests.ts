@@ -1,0 +1,80 @@
+/** Requests of the TCP door that are neither the hot ones nor streams: status and membership; and the check on keys that all share. */
+import { KvError } from '../../errors.ts';
+import { SPACE_USER } from '../../kv/keyspace.ts';
+import { writeMembers, writeStatus, writeStatuses } from '../../wire/client_admin_codec.ts';
+import { OPCODE } from '../../wire/client_frames.ts';
+import type { ByteReader, ByteWriter } from '../../wire/varint.ts';
+import type { CallOptions, Service } from '../service.ts';
+
+/** Clients may name keys of the user space only. @throws KvError INVALID_ARGUMENT */
+export function checkUserKey(key: Uint8Array): void {
+  if (key[0] !== SPACE_USER) throw new KvError('INVALID_ARGUMENT', 'the key is not in the user key space');
+}
+
+/** The end of a range may also be the first key after the user space. @throws KvError INVALID_ARGUMENT */
+export function checkUserEnd(end: Uint8Array | undefined): void {
+  if (end === undefined || (end.length === 1 && end[0] === SPACE_USER + 1)) return;
+  checkUserKey(end);
+}
+
+/**
+ * Calls the service and gives what writes the answer's payload.
+ * @throws KvError UNSUPPORTED for an opcode that this version does not know, PROTOCOL for a malformed payload.
+ */
+export async function answerAdmin(
+  service: Service,
+  opcode: number,
+  reader: ByteReader,
+): Promise<(out: ByteWriter) => void> {
+  switch (opcode) {
+    case OPCODE.STATUS: {
+      callOptions(reader, true);
+      const status = service.status();
+      return (out) => writeStatus(out, status);
+    }
+    case OPCODE.CLUSTER_STATUS: {
+      const statuses = await service.clusterStatus(callOptions(reader, true));
+      return (out) => writeStatuses(out, statuses);
+    }
+    case OPCODE.MEMBERS: {
+      const members = await service.members(callOptions(reader, true));
+      return (out) => writeMembers(out, members);
+    }
+    case OPCODE.MEMBER_ADD: {
+      const options = callOptions(reader, false);
+      const peerAddress = reader.string();
+      const clientAddress = reader.string();
+      reader.expectEnd();
+      const added = await service.memberAdd({ peerAddress, clientAddress }, options);
+      return (out) => {
+        out.varint(added.id);
+        writeMembers(out, { clusterId: added.clusterId, leader: 0, members: added.members });
+      };
+    }
+    case OPCODE.MEMBER_PROMOTE:
+    case OPCODE.MEMBER_REMOVE: {
+      const options = callOptions(reader, false);
+      const id = reader.varint();
+      reader.expectEnd();
+      const members = await (opcode === OPCODE.MEMBER_PROMOTE
+        ? service.memberPromote(id, options)
+        : service.memberRemove(id, options));
+      return (out) => writeMembers(out, members);
+    }
+    case OPCODE.MOVE_LEADER: {
+      const options = callOptions(reader, false);
+      const to = reader.varint();
+      reader.expectEnd();
+      const leader = await service.moveLeader(to, options);
+      return (out) => out.varint(leader);
+    }
+    default:
+      throw new KvError('UNSUPPORTED', `unknown opcode 0x${opcode.toString(16).padStart(2, '0')}`);
+  }
+}
+
+function callOptions(reader: ByteReader, last: boolean): CallOptions {
+  const timeoutMs = reader.varint();
+  if (last) reader.expectEnd();
+  return timeoutMs === 0 ? {} : { timeoutMs };
+}

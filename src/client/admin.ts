@@ -1,0 +1,111 @@
+/** What the command line asks of a cluster: status, membership, leadership. Changes are sent again only when they were certainly refused. */
+import { KvError } from '../errors.ts';
+import type { Ports } from '../ports.ts';
+import { readMembers, readStatus, readStatuses } from '../wire/client_admin_codec.ts';
+import { wireTimeoutMs } from '../wire/client_codec.ts';
+import { OPCODE } from '../wire/client_frames.ts';
+import type { MemberAddRequest, MemberAddResponse, MembersResponse, NodeStatus } from '../wire/messages.ts';
+import type { ByteReader, ByteWriter } from '../wire/varint.ts';
+import type { CallRequest } from './call.ts';
+import type { ChannelOptions } from './channel.ts';
+import { ClusterClient } from './cluster_client.ts';
+
+export interface AdminOptions {
+  readonly endpoints: readonly string[];
+  readonly ports: Ports;
+  readonly timeoutMs?: number | undefined;
+}
+
+/** @throws KvError INVALID_ARGUMENT for endpoints that are none. Whether a node can be reached shows with the first call. */
+export function connectAdmin(options: AdminOptions): AdminClient {
+  return new AdminClient(new ClusterClient({ ...options, name: 'kvorum-admin' }));
+}
+
+export class AdminClient implements AsyncDisposable {
+  private readonly cluster: ClusterClient;
+
+  constructor(cluster: ClusterClient) {
+    this.cluster = cluster;
+  }
+
+  /** The status of one node: any of the endpoints. */
+  status(options: ChannelOptions = {}): Promise<NodeStatus> {
+    return this.cluster.call(adminRequest(OPCODE.STATUS, false, noFields, readStatus), options);
+  }
+
+  /** The statuses of all members that can be reached. */
+  clusterStatus(options: ChannelOptions = {}): Promise<NodeStatus[]> {
+    return this.cluster.call(adminRequest(OPCODE.CLUSTER_STATUS, false, noFields, readStatuses), options);
+  }
+
+  members(options: ChannelOptions = {}): Promise<MembersResponse> {
+    return this.cluster.members(options);
+  }
+
+  /** Adds a node as a learner; gives the id that it gets. */
+  memberAdd(request: MemberAddRequest, options: ChannelOptions = {}): Promise<MemberAddResponse> {
+    const write = (writer: ByteWriter) => {
+      writer.string(request.peerAddress).string(request.clientAddress);
+    };
+    return this.cluster.call(adminRequest(OPCODE.MEMBER_ADD, true, write, readAdded), options);
+  }
+
+  /** Makes a learner that has caught up a voter. */
+  memberPromote(id: number, options: ChannelOptions = {}): Promise<MembersResponse> {
+    return this.cluster.call(adminRequest(OPCODE.MEMBER_PROMOTE, true, idField(id), readMembers), options);
+  }
+
+  memberRemove(id: number, options: ChannelOptions = {}): Promise<MembersResponse> {
+    return this.cluster.call(adminRequest(OPCODE.MEMBER_REMOVE, true, idField(id), readMembers), options);
+  }
+
+  /** Hands leadership to a member, or to one that the leader chooses (0); gives the new leader's id. */
+  moveLeader(to = 0, options: ChannelOptions = {}): Promise<number> {
+    const read = (reader: ByteReader) => reader.varint();
+    return this.cluster.call(adminRequest(OPCODE.MOVE_LEADER, true, idField(to), read), options);
+  }
+
+  async close(): Promise<void> {
+    this.cluster.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function adminRequest<T>(
+  opcode: number,
+  changes: boolean,
+  writeFields: (writer: ByteWriter) => void,
+  read: (reader: ByteReader) => T,
+): CallRequest<T> {
+  return {
+    opcode,
+    sizeBytes: 200,
+    preferLeader: changes,
+    changes,
+    repeatable: !changes,
+    retryWhenBehind: false,
+    write(writer, timeoutMs) {
+      writer.varint(wireTimeoutMs(timeoutMs));
+      writeFields(writer);
+    },
+    read,
+  };
+}
+
+function noFields(): void {}
+
+function idField(id: number): (writer: ByteWriter) => void {
+  if (!Number.isSafeInteger(id) || id < 0) {
+    throw new KvError('INVALID_ARGUMENT', `the member id is ${id}, allowed: whole numbers from 0`);
+  }
+  return (writer) => writer.varint(id);
+}
+
+function readAdded(reader: ByteReader): MemberAddResponse {
+  const id = reader.varint();
+  const { clusterId, members } = readMembers(reader);
+  return { id, clusterId, members };
+}

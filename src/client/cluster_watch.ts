@@ -1,0 +1,152 @@
+/**
+ * A watch on a cluster: one stream after another, joined without a seam.
+ *
+ * Invariants: every batch that is given out continues where the one before ended: after a reconnect the watch asks for the revision after the last whole
+ * batch, parts of a batch that was cut off are dropped, and what was given out before is never given out again; what arrives and is not consumed is bounded by the
+ * credit.
+ */
+import { KvError } from '../errors.ts';
+import type { KvEvent } from '../kv/command.ts';
+import { readBatch, wireTimeoutMs, writeWatch } from '../wire/client_codec.ts';
+import { OPCODE } from '../wire/client_frames.ts';
+import type { WatchBatch, WatchRequest } from '../wire/messages.ts';
+import type { ByteReader, ByteWriter } from '../wire/varint.ts';
+import type { ChannelOptions } from './channel.ts';
+import type { ClusterClient } from './cluster_client.ts';
+import type { ConnectionStream, TcpConnection } from './tcp_connection.ts';
+
+/** Bytes that may be on their way or wait here; granted anew as batches are consumed. */
+const WINDOW_BYTES = 4 * 1024 * 1024;
+const FIRST_PAUSE_MS = 25;
+const MAX_PAUSE_MS = 1_000;
+/** Ends of a stream after which another node may go on. */
+const PASSING: ReadonlySet<string> = new Set([
+  'UNAVAILABLE',
+  'CLOSED',
+  'TIMEOUT',
+  'NOT_LEADER',
+  'NO_LEADER',
+  'OVERLOADED',
+  'FUTURE_REVISION',
+]);
+
+/** Delivers until the signal aborts. @throws KvError COMPACTED, INVALID_ARGUMENT, CLOSED, or UNAVAILABLE when no node can be reached for the time-out. */
+export async function* watchCluster(
+  cluster: ClusterClient,
+  request: WatchRequest,
+  options: ChannelOptions,
+): AsyncGenerator<WatchBatch, void, undefined> {
+  const { clock, random, timers } = cluster.ports;
+  const { signal } = options;
+  let fromRevision = request.fromRevision;
+  let avoid: TcpConnection | undefined;
+  let failures = 0;
+  let deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? cluster.timeoutMs);
+  while (!signal?.aborted) {
+    const connection = await cluster.connectionForStream(avoid, deadlineMs, signal);
+    const stream = new WatchFlow({ ...request, fromRevision });
+    const requestId = connection.open(stream);
+    const stop = () => {
+      connection.cancel(requestId);
+      stream.wake();
+    };
+    signal?.addEventListener('abort', stop, { once: true });
+    try {
+      for (;;) {
+        const next = await stream.next(signal);
+        if (next === undefined) break;
+        if (failures > 0 || next.batch.events.length > 0 || fromRevision === 0) failures = 0;
+        connection.grant(requestId, next.sizeBytes);
+        deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? cluster.timeoutMs);
+        // Progress that says nothing new, as after a reconnect, is not news to the consumer.
+        const news = next.batch.events.length > 0 || next.batch.revision >= fromRevision;
+        fromRevision = Math.max(fromRevision, next.batch.revision + 1);
+        if (news) yield next.batch;
+        if (signal?.aborted) return;
+      }
+    } finally {
+      signal?.removeEventListener('abort', stop);
+      connection.cancel(requestId);
+    }
+    if (signal?.aborted) return;
+    const error = stream.error ?? new KvError('UNAVAILABLE', 'the node ended the watch');
+    if (cluster.isClosed || !PASSING.has(error.code)) throw error;
+    avoid = connection;
+    failures++;
+    if (clock.monotonicMs() >= deadlineMs) throw error;
+    const pauseMs = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 10)) * random.next();
+    await new Promise<void>((resolve) => timers.after(pauseMs, resolve));
+  }
+}
+
+interface Arrived {
+  readonly batch: WatchBatch;
+  readonly sizeBytes: number;
+}
+
+/** What arrives on one stream, until it is asked for. */
+class WatchFlow implements ConnectionStream {
+  readonly opcode = OPCODE.WATCH;
+  error: KvError | undefined;
+  private readonly request: WatchRequest;
+  private arrived: Arrived[] = [];
+  private readAt = 0;
+  private ending = false;
+  private waiter: (() => void) | undefined;
+  private partEvents: KvEvent[] = [];
+  private partBytes = 0;
+
+  constructor(request: WatchRequest) {
+    this.request = request;
+  }
+
+  write(writer: ByteWriter): void {
+    writer.varint(wireTimeoutMs(undefined)).varint(WINDOW_BYTES);
+    writeWatch(writer, this.request);
+  }
+
+  data(reader: ByteReader, sizeBytes: number): void {
+    const part = readBatch(reader);
+    this.partBytes += sizeBytes;
+    if (part.partial || this.partEvents.length > 0) {
+      for (const event of part.events) this.partEvents.push(event);
+    }
+    if (part.partial) return;
+    const events = this.partEvents.length > 0 ? this.partEvents : part.events;
+    this.arrived.push({ batch: { revision: part.revision, events }, sizeBytes: this.partBytes });
+    this.partEvents = [];
+    this.partBytes = 0;
+    this.wake();
+  }
+
+  ended(error: KvError | undefined): void {
+    this.ending = true;
+    this.error = error;
+    this.wake();
+  }
+
+  wake(): void {
+    const { waiter } = this;
+    this.waiter = undefined;
+    waiter?.();
+  }
+
+  /** The next whole batch; undefined when the stream has ended or the signal aborted. */
+  async next(signal: AbortSignal | undefined): Promise<Arrived | undefined> {
+    for (;;) {
+      if (signal?.aborted) return undefined;
+      if (this.readAt < this.arrived.length) {
+        const next = this.arrived[this.readAt++]!;
+        if (this.readAt === this.arrived.length) {
+          this.arrived = [];
+          this.readAt = 0;
+        }
+        return next;
+      }
+      if (this.ending) return undefined;
+      await new Promise<void>((resolve) => {
+        this.waiter = resolve;
+      });
+    }
+  }
+}

@@ -1,0 +1,264 @@
+/**
+ * The nodes that a client knows, its connections to them, and who leads.
+ *
+ * Invariants: at most MAX_ENDPOINTS are known; those that the caller named are never dropped, others come and go with the membership; each has at most one connection;
+ * one that fails is tried again after a jittered pause that doubles up to MAX_PAUSE_MS.
+ */
+import { type ErrorCode, KvError } from '../errors.ts';
+import type { Ports } from '../ports.ts';
+import { asKvError } from '../wire/error_codec.ts';
+import type { MembersResponse } from '../wire/messages.ts';
+import { openConnection, type TcpConnection } from './tcp_connection.ts';
+
+const MAX_ENDPOINTS = 16;
+const FIRST_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 2_000;
+/** Refusals that the next attempt will meet as well. */
+const LASTING: ReadonlySet<ErrorCode> = new Set(['UNSUPPORTED_VERSION', 'CLUSTER_MISMATCH']);
+
+interface Endpoint {
+  readonly address: string;
+  /** Named by the caller. */
+  readonly given: boolean;
+  connection: TcpConnection | undefined;
+  connecting: boolean;
+  /** Attempts that failed one after another. */
+  failures: number;
+  nextTryMs: number;
+  lastError: KvError | undefined;
+}
+
+export interface EndpointsOptions {
+  readonly addresses: readonly string[];
+  readonly ports: Ports;
+  readonly connectTimeoutMs: number;
+  readonly name: string;
+  /** A connection came up, was lost, made progress, or another node leads. */
+  changed(): void;
+  /** Worth asking who leads. */
+  uncertain(): void;
+}
+
+export class Endpoints {
+  private readonly options: EndpointsOptions;
+  private readonly endpoints = new Map<string, Endpoint>();
+  private leaderId = 0;
+  private leaderAddress: string | undefined;
+  private clusterId: string | undefined;
+  private turn = 0;
+  private closed = false;
+
+  constructor(options: EndpointsOptions) {
+    this.options = options;
+    for (const address of options.addresses) {
+      if (!/^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/.test(address)) {
+        throw new KvError('INVALID_ARGUMENT', `the endpoint ${address} is not HOST:PORT`);
+      }
+      this.add(address, true);
+    }
+    if (this.endpoints.size === 0)
+      throw new KvError('INVALID_ARGUMENT', 'connect needs at least one endpoint');
+  }
+
+  /** Connections that take calls. */
+  get usable(): TcpConnection[] {
+    const usable: TcpConnection[] = [];
+    for (const { connection } of this.endpoints.values()) {
+      if (connection?.usable) usable.push(connection);
+    }
+    return usable;
+  }
+
+  get leaderKnown(): boolean {
+    return this.leader !== undefined;
+  }
+
+  /** The connection to the leader, when there is one that takes calls. */
+  get leader(): TcpConnection | undefined {
+    if (this.leaderId === 0) return undefined;
+    if (this.leaderAddress !== undefined) {
+      const connection = this.endpoints.get(this.leaderAddress)?.connection;
+      if (connection?.usable) return connection;
+    }
+    for (const { connection } of this.endpoints.values()) {
+      if (connection?.usable && connection.welcome.nodeId === this.leaderId) return connection;
+    }
+    return undefined;
+  }
+
+  /** A connection for a call: the leader's where asked for and known, else any in turn; `avoid` only when there is no other. */
+  pick(preferLeader: boolean, avoid: TcpConnection | undefined): TcpConnection | undefined {
+    if (preferLeader) {
+      const leader = this.leader;
+      if (leader !== undefined && leader !== avoid && leader.hasRoom) return leader;
+      // A leader that is merely busy is waited for: it answers soonest.
+      if (leader !== undefined && leader !== avoid) return undefined;
+    }
+    const usable = this.usable;
+    let second: TcpConnection | undefined;
+    for (let i = 0; i < usable.length; i++) {
+      const connection = usable[(this.turn + i) % usable.length]!;
+      if (!connection.hasRoom) continue;
+      if (connection === avoid) {
+        second = connection;
+        continue;
+      }
+      this.turn = (this.turn + i + 1) % usable.length;
+      return connection;
+    }
+    return second;
+  }
+
+  /** Why no node can be reached, for an error message. */
+  explain(): string {
+    const reasons = [...this.endpoints.values()].map(({ address, connection, lastError }) => {
+      if (connection?.usable) return `${address}: connected`;
+      return `${address}: ${lastError === undefined ? 'connecting' : `${lastError.code} ${lastError.message}`}`;
+    });
+    return reasons.join('; ');
+  }
+
+  /** The code that all endpoints failed with when it is one that no retry helps, else UNAVAILABLE. */
+  get failureCode(): ErrorCode {
+    const codes = new Set([...this.endpoints.values()].map(({ lastError }) => lastError?.code));
+    const [code] = codes;
+    return codes.size === 1 && code !== undefined && LASTING.has(code) ? code : 'UNAVAILABLE';
+  }
+
+  /** True when each endpoint was tried and has refused for a reason that stays. */
+  get allFailedForGood(): boolean {
+    return this.usable.length === 0 && this.failureCode !== 'UNAVAILABLE';
+  }
+
+  sweep(nowMs: number): void {
+    for (const endpoint of this.endpoints.values()) {
+      endpoint.connection?.sweep(nowMs);
+      if (endpoint.connection === undefined && !endpoint.connecting && nowMs >= endpoint.nextTryMs) {
+        this.connect(endpoint);
+      }
+    }
+  }
+
+  /** What a node that refused a call as not leading says about the leader. */
+  hint(details: KvError['details']): void {
+    const { leader, leaderAddress } = details;
+    if (typeof leader === 'number') this.leads(leader);
+    if (typeof leaderAddress === 'string' && leaderAddress !== '') {
+      this.leaderAddress = leaderAddress;
+      this.add(leaderAddress, false);
+    }
+  }
+
+  /** Nobody is known to lead. */
+  forgetLeader(): void {
+    this.leaderId = 0;
+    this.leaderAddress = undefined;
+  }
+
+  /** Takes over the membership: new nodes are connected to, former ones left. */
+  learn(response: MembersResponse): void {
+    if (response.members.length === 0) return;
+    const current = new Set(response.members.map((member) => member.clientAddress));
+    for (const address of current) if (address !== '') this.add(address, false);
+    for (const endpoint of [...this.endpoints.values()]) {
+      if (endpoint.given || current.has(endpoint.address)) continue;
+      this.endpoints.delete(endpoint.address);
+      endpoint.connection?.close();
+    }
+    this.leads(response.leader);
+    const leader = response.members.find((member) => member.id === response.leader);
+    if (leader !== undefined && leader.clientAddress !== '') this.leaderAddress = leader.clientAddress;
+    this.options.changed();
+  }
+
+  close(): void {
+    this.closed = true;
+    for (const { connection } of this.endpoints.values()) connection?.close();
+    this.endpoints.clear();
+  }
+
+  private leads(leader: number): void {
+    if (leader === 0 || leader === this.leaderId) return;
+    this.leaderId = leader;
+    this.leaderAddress = undefined;
+  }
+
+  private add(address: string, given: boolean): void {
+    if (this.closed || this.endpoints.has(address) || this.endpoints.size >= MAX_ENDPOINTS) return;
+    const endpoint: Endpoint = {
+      address,
+      given,
+      connection: undefined,
+      connecting: false,
+      failures: 0,
+      nextTryMs: 0,
+      lastError: undefined,
+    };
+    this.endpoints.set(address, endpoint);
+    this.connect(endpoint);
+  }
+
+  private connect(endpoint: Endpoint): void {
+    endpoint.connecting = true;
+    openConnection(endpoint.address, {
+      ports: this.options.ports,
+      timeoutMs: this.options.connectTimeoutMs,
+      name: this.options.name,
+      closed: (connection, error) => this.lost(endpoint, connection, error),
+      leader: (connection, leader) => this.heardOfLeader(connection, leader),
+      progressed: () => this.options.changed(),
+    }).then(
+      (connection) => this.connected(endpoint, connection),
+      (error) => this.failed(endpoint, asKvError(error)),
+    );
+  }
+
+  private connected(endpoint: Endpoint, connection: TcpConnection): void {
+    endpoint.connecting = false;
+    if (this.closed || this.endpoints.get(endpoint.address) !== endpoint) {
+      connection.close();
+      return;
+    }
+    // Lost in the same turn in which it was greeted.
+    if (!connection.usable) {
+      this.failed(endpoint, new KvError('UNAVAILABLE', 'the node closed the connection'));
+      return;
+    }
+    const { clusterId, leader } = connection.welcome;
+    this.clusterId ??= clusterId;
+    if (clusterId !== this.clusterId) {
+      connection.close();
+      const message = `the node belongs to cluster ${clusterId}, the others to ${this.clusterId}`;
+      this.failed(endpoint, new KvError('CLUSTER_MISMATCH', message));
+      return;
+    }
+    endpoint.connection = connection;
+    endpoint.failures = 0;
+    endpoint.lastError = undefined;
+    if (this.leaderId === 0) this.leads(leader);
+    this.options.uncertain();
+    this.options.changed();
+  }
+
+  private failed(endpoint: Endpoint, error: KvError): void {
+    endpoint.connecting = false;
+    endpoint.lastError = error;
+    const pauseMs = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(endpoint.failures, 10));
+    endpoint.failures++;
+    const { clock, random } = this.options.ports;
+    endpoint.nextTryMs = clock.monotonicMs() + pauseMs * (0.5 + random.next() / 2);
+    if (!this.closed) this.options.changed();
+  }
+
+  private lost(endpoint: Endpoint, connection: TcpConnection, error: KvError): void {
+    if (endpoint.connection !== connection) return;
+    if (this.leader === connection || connection.welcome.nodeId === this.leaderId) this.forgetLeader();
+    endpoint.connection = undefined;
+    this.failed(endpoint, error);
+    if (!this.closed) this.options.uncertain();
+  }
+
+  private heardOfLeader(_connection: TcpConnection, leader: number): void {
+    if (leader !== 0 && leader !== this.leaderId) this.options.uncertain();
+  }
+}

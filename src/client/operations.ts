@@ -1,0 +1,220 @@
+/**
+ * How batches and transactions of the public store become commands, and their results answers.
+ *
+ * Invariants: everything a caller gives is checked before it is encoded, with a KvError that names what is wrong; keys in a command are stored keys.
+ */
+import { KvError } from '../errors.ts';
+import type { Compare, DeleteOp, Operation, PutOp, TouchOp, TxnResult } from '../kv/command.ts';
+import { userKey } from '../kv/keyspace.ts';
+import type { StoredRecord } from '../storage/record.ts';
+import { rangeOf, storedKeyOf } from './key_range.ts';
+import type {
+  BatchOperation,
+  Key,
+  KeyEntry,
+  TxnCompare,
+  TxnOperation,
+  TxnOperationResult,
+  TxnResponse,
+} from './store_types.ts';
+
+export interface StoreLimits {
+  readonly maxKeyBytes: number;
+  readonly maxValueBytes: number;
+  readonly maxTxnOperations: number;
+}
+
+/** How a store's values become bytes and back. */
+export interface ValueForm<In, Out> {
+  encode(value: In): Uint8Array | string;
+  decode(bytes: Uint8Array): Out;
+}
+
+const NO_BYTES = new Uint8Array(0);
+
+/** @throws KvError INVALID_ARGUMENT, VALUE_TOO_LARGE */
+export function checkValue(value: unknown, maxValueBytes: number): asserts value is Uint8Array | string {
+  let sizeBytes: number;
+  if (typeof value === 'string') {
+    if (value.length * 3 <= maxValueBytes) return;
+    sizeBytes = Buffer.byteLength(value);
+  } else if (value instanceof Uint8Array) {
+    sizeBytes = value.length;
+  } else {
+    throw new KvError('INVALID_ARGUMENT', `a value is a string or a Uint8Array, not ${typeof value}`);
+  }
+  if (sizeBytes > maxValueBytes) {
+    throw new KvError('VALUE_TOO_LARGE', `value of ${sizeBytes} bytes, allowed: at most ${maxValueBytes}`, {
+      details: { sizeBytes, limitBytes: maxValueBytes },
+    });
+  }
+}
+
+/** A number of milliseconds that a key lives. @throws KvError INVALID_ARGUMENT */
+export function checkTtl(ttlMs: number | undefined, what = 'ttlMs'): number {
+  if (ttlMs === undefined) return 0;
+  if (!Number.isSafeInteger(ttlMs) || ttlMs < 0) {
+    throw new KvError('INVALID_ARGUMENT', `${what} is ${ttlMs}, allowed: whole milliseconds from 0`);
+  }
+  return ttlMs;
+}
+
+/** A revision that a caller names. @throws KvError INVALID_ARGUMENT */
+export function checkRevision(revision: number | undefined, what: string): number {
+  if (revision === undefined) return 0;
+  if (!Number.isSafeInteger(revision) || revision < 0) {
+    throw new KvError('INVALID_ARGUMENT', `${what} is ${revision}, allowed: whole numbers from 0`);
+  }
+  return revision;
+}
+
+/** @throws KvError DUPLICATE_KEY when a key stands in the batch twice, REQUEST_TOO_LARGE, and what single operations throw. */
+export function batchOperations<In>(
+  operations: readonly BatchOperation<In>[],
+  form: ValueForm<In, unknown>,
+  limits: StoreLimits,
+): Operation[] {
+  checkCount(operations.length, limits);
+  const seen = new Set<string>();
+  return operations.map((operation) => {
+    const converted = batchOperation(operation, form, limits);
+    const name = Buffer.from(converted.key.buffer, converted.key.byteOffset, converted.key.length);
+    const text = name.toString('latin1');
+    if (seen.has(text)) {
+      const key = typeof operation.key === 'string' ? operation.key : name.subarray(1).toString('hex');
+      throw new KvError('DUPLICATE_KEY', `the key ${key} stands in the batch twice`, { details: { key } });
+    }
+    seen.add(text);
+    return converted;
+  });
+}
+
+export function txnOperations<In>(
+  operations: readonly TxnOperation<In>[],
+  form: ValueForm<In, unknown>,
+  limits: StoreLimits,
+): Operation[] {
+  checkCount(operations.length, limits);
+  return operations.map((operation) => txnOperation(operation, form, limits));
+}
+
+function checkCount(count: number, limits: StoreLimits): void {
+  if (count <= limits.maxTxnOperations) return;
+  throw new KvError(
+    'REQUEST_TOO_LARGE',
+    `${count} operations in one transaction, allowed: at most ${limits.maxTxnOperations}`,
+    { details: { limit: limits.maxTxnOperations } },
+  );
+}
+
+function batchOperation<In>(
+  operation: BatchOperation<In>,
+  form: ValueForm<In, unknown>,
+  limits: StoreLimits,
+): PutOp | DeleteOp {
+  const key = storedKeyOf(operation.key, limits.maxKeyBytes);
+  if (operation.type === 'delete') return { type: 'delete', key, end: undefined, prevKv: false };
+  if (operation.type !== 'put') throw unknownType(operation);
+  const value = valueBytes(operation.value, form, limits);
+  return { type: 'put', key, value, ttlMs: checkTtl(operation.ttlMs), lease: 0n, prevKv: false };
+}
+
+function txnOperation<In>(
+  operation: TxnOperation<In>,
+  form: ValueForm<In, unknown>,
+  limits: StoreLimits,
+): Operation {
+  switch (operation.type) {
+    case 'get': {
+      const key = storedKeyOf(operation.key, limits.maxKeyBytes);
+      return { type: 'range', key, end: undefined, revision: 0, limit: 1, reverse: false, keysOnly: false };
+    }
+    case 'touch':
+      return touchOperation(operation.key, operation.ttlMs, limits);
+    case 'deleteRange': {
+      const range = rangeOf(operation, limits.maxKeyBytes);
+      if (range === undefined) throw new KvError('INVALID_ARGUMENT', 'the range to delete is empty');
+      return { type: 'delete', key: range.start, end: range.end, prevKv: false };
+    }
+    default:
+      return batchOperation(operation, form, limits);
+  }
+}
+
+export function touchOperation(key: Key, ttlMs: number, limits: StoreLimits): TouchOp {
+  return { type: 'touch', key: storedKeyOf(key, limits.maxKeyBytes), ttlMs: checkTtl(ttlMs) };
+}
+
+function unknownType(operation: { readonly type: unknown }): KvError {
+  return new KvError('INVALID_ARGUMENT', `unknown operation ${String(operation.type)}`);
+}
+
+function valueBytes<In>(value: In, form: ValueForm<In, unknown>, limits: StoreLimits): Uint8Array {
+  const encoded = form.encode(value);
+  checkValue(encoded, limits.maxValueBytes);
+  return typeof encoded === 'string' ? Buffer.from(encoded, 'utf8') : encoded;
+}
+
+/** @throws KvError INVALID_ARGUMENT and what keys and values throw. */
+export function txnCompares<In>(
+  compares: readonly TxnCompare<In>[],
+  form: ValueForm<In, unknown>,
+  limits: StoreLimits,
+): Compare[] {
+  checkCount(compares.length, limits);
+  return compares.map((compare) => {
+    const key = storedKeyOf(compare.key, limits.maxKeyBytes);
+    if ('exists' in compare) {
+      return { target: 'version', result: compare.exists ? '>' : '=', key, value: NO_BYTES, number: 0 };
+    }
+    const result = compare.is ?? '=';
+    if ('value' in compare) {
+      return { target: 'value', result, key, value: valueBytes(compare.value, form, limits), number: 0 };
+    }
+    const [target, number] = numberCompare(compare);
+    return { target, result, key, value: NO_BYTES, number: checkRevision(number, target) };
+  });
+}
+
+type NumberCompare = Exclude<TxnCompare<never>, { readonly exists: boolean } | { readonly value: never }>;
+
+function numberCompare(compare: NumberCompare): ['version' | 'modRevision' | 'createRevision', number] {
+  if ('version' in compare) return ['version', compare.version];
+  if ('modRevision' in compare) return ['modRevision', compare.modRevision];
+  if ('createRevision' in compare) return ['createRevision', compare.createRevision];
+  throw new KvError(
+    'INVALID_ARGUMENT',
+    'a comparison names value, version, modRevision, createRevision or exists',
+  );
+}
+
+/** The answer to a transaction, with the values decoded. */
+export function txnResponse<Out>(result: TxnResult, form: ValueForm<never, Out>): TxnResponse<Out> {
+  const results = result.results.map((one): TxnOperationResult<Out> => {
+    switch (one.type) {
+      case 'put':
+        return { type: 'put' };
+      case 'delete':
+        return { type: 'delete', deleted: one.deleted };
+      case 'touch':
+        return { type: 'touch', found: one.found };
+      case 'range': {
+        const record = one.records[0];
+        return { type: 'get', entry: record === undefined ? undefined : entryOf(record, form) };
+      }
+    }
+  });
+  return { succeeded: result.succeeded, revision: result.revision, results };
+}
+
+/** A record as callers see it. */
+export function entryOf<Out>(record: StoredRecord, form: ValueForm<never, Out>): KeyEntry<Out> {
+  return {
+    key: userKey(record.key),
+    value: form.decode(record.value),
+    createRevision: record.createRevision,
+    modRevision: record.modRevision,
+    version: record.version,
+    expiresAtMs: record.expiresAtMs === 0 ? undefined : record.expiresAtMs,
+  };
+}

@@ -1,0 +1,151 @@
+/**
+ * The channel of a store over a cluster: writes and linearizable reads prefer the leader, other reads and watches go to any node.
+ *
+ * Invariants: a write may be sent several times, so it must carry a session (needsSession); a watch delivers every batch once and in order across
+ * reconnects; records that come back are private copies.
+ */
+import type { CommandResult } from '../kv/command.ts';
+import type { StoredRecord } from '../storage/record.ts';
+import { readGot, readPage, wireTimeoutMs, writeGet, writeScan } from '../wire/client_codec.ts';
+import { OPCODE } from '../wire/client_frames.ts';
+import type {
+  GetRequest,
+  GetResponse,
+  ScanPageRequest,
+  ScanPageResponse,
+  WatchBatch,
+  WatchRequest,
+} from '../wire/messages.ts';
+import { decodeResult } from '../wire/result_codec.ts';
+import type { ByteReader, ByteWriter } from '../wire/varint.ts';
+import type { CallRequest } from './call.ts';
+import type { Channel, ChannelOptions } from './channel.ts';
+import type { ClusterClient } from './cluster_client.ts';
+import { watchCluster } from './cluster_watch.ts';
+
+/** What a call holds in memory beside its bytes. */
+const CALL_OVERHEAD_BYTES = 100;
+
+export class TcpChannel implements Channel {
+  readonly needsSession = true;
+  private readonly cluster: ClusterClient;
+
+  /** Closing the channel closes the cluster client. */
+  constructor(cluster: ClusterClient) {
+    this.cluster = cluster;
+  }
+
+  write(command: Uint8Array, options: ChannelOptions): Promise<CommandResult> {
+    return this.cluster.call(new WriteRequest(command), options);
+  }
+
+  get(request: GetRequest, options: ChannelOptions): Promise<GetResponse> {
+    return this.cluster.call(new GetCall(request), options);
+  }
+
+  scan(request: ScanPageRequest, options: ChannelOptions): Promise<ScanPageResponse> {
+    return this.cluster.call(new ScanCall(request), options);
+  }
+
+  watch(request: WatchRequest, options: ChannelOptions): AsyncIterable<WatchBatch> {
+    return watchCluster(this.cluster, request, options);
+  }
+
+  async close(): Promise<void> {
+    this.cluster.close();
+  }
+}
+
+class WriteRequest implements CallRequest<CommandResult> {
+  readonly opcode = OPCODE.WRITE;
+  readonly sizeBytes: number;
+  readonly preferLeader = true;
+  readonly changes = true;
+  readonly repeatable = true;
+  readonly retryWhenBehind = false;
+  private readonly command: Uint8Array;
+
+  constructor(command: Uint8Array) {
+    this.command = command;
+    this.sizeBytes = command.length + CALL_OVERHEAD_BYTES;
+  }
+
+  write(writer: ByteWriter, timeoutMs: number): void {
+    writer.varint(wireTimeoutMs(timeoutMs)).raw(this.command);
+  }
+
+  read(reader: ByteReader): CommandResult {
+    return decodeResult(reader);
+  }
+}
+
+class GetCall implements CallRequest<GetResponse> {
+  readonly opcode = OPCODE.GET;
+  readonly sizeBytes: number;
+  readonly preferLeader: boolean;
+  readonly changes = false;
+  readonly repeatable = true;
+  readonly retryWhenBehind: boolean;
+  private readonly request: GetRequest;
+
+  constructor(request: GetRequest) {
+    this.request = request;
+    this.sizeBytes = request.key.length + CALL_OVERHEAD_BYTES;
+    this.preferLeader = request.level === 'linearizable';
+    this.retryWhenBehind = request.minRevision > 0;
+  }
+
+  write(writer: ByteWriter, timeoutMs: number): void {
+    writer.varint(wireTimeoutMs(timeoutMs));
+    writeGet(writer, this.request);
+  }
+
+  read(reader: ByteReader): GetResponse {
+    const response = readGot(reader);
+    if (response.record === undefined) return response;
+    return { revision: response.revision, record: privateRecord(response.record) };
+  }
+}
+
+class ScanCall implements CallRequest<ScanPageResponse> {
+  readonly opcode = OPCODE.SCAN;
+  readonly sizeBytes: number;
+  readonly preferLeader: boolean;
+  readonly changes = false;
+  readonly repeatable = true;
+  readonly retryWhenBehind: boolean;
+  private readonly request: ScanPageRequest;
+
+  constructor(request: ScanPageRequest) {
+    this.request = request;
+    this.sizeBytes = request.start.length + (request.end?.length ?? 0) + CALL_OVERHEAD_BYTES;
+    this.preferLeader = request.level === 'linearizable';
+    this.retryWhenBehind = request.minRevision > 0;
+  }
+
+  write(writer: ByteWriter, timeoutMs: number): void {
+    // No credit: a single page, as a RESULT.
+    writer.varint(wireTimeoutMs(timeoutMs)).varint(0);
+    writeScan(writer, this.request);
+  }
+
+  read(reader: ByteReader): ScanPageResponse {
+    const page = readPage(reader);
+    return { ...page, records: page.records.map(privateRecord) };
+  }
+}
+
+/** A record whose bytes hold on to nothing of what else arrived with it. */
+function privateRecord(record: StoredRecord): StoredRecord {
+  return {
+    key: Uint8Array.prototype.slice.call(record.key),
+    value: Uint8Array.prototype.slice.call(record.value),
+    modRevision: record.modRevision,
+    createRevision: record.createRevision,
+    version: record.version,
+    subRevision: record.subRevision,
+    flags: record.flags,
+    lease: record.lease,
+    expiresAtMs: record.expiresAtMs,
+  };
+}
