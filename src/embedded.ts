@@ -6,7 +6,7 @@
 import { MemoryNetwork } from '../transports/memory.ts';
 import type { Service, WatchHandle } from './api/service.ts';
 import type { Channel, ChannelOptions } from './client/channel.ts';
-import { KvStore } from './client/store.ts';
+import { createStore } from './client/store.ts';
 import type { Store } from './client/store_types.ts';
 import { type ConfigInput, parseConfig } from './config.ts';
 import { KvError } from './errors.ts';
@@ -54,8 +54,9 @@ export async function open(options: OpenOptions): Promise<Store> {
     version: VERSION,
     pid: process.pid,
     rssBytes: () => process.memoryUsage.rss(),
-    create: async () => foundAlone(ports.random, { peerAddress: address, clientAddress: address }, config.storage.tree),
-    transport: (identity) => new MemoryNetwork().transport(identity.nodeId),
+    create: async () =>
+      foundAlone(ports.random, { peerAddress: address, clientAddress: address }, config.storage.tree),
+    transport: (identity) => new MemoryNetwork({ ports }).transport(identity.nodeId),
     endpoints: [],
     batching: 'turn',
     onEnd: (error) => {
@@ -69,7 +70,12 @@ export async function open(options: OpenOptions): Promise<Store> {
     await node.stop();
     throw ended ?? error;
   }
-  return new KvStore(new EmbeddedChannel(node.service, () => node.stop()), { limits: config.limits });
+  return createStore({
+    channel: new EmbeddedChannel(node.service, () => node.stop()),
+    limits: config.limits,
+    ports,
+    maxSessionResults: config.limits.maxSessionResults,
+  });
 }
 
 class EmbeddedChannel implements Channel {

@@ -34,7 +34,9 @@ export function addBench(program: Command): void {
         const rows = [
           await measure('put', operations, concurrency, (i) => store.put(keyOf(i), value)),
           await measure('get linearizable', operations, concurrency, (i) => store.get(keyOf(i))),
-          await measure('get eventual', operations, concurrency, (i) => store.get(keyOf(i), { level: 'eventual' })),
+          await measure('get eventual', operations, concurrency, (i) =>
+            store.get(keyOf(i), { level: 'eventual' }),
+          ),
         ];
         await clear(store);
         if (globals.json) for (const row of rows) printJson(row);
@@ -44,11 +46,23 @@ export function addBench(program: Command): void {
 }
 
 function cells(row: Row): string[] {
-  return [row.case, ...[row.opsPerSecond, row.p50Us, row.p95Us, row.p99Us].map((value) => String(Math.round(value)))];
+  return [
+    row.case,
+    ...[row.opsPerSecond, row.p50Us, row.p95Us, row.p99Us].map((value) => String(Math.round(value))),
+  ];
 }
 
-async function measure(name: string, operations: number, concurrency: number, run: (i: number) => Promise<unknown>): Promise<Row> {
-  const bar = new SingleBar({ format: `${name} {bar} {value}/{total}`, stream: process.stderr, noTTYOutput: false });
+async function measure(
+  name: string,
+  operations: number,
+  concurrency: number,
+  run: (i: number) => Promise<unknown>,
+): Promise<Row> {
+  const bar = new SingleBar({
+    format: `${name} {bar} {value}/{total}`,
+    stream: process.stderr,
+    noTTYOutput: false,
+  });
   bar.start(operations, 0);
   const tookMs = new Float64Array(operations);
   let next = 0;
@@ -70,7 +84,8 @@ async function measure(name: string, operations: number, concurrency: number, ru
   }
   const seconds = (performance.now() - startedMs) / 1000;
   tookMs.sort();
-  const at = (share: number): number => tookMs[Math.min(operations - 1, Math.floor(operations * share))]! * 1000;
+  const at = (share: number): number =>
+    tookMs[Math.min(operations - 1, Math.floor(operations * share))]! * 1000;
   return { case: name, opsPerSecond: operations / seconds, p50Us: at(0.5), p95Us: at(0.95), p99Us: at(0.99) };
 }
 

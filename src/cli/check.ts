@@ -39,4 +39,3 @@ export function addCheck(program: Command): void {
 function damageLine({ file, offset, problem }: Damage): string {
   return `${file}${offset === undefined ? '' : ` at byte ${offset}`}: ${problem}`;
 }
-

@@ -46,14 +46,18 @@ export function addClusterCommands(program: Command): void {
     .description('give a learner that has caught up its vote')
     .argument('<id>')
     .action((id: string) =>
-      withAdmin(globals(), async (admin) => showMembers(await admin.memberPromote(positiveInteger('id', id)), globals())),
+      withAdmin(globals(), async (admin) =>
+        showMembers(await admin.memberPromote(positiveInteger('id', id)), globals()),
+      ),
     );
   member
     .command('remove')
     .description('take a member out of the cluster')
     .argument('<id>')
     .action((id: string) =>
-      withAdmin(globals(), async (admin) => showMembers(await admin.memberRemove(positiveInteger('id', id)), globals())),
+      withAdmin(globals(), async (admin) =>
+        showMembers(await admin.memberRemove(positiveInteger('id', id)), globals()),
+      ),
     );
   member.addHelpText('after', '\nExamples:\n  kvorum member list\n  kvorum member remove 3');
 
@@ -78,11 +82,20 @@ function statusJson(node: NodeStatus): Record<string, unknown> {
 }
 
 export function statusTable(nodes: readonly NodeStatus[]): string {
-  const rows = [['node', 'role', 'term', 'commit', 'applied', 'revision', 'pid', 'memory', 'health', 'clients']];
+  const rows = [
+    ['node', 'role', 'term', 'commit', 'applied', 'revision', 'pid', 'memory', 'health', 'clients'],
+  ];
   for (const node of nodes) {
     const { id, role, term, commitIndex, appliedIndex, revision, pid, rssBytes, health, endpoints } = node;
     const numbers = [term, commitIndex, appliedIndex, revision, pid].map(String);
-    rows.push([String(id), role, ...numbers, `${Math.round(rssBytes / 1048576)} MiB`, health, endpoints.join(',')]);
+    rows.push([
+      String(id),
+      role,
+      ...numbers,
+      `${Math.round(rssBytes / 1048576)} MiB`,
+      health,
+      endpoints.join(','),
+    ]);
   }
   return table(rows);
 }

@@ -1,6 +1,12 @@
 /** `kvorum put get del scan watch`: reading and writing data from the command line. */
 import type { Command } from 'commander';
-import type { KeyEntry, ReadCallOptions, ScanOptions, WatchEvent, WatchOptions } from '../client/store_types.ts';
+import type {
+  KeyEntry,
+  ReadCallOptions,
+  ScanOptions,
+  WatchEvent,
+  WatchOptions,
+} from '../client/store_types.ts';
 import { KvError } from '../errors.ts';
 import { type GlobalOptions, positiveInteger, withStore } from './endpoints.ts';
 import { EXIT_ABSENT, note, print, printJson, shown } from './output.ts';
@@ -21,7 +27,10 @@ export function addDataCommands(program: Command): void {
     .argument('<key>')
     .argument('<value>')
     .option('--ttl <milliseconds>', 'let the key expire')
-    .addHelpText('after', '\nExamples:\n  kvorum put colour blue\n  kvorum put session/42 alice --ttl 30000\n  kvorum put logo - < logo.png')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  kvorum put colour blue\n  kvorum put session/42 alice --ttl 30000\n  kvorum put logo - < logo.png',
+    )
     .action((key: string, value: string, flags: { ttl?: string }) =>
       withStore(globals(), async (store) => {
         const ttlMs = flags.ttl === undefined ? undefined : positiveInteger('--ttl', flags.ttl);
@@ -33,11 +42,14 @@ export function addDataCommands(program: Command): void {
 
   program
     .command('get')
-    .description('print a key\'s value; exit status 2 when there is no such key')
+    .description("print a key's value; exit status 2 when there is no such key")
     .argument('<key>')
     .option('--level <level>', LEVELS.join(', '), 'linearizable')
     .option('--revision <n>', 'read the store as of a past revision')
-    .addHelpText('after', '\nExamples:\n  kvorum get colour\n  kvorum get colour --json\n  kvorum get colour --level eventual')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  kvorum get colour\n  kvorum get colour --json\n  kvorum get colour --level eventual',
+    )
     .action((key: string, flags: ReadFlags) =>
       withStore(globals(), async (store) => {
         const entry = await store.getEntry(key, readOptions(flags));
@@ -81,7 +93,10 @@ export function addDataCommands(program: Command): void {
     .option('--keys-only', 'no values')
     .option('--level <level>', LEVELS.join(', '), 'linearizable')
     .option('--revision <n>', 'read the store as of a past revision')
-    .addHelpText('after', '\nExamples:\n  kvorum scan user/\n  kvorum scan --start a --end b --limit 10 --reverse')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  kvorum scan user/\n  kvorum scan --start a --end b --limit 10 --reverse',
+    )
     .action((prefix: string | undefined, flags: ReadFlags & ScanFlags) =>
       withStore(globals(), async (store) => {
         const limit = flags.limit === undefined ? undefined : positiveInteger('--limit', flags.limit);
@@ -137,7 +152,10 @@ interface ScanFlags {
 function readOptions(flags: ReadFlags): ReadCallOptions {
   const level = LEVELS.find((name) => name === flags.level);
   if (level === undefined) {
-    throw new KvError('INVALID_ARGUMENT', `--level is ${JSON.stringify(flags.level)}, allowed: ${LEVELS.join(', ')}`);
+    throw new KvError(
+      'INVALID_ARGUMENT',
+      `--level is ${JSON.stringify(flags.level)}, allowed: ${LEVELS.join(', ')}`,
+    );
   }
   const revision = flags.revision === undefined ? undefined : positiveInteger('--revision', flags.revision);
   return { level, revision };
@@ -148,7 +166,14 @@ export function entryJson(entry: KeyEntry): Record<string, unknown> {
   return { key: shown(key), value: shown(value), createRevision, modRevision, version, expiresAtMs };
 }
 
-function eventJson({ type, key, value, revision, createRevision, version }: WatchEvent): Record<string, unknown> {
+function eventJson({
+  type,
+  key,
+  value,
+  revision,
+  createRevision,
+  version,
+}: WatchEvent): Record<string, unknown> {
   const shownValue = value === undefined ? undefined : shown(value);
   return { type, key: shown(key), value: shownValue, revision, createRevision, version };
 }

@@ -1,7 +1,7 @@
 /**
  * Which nodes the command line talks to: `--endpoints`, else the environment's KVORUM_ENDPOINTS, else where `kvorum local` puts its nodes.
  */
-import { connectAdmin, type AdminClient } from '../client/admin.ts';
+import { type AdminClient, connectAdmin } from '../client/admin.ts';
 import { connect } from '../client/connect.ts';
 import type { Store } from '../client/store_types.ts';
 import { KvError } from '../errors.ts';
@@ -38,7 +38,10 @@ export function timeoutOf(options: GlobalOptions): number | undefined {
 export function positiveInteger(name: string, text: string, least = 1): number {
   const value = Number(text);
   if (Number.isSafeInteger(value) && value >= least && text.trim() !== '') return value;
-  throw new KvError('INVALID_ARGUMENT', `${name} is ${JSON.stringify(text)}, allowed: a whole number from ${least}`);
+  throw new KvError(
+    'INVALID_ARGUMENT',
+    `${name} is ${JSON.stringify(text)}, allowed: a whole number from ${least}`,
+  );
 }
 
 export async function withStore<T>(options: GlobalOptions, use: (store: Store) => Promise<T>): Promise<T> {
@@ -50,7 +53,10 @@ export async function withStore<T>(options: GlobalOptions, use: (store: Store) =
   }
 }
 
-export async function withAdmin<T>(options: GlobalOptions, use: (admin: AdminClient) => Promise<T>): Promise<T> {
+export async function withAdmin<T>(
+  options: GlobalOptions,
+  use: (admin: AdminClient) => Promise<T>,
+): Promise<T> {
   const admin = await connectAdmin({ endpoints: endpointsOf(options), timeoutMs: timeoutOf(options) });
   try {
     return await use(admin);

@@ -45,7 +45,11 @@ export function addLocal(program: Command): void {
     .description('run a cluster on this machine, each node a child process')
     .option('--nodes <n>', `how many nodes, 1 to ${MAX_NODES}`, '3')
     .option('--data <directory>', 'where the nodes keep their data', './data')
-    .option('--base-port <port>', `client port of the first node; the next node's is ${PORT_STEP} higher`, String(FIRST_PORT))
+    .option(
+      '--base-port <port>',
+      `client port of the first node; the next node's is ${PORT_STEP} higher`,
+      String(FIRST_PORT),
+    )
     .option('--durability <mode>', 'fsync (default), os or relaxed')
     .option('--tree <kind>', 'memory (default) or rocksdb')
     .addHelpText('after', '\nExample:\n  kvorum local --nodes 3 --data ./data')
@@ -61,7 +65,8 @@ class LocalCluster {
   constructor(options: LocalOptions) {
     this.#options = options;
     const count = positiveInteger('--nodes', options.nodes);
-    if (count > MAX_NODES) throw new KvError('INVALID_ARGUMENT', `--nodes is ${count}, allowed: 1 to ${MAX_NODES}`);
+    if (count > MAX_NODES)
+      throw new KvError('INVALID_ARGUMENT', `--nodes is ${count}, allowed: 1 to ${MAX_NODES}`);
     const base = positiveInteger('--base-port', options.basePort);
     this.#nodes = Array.from({ length: count }, (_, i) => ({
       id: i + 1,
@@ -136,25 +141,40 @@ class LocalCluster {
   async #announce(): Promise<void> {
     const startedMs = Date.now();
     const many = this.#nodes.length > 1;
-    print(`kvorum: starting ${many ? `${this.#nodes.length} nodes` : 'one node'} with data under ${this.#options.data}`);
+    print(
+      `kvorum: starting ${many ? `${this.#nodes.length} nodes` : 'one node'} with data under ${this.#options.data}`,
+    );
     const statuses = await this.#whenLed(startedMs);
     if (statuses === undefined) return;
     const rows = [['node', 'role', 'clients', 'peers', 'pid', 'log']];
     for (const node of this.#nodes) {
       const status = statuses.find(({ id }) => id === node.id);
       const log = relative('.', join(node.data, 'node.log'));
-      rows.push([String(node.id), status?.role ?? 'starting', node.client, node.peer, String(node.child?.pid ?? '-'), log]);
+      rows.push([
+        String(node.id),
+        status?.role ?? 'starting',
+        node.client,
+        node.peer,
+        String(node.child?.pid ?? '-'),
+        log,
+      ]);
     }
     const leader = statuses.find(({ role }) => role === 'leader');
     print(table(rows));
-    print(`\nNode ${leader?.id} leads (term ${leader?.term}), after ${((Date.now() - startedMs) / 1000).toFixed(1)} s.`);
-    const flag = this.#options.basePort === String(FIRST_PORT) ? '' : ` --endpoints ${this.#nodes.map(({ client }) => client).join(',')}`;
+    print(
+      `\nNode ${leader?.id} leads (term ${leader?.term}), after ${((Date.now() - startedMs) / 1000).toFixed(1)} s.`,
+    );
+    const flag =
+      this.#options.basePort === String(FIRST_PORT)
+        ? ''
+        : ` --endpoints ${this.#nodes.map(({ client }) => client).join(',')}`;
     print(`
 Try, from another terminal in this folder:
   npx kvorum put greeting hello${flag}
   npx kvorum get greeting${flag}
   npx kvorum status${flag}`);
-    if (many) print(`  kill -9 ${leader?.pid ?? 'PID'}        the leader: the others take over, nothing is lost`);
+    if (many)
+      print(`  kill -9 ${leader?.pid ?? 'PID'}        the leader: the others take over, nothing is lost`);
     print(`\nCtrl-C stops ${many ? 'all nodes' : 'the node'}; the data stays in ${this.#options.data}.`);
   }
 
@@ -167,7 +187,8 @@ Try, from another terminal in this folder:
         const admin = await connectAdmin({ endpoints, timeoutMs: 1_000 });
         try {
           const statuses = await admin.clusterStatus();
-          if (statuses.some(({ role }) => role === 'leader') && statuses.length === this.#nodes.length) return statuses;
+          if (statuses.some(({ role }) => role === 'leader') && statuses.length === this.#nodes.length)
+            return statuses;
         } finally {
           await admin.close();
         }
@@ -178,7 +199,9 @@ Try, from another terminal in this folder:
     }
     if (!this.#stopping) {
       const why = last instanceof Error ? `: ${last.message}` : '';
-      note(`kvorum: no leader after ${LEADER_WAIT_MS / 1000} s${why}; see the node.log files under ${this.#options.data}`);
+      note(
+        `kvorum: no leader after ${LEADER_WAIT_MS / 1000} s${why}; see the node.log files under ${this.#options.data}`,
+      );
     }
     return undefined;
   }

@@ -18,7 +18,10 @@ import { addTxn } from './txn_command.ts';
 const program = new Command('kvorum')
   .description('A replicated, ordered, transactional key-value store.')
   .version(VERSION)
-  .option('--endpoints <list>', 'HOST:PORT,... of nodes (else KVORUM_ENDPOINTS, else the nodes of kvorum local)')
+  .option(
+    '--endpoints <list>',
+    'HOST:PORT,... of nodes (else KVORUM_ENDPOINTS, else the nodes of kvorum local)',
+  )
   .option('--json', 'machine-readable output')
   .option('--timeout <milliseconds>', 'how long a call may take (default 5000)')
   .showHelpAfterError('(kvorum --help shows all commands)')

@@ -36,8 +36,18 @@ export function note(line: string): void {
 /** Columns padded to their widest cell; the first row is the heading. */
 export function table(rows: readonly (readonly string[])[]): string {
   const widths: number[] = [];
-  for (const row of rows) row.forEach((cell, i) => { widths[i] = Math.max(widths[i] ?? 0, cell.length); });
-  return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join('  ').trimEnd()).join('\n');
+  for (const row of rows)
+    row.forEach((cell, i) => {
+      widths[i] = Math.max(widths[i] ?? 0, cell.length);
+    });
+  return rows
+    .map((row) =>
+      row
+        .map((cell, i) => cell.padEnd(widths[i]!))
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n');
 }
 
 /** Says what failed and what to do about it, and sets the exit status. */
@@ -59,7 +69,8 @@ export function fail(error: unknown, json: boolean): void {
 }
 
 const ADVICE: Partial<Record<KvError['code'], string>> = {
-  UNAVAILABLE: 'Is a node running there? `kvorum status` shows the cluster; --endpoints or KVORUM_ENDPOINTS names its nodes.',
+  UNAVAILABLE:
+    'Is a node running there? `kvorum status` shows the cluster; --endpoints or KVORUM_ENDPOINTS names its nodes.',
   NO_LEADER: 'A cluster needs a majority of its voters: `kvorum status` shows which nodes answer.',
   LOCKED: 'Another process has this data directory open: stop it first, or use another directory.',
   NO_SPACE: 'Make room on the disk: writes go on by themselves then.',

@@ -41,7 +41,10 @@ export function addServe(program: Command): void {
     .option('--advertise <host:port>', 'the address clients are told, where it differs')
     .option('--peer-advertise <host:port>', 'the address other nodes are told, where it differs')
     .option('--id <n>', 'with --cluster: which of the founders this node is')
-    .option('--cluster <list>', 'found a cluster: ID=PEERHOST:PORT/CLIENTHOST:PORT,... the same on every founder')
+    .option(
+      '--cluster <list>',
+      'found a cluster: ID=PEERHOST:PORT/CLIENTHOST:PORT,... the same on every founder',
+    )
     .option('--join <host:port>', 'join a running cluster through any of its nodes (client address)')
     .option('--learner', 'with --join: stay a learner, without a vote')
     .option('--durability <mode>', 'fsync (default), os or relaxed')
@@ -162,8 +165,10 @@ function foundersOf(options: ServeOptions): ServerOptions['founders'] {
     if (options.id !== undefined) throw new KvError('CONFIG_INVALID', '--id goes with --cluster');
     return undefined;
   }
-  if (options.join !== undefined) throw new KvError('CONFIG_INVALID', '--cluster and --join exclude each other');
-  if (options.id === undefined) throw new KvError('CONFIG_INVALID', '--cluster needs --id: which of the founders is this?');
+  if (options.join !== undefined)
+    throw new KvError('CONFIG_INVALID', '--cluster and --join exclude each other');
+  if (options.id === undefined)
+    throw new KvError('CONFIG_INVALID', '--cluster needs --id: which of the founders is this?');
   return { id: positiveInteger('--id', options.id), members: options.cluster.split(',').map(parseMember) };
 }
 
@@ -171,7 +176,10 @@ function foundersOf(options: ServeOptions): ServerOptions['founders'] {
 export function parseMember(text: string): Member {
   const match = /^(\d+)=([^/\s]+:\d+)\/([^/\s]+:\d+)$/.exec(text.trim());
   if (match === null) {
-    throw new KvError('CONFIG_INVALID', `--cluster has ${JSON.stringify(text)}, allowed: ID=PEERHOST:PORT/CLIENTHOST:PORT`);
+    throw new KvError(
+      'CONFIG_INVALID',
+      `--cluster has ${JSON.stringify(text)}, allowed: ID=PEERHOST:PORT/CLIENTHOST:PORT`,
+    );
   }
   return { id: positiveInteger('--cluster ID', match[1]!), peerAddress: match[2]!, clientAddress: match[3]! };
 }

@@ -61,7 +61,11 @@ Examples:
         print(succeeded ? `done, revision ${revision}` : `conditions did not hold, revision ${revision}`);
         for (const result of results) {
           if (result.type !== 'get') continue;
-          print(result.entry === undefined ? '(no such key)' : `${shown(result.entry.key)}\t${shown(result.entry.value)}`);
+          print(
+            result.entry === undefined
+              ? '(no such key)'
+              : `${shown(result.entry.key)}\t${shown(result.entry.value)}`,
+          );
         }
       });
     });
@@ -88,7 +92,8 @@ export function parseCondition(text: string): TxnCompare {
 export function parseOperation(text: string): TxnOperation {
   const words = splitWords(text);
   const [verb, key, value] = words;
-  if (key !== undefined && verb === 'put' && value !== undefined && words.length === 3) return { type: 'put', key, value };
+  if (key !== undefined && verb === 'put' && value !== undefined && words.length === 3)
+    return { type: 'put', key, value };
   if (key !== undefined && verb === 'del' && words.length === 2) return { type: 'delete', key };
   if (key !== undefined && verb === 'get' && words.length === 2) return { type: 'get', key };
   throw new KvError('INVALID_ARGUMENT', `${JSON.stringify(text)} is not an operation; see kvorum txn --help`);

@@ -44,6 +44,7 @@ export class Conditions {
   }
 
   close(): void {
-    for (const waiter of this.#waiters.splice(0)) waiter.reject(new KvError('CLOSED', 'the node is stopping'));
+    for (const waiter of this.#waiters.splice(0))
+      waiter.reject(new KvError('CLOSED', 'the node is stopping'));
   }
 }

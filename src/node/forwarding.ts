@@ -11,12 +11,7 @@ import { KvError } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
 import type { Clock } from '../ports.ts';
 import type { NodeId, RaftCore } from '../raft/types.ts';
-import type {
-  MemberAddRequest,
-  MemberAddResponse,
-  MembersResponse,
-  NodeStatus,
-} from '../wire/messages.ts';
+import type { MemberAddRequest, MemberAddResponse, MembersResponse, NodeStatus } from '../wire/messages.ts';
 import {
   decodeJson,
   encodeJson,
@@ -43,7 +38,10 @@ const memberSchema = z.object({
   clientAddress: z.string(),
   role: z.enum(['voter', 'learner']),
   leader: z.boolean(),
-  matchIndex: z.number().optional().transform((value): number | undefined => value),
+  matchIndex: z
+    .number()
+    .optional()
+    .transform((value): number | undefined => value),
 });
 const membersSchema = z.object({ clusterId: z.string(), leader: z.number(), members: z.array(memberSchema) });
 const memberAddSchema = z.object({ peerAddress: z.string(), clientAddress: z.string() });
@@ -118,7 +116,9 @@ export class Forwarding {
     const timeoutMs = Math.max(1, Math.min(STATUS_TIMEOUT_MS, deadlineMs - clock.monotonicMs()));
     const others = raft.status().configuration.members.filter((member) => member.id !== raft.id);
     const answers = await Promise.allSettled(
-      others.map(async (member) => parse(statusSchema, await rpc.call(member.id, PEER_STATUS, NOTHING, timeoutMs))),
+      others.map(async (member) =>
+        parse(statusSchema, await rpc.call(member.id, PEER_STATUS, NOTHING, timeoutMs)),
+      ),
     );
     const reached = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
     return [own, ...reached].toSorted((a, b) => a.id - b.id);
@@ -131,7 +131,8 @@ export class Forwarding {
       deadlineMs,
       () => new KvError('NO_LEADER', 'the cluster has no leader at the moment; try again'),
     );
-    if (raft.leader === raft.id) throw new KvError('NO_LEADER', 'this node has just become the leader; try again');
+    if (raft.leader === raft.id)
+      throw new KvError('NO_LEADER', 'this node has just become the leader; try again');
     return rpc.call(raft.leader, operation, body, Math.max(1, deadlineMs - clock.monotonicMs()));
   }
 }

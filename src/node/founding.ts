@@ -19,8 +19,16 @@ export function foundAlone(random: Random, addresses: Omit<Member, 'id'>, tree: 
 /** One of several founders. All of them are given the same list, and so compute the same cluster id. */
 export function foundTogether(nodeId: number, members: readonly Member[], tree: Identity['tree']): Identity {
   const sorted = members.toSorted((a, b) => a.id - b.id);
-  const digest = createHash('sha256').update(JSON.stringify(sorted.map((m) => [m.id, m.peerAddress]))).digest();
-  return { clusterId: idOf(digest), nodeId, tree, configuration: foundingConfiguration(sorted), promote: false };
+  const digest = createHash('sha256')
+    .update(JSON.stringify(sorted.map((m) => [m.id, m.peerAddress])))
+    .digest();
+  return {
+    clusterId: idOf(digest),
+    nodeId,
+    tree,
+    configuration: foundingConfiguration(sorted),
+    promote: false,
+  };
 }
 
 function foundingConfiguration(members: readonly Member[]): Configuration {

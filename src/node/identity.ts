@@ -57,7 +57,9 @@ export async function readIdentity(disk: Disk, path: string): Promise<Identity |
 
 export async function writeIdentity(disk: Disk, path: string, identity: Identity): Promise<void> {
   const { clusterId, nodeId, tree, promote } = identity;
-  const configuration: unknown = JSON.parse(new TextDecoder().decode(encodeConfiguration(identity.configuration)));
+  const configuration: unknown = JSON.parse(
+    new TextDecoder().decode(encodeConfiguration(identity.configuration)),
+  );
   const document = { formatVersion: FORMAT_VERSION, clusterId, nodeId, tree, configuration, promote };
   const temporary = `${path}/${FILE}.new`;
   if (await disk.exists(temporary)) await disk.remove(temporary);

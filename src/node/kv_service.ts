@@ -115,8 +115,10 @@ export class KvService implements Service {
   }
 
   members(options?: CallOptions): Promise<MembersResponse> {
-    return this.#onLeader(options, (deadlineMs) => this.#options.forwarding.members(deadlineMs), () =>
-      Promise.resolve(this.#options.membership.members()),
+    return this.#onLeader(
+      options,
+      (deadlineMs) => this.#options.forwarding.members(deadlineMs),
+      () => Promise.resolve(this.#options.membership.members()),
     );
   }
 
@@ -159,7 +161,8 @@ export class KvService implements Service {
   notLeader(): KvError {
     const { raft } = this.#options;
     const leader = raft.status().configuration.members.find((member) => member.id === raft.leader);
-    if (leader === undefined) return new KvError('NO_LEADER', 'the cluster has no leader at the moment; try again');
+    if (leader === undefined)
+      return new KvError('NO_LEADER', 'the cluster has no leader at the moment; try again');
     const details = { leader: leader.id, leaderAddress: leader.clientAddress };
     return new KvError('NOT_LEADER', `node ${leader.id} at ${leader.clientAddress} leads`, { details });
   }
@@ -201,11 +204,16 @@ export class KvService implements Service {
       return ready;
     }
     const { stateMachine, conditions } = this.#options;
-    if (this.#cutOff()) throw new KvError('NO_LEADER', 'this node has heard of no quorum for an election timeout');
+    if (this.#cutOff())
+      throw new KvError('NO_LEADER', 'this node has heard of no quorum for an election timeout');
     if (stateMachine.revision >= request.minRevision) return undefined;
     const late = (): KvError =>
       new KvError('TIMEOUT', `this node has not reached revision ${request.minRevision} in time`);
-    return conditions.until(() => stateMachine.revision >= request.minRevision, this.#deadline(options), late);
+    return conditions.until(
+      () => stateMachine.revision >= request.minRevision,
+      this.#deadline(options),
+      late,
+    );
   }
 
   /** Followers notice by their election timer, the leader by check-quorum; a process that slept does not know yet. */
@@ -219,11 +227,18 @@ export class KvService implements Service {
     const { revision } = request;
     if (revision === 0) return stateMachine.revision;
     if (revision > stateMachine.revision) {
-      throw new KvError('FUTURE_REVISION', `revision ${revision} does not exist yet; the store is at ${stateMachine.revision}`);
+      throw new KvError(
+        'FUTURE_REVISION',
+        `revision ${revision} does not exist yet; the store is at ${stateMachine.revision}`,
+      );
     }
     if (revision < stateMachine.compactRevision) {
       const details = { compactRevision: stateMachine.compactRevision };
-      throw new KvError('COMPACTED', `revision ${revision} has been compacted; ${stateMachine.compactRevision} is the oldest`, { details });
+      throw new KvError(
+        'COMPACTED',
+        `revision ${revision} has been compacted; ${stateMachine.compactRevision} is the oldest`,
+        { details },
+      );
     }
     return revision;
   }

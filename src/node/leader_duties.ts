@@ -6,8 +6,9 @@
  *
  * Invariants: at most one expire and one compact command are under way; a revision that a scan or a watch here still reads (pins.ts) is not compacted.
  */
-import { dueKeysRange, parseExpiryRow } from '../kv/expiry.ts';
+
 import type { CommandResult } from '../kv/command.ts';
+import { dueKeysRange, parseExpiryRow } from '../kv/expiry.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock } from '../ports.ts';
 import type { Engine } from '../storage/engine_port.ts';
@@ -82,7 +83,7 @@ export class LeaderDuties {
     // A key written from now on expires after the store's time: never before this.
     const settledMs = Math.min(nowMs, stateMachine.timeMs);
     const page = await engine.scan({
-      start: dueKeysRange(this.#expiredBeforeMs).start,
+      start: dueKeysRange(this.#expiredBeforeMs).end ?? dueKeysRange(0).start,
       end: dueKeysRange(nowMs).end,
       revision: stateMachine.revision,
       reverse: false,
@@ -91,7 +92,7 @@ export class LeaderDuties {
       keysOnly: true,
     });
     if (page.records.length > 0) {
-      const keys = page.records.map((record) => parseExpiryRow(record.key).key);
+      const keys = page.records.flatMap((record) => parseExpiryRow(record.key)?.key ?? []);
       await propose(encodeCommand({ type: 'expire', keys }));
     }
     if (!page.more) this.#expiredBeforeMs = Math.max(this.#expiredBeforeMs, settledMs);

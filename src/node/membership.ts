@@ -7,12 +7,7 @@
 import { KvError } from '../errors.ts';
 import type { Clock } from '../ports.ts';
 import type { ConfigurationChange, NodeId, ProposeResult, RaftCore } from '../raft/types.ts';
-import type {
-  MemberAddRequest,
-  MemberAddResponse,
-  MemberInfo,
-  MembersResponse,
-} from '../wire/messages.ts';
+import type { MemberAddRequest, MemberAddResponse, MemberInfo, MembersResponse } from '../wire/messages.ts';
 import type { Applier } from './applier.ts';
 import type { Conditions } from './conditions.ts';
 
@@ -44,7 +39,8 @@ export class Membership {
         clientAddress: member.clientAddress,
         role: configuration.learners.includes(member.id) ? 'learner' : 'voter',
         leader: member.id === raft.leader,
-        matchIndex: raft.role !== 'leader' ? undefined : member.id === raft.id ? lastIndex : matches.get(member.id),
+        matchIndex:
+          raft.role !== 'leader' ? undefined : member.id === raft.id ? lastIndex : matches.get(member.id),
       }),
     );
     return { clusterId, leader: raft.leader, members };
@@ -54,7 +50,8 @@ export class Membership {
     await this.#change({ type: 'addLearner', member: request }, deadlineMs);
     const { clusterId, members } = this.members();
     const added = members.find((member) => member.peerAddress === request.peerAddress);
-    if (added === undefined) throw new KvError('UNAVAILABLE', 'the member was removed again while it was being added');
+    if (added === undefined)
+      throw new KvError('UNAVAILABLE', 'the member was removed again while it was being added');
     return { id: added.id, clusterId, members };
   }
 

@@ -172,8 +172,8 @@ export class KvorumNode {
       timers: ports.timers,
       batching: options.batching,
       restore: (state) => {
+        this.#watches.beforeRestore();
         stateMachine.restore(state.kv);
-        this.#watches.restored();
       },
       onRoleChange: () => this.#roleChanged(),
       onFailure: (error) => this.#failed(error),
@@ -190,7 +190,13 @@ export class KvorumNode {
       clusterId: identity.clusterId,
       schedule,
     });
-    this.#watches = new Watches({ engine, stateMachine, config: config.node, timers: ports.timers, onFailure: fail });
+    this.#watches = new Watches({
+      engine,
+      stateMachine,
+      config: config.node,
+      timers: ports.timers,
+      onFailure: fail,
+    });
     const pins = new Pins(nowMs);
     this.#housekeeping = new Housekeeping({
       engine,
@@ -218,7 +224,12 @@ export class KvorumNode {
       stateMachine,
       reads: this.#reads,
       conditions: this.#conditions,
-      forwarding: new Forwarding({ rpc: this.#rpc, raft: this.#raft, conditions: this.#conditions, clock: ports.clock }),
+      forwarding: new Forwarding({
+        rpc: this.#rpc,
+        raft: this.#raft,
+        conditions: this.#conditions,
+        clock: ports.clock,
+      }),
       membership: this.#membership,
       watches: this.#watches,
       pins,

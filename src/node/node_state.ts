@@ -4,12 +4,13 @@
  *
  *     state := version:u8(1) configuration:byteString kvState:byteString
  */
+
+import { KvError } from '../errors.ts';
 import type { KvState } from '../kv/state_machine.ts';
 import { decodeConfiguration, encodeConfiguration } from '../raft/configuration.ts';
 import type { Configuration } from '../raft/types.ts';
 import { decodeState, encodeState } from '../wire/state_codec.ts';
 import { ByteReader, ByteWriter } from '../wire/varint.ts';
-import { KvError } from '../errors.ts';
 
 const VERSION = 1;
 
@@ -31,7 +32,10 @@ export function decodeNodeState(bytes: Uint8Array): NodeState {
   const reader = new ByteReader(bytes);
   const version = reader.u8();
   if (version !== VERSION) {
-    throw new KvError('UNSUPPORTED_VERSION', `node state has version ${version}, this program reads ${VERSION}`);
+    throw new KvError(
+      'UNSUPPORTED_VERSION',
+      `node state has version ${version}, this program reads ${VERSION}`,
+    );
   }
   const configuration = decodeConfiguration(reader.byteString());
   const kv = decodeState(reader.byteString());

@@ -13,8 +13,8 @@ import {
   decodeRequest,
   encodeAnswer,
   encodeRequest,
-  PEER_STATUS,
   PEER_MEMBERS,
+  PEER_STATUS,
   type PeerOperation,
 } from '../wire/peer_codec.ts';
 
@@ -29,7 +29,11 @@ interface Pending {
   readonly reject: (error: KvError) => void;
 }
 
-export type PeerRequestHandler = (operation: PeerOperation, body: Uint8Array, timeoutMs: number) => Promise<Uint8Array>;
+export type PeerRequestHandler = (
+  operation: PeerOperation,
+  body: Uint8Array,
+  timeoutMs: number,
+) => Promise<Uint8Array>;
 
 export class PeerRpc {
   readonly #transport: Transport;
@@ -49,7 +53,10 @@ export class PeerRpc {
   /** @throws KvError UNAVAILABLE when the peer can't be reached, TIMEOUT without an answer, or what the peer answered. */
   call(peer: NodeId, operation: PeerOperation, body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
     const id = ++this.#lastId;
-    const sent = this.#transport.send(peer, encodeRequest({ id, operation, timeoutMs: Math.ceil(timeoutMs), body }));
+    const sent = this.#transport.send(
+      peer,
+      encodeRequest({ id, operation, timeoutMs: Math.ceil(timeoutMs), body }),
+    );
     if (!sent) return Promise.reject(new KvError('UNAVAILABLE', `node ${peer} can't be reached from here`));
     return new Promise((resolve, reject) => {
       this.#pending.set(id, { peer, operation, deadlineMs: this.#nowMs() + timeoutMs, resolve, reject });
@@ -84,14 +91,16 @@ export class PeerRpc {
 
   disconnected(peer: NodeId): void {
     for (const [id, pending] of this.#pending) {
-      if (pending.peer === peer) this.#fail(id, pending, 'UNAVAILABLE', `the connection to node ${peer} was lost`);
+      if (pending.peer === peer)
+        this.#fail(id, pending, 'UNAVAILABLE', `the connection to node ${peer} was lost`);
     }
   }
 
   sweep(): void {
     const nowMs = this.#nowMs();
     for (const [id, pending] of this.#pending) {
-      if (pending.deadlineMs <= nowMs) this.#fail(id, pending, 'TIMEOUT', `node ${pending.peer} did not answer in time`);
+      if (pending.deadlineMs <= nowMs)
+        this.#fail(id, pending, 'TIMEOUT', `node ${pending.peer} did not answer in time`);
     }
   }
 

@@ -101,7 +101,10 @@ export class Proposals {
     const waiters = from === 0 && to === queue.length ? queue : queue.slice(from, to);
     const entry = this.#builder.finish(wallMs);
     if (!hasRoom(entry.length)) {
-      refuse(waiters, new KvError('NO_SPACE', 'the disk is full: no writes until there is room; reads go on'));
+      refuse(
+        waiters,
+        new KvError('NO_SPACE', 'the disk is full: no writes until there is room; reads go on'),
+      );
       return to;
     }
     const result = propose([entry]);
@@ -120,7 +123,10 @@ export class Proposals {
     if (batch === undefined) return false;
     if (batch.term === term) return true;
     this.#take(index, batch);
-    refuse(batch.waiters, new KvError('UNAVAILABLE', 'the leader changed before the write was committed; it did not take effect'));
+    refuse(
+      batch.waiters,
+      new KvError('UNAVAILABLE', 'the leader changed before the write was committed; it did not take effect'),
+    );
     return false;
   }
 
@@ -138,7 +144,10 @@ export class Proposals {
     for (const [at, batch] of this.#inFlight) {
       if (at > index) break;
       this.#take(at, batch);
-      refuse(batch.waiters, new KvError('UNAVAILABLE', 'the outcome of the write is not known', { maybeApplied: true }));
+      refuse(
+        batch.waiters,
+        new KvError('UNAVAILABLE', 'the outcome of the write is not known', { maybeApplied: true }),
+      );
     }
   }
 
@@ -158,7 +167,9 @@ export class Proposals {
       for (const waiter of batch.waiters) {
         // The waiter stays in its place, since results are matched by position; settling it twice does nothing.
         if (waiter.deadlineMs <= nowMs) {
-          waiter.reject(new KvError('TIMEOUT', 'the write was not committed in time', { maybeApplied: true }));
+          waiter.reject(
+            new KvError('TIMEOUT', 'the write was not committed in time', { maybeApplied: true }),
+          );
         }
       }
     }
@@ -177,7 +188,10 @@ export class Proposals {
     this.refuseQueued(new KvError('CLOSED', 'the node is stopping'));
     for (const [index, batch] of this.#inFlight) {
       this.#take(index, batch);
-      refuse(batch.waiters, new KvError('UNAVAILABLE', 'the node stopped before the write was committed', { maybeApplied: true }));
+      refuse(
+        batch.waiters,
+        new KvError('UNAVAILABLE', 'the node stopped before the write was committed', { maybeApplied: true }),
+      );
     }
   }
 

@@ -21,8 +21,8 @@ import {
   type Ready,
 } from '../raft/types.ts';
 import type { SegmentedLog } from '../storage/log/segmented_log.ts';
-import { decodeMessage, encodeMessage } from '../wire/raft_codec.ts';
 import { RAFT_PREFIX } from '../wire/peer_codec.ts';
+import { decodeMessage, encodeMessage } from '../wire/raft_codec.ts';
 import type { Applier } from './applier.ts';
 import type { NodeState } from './node_state.ts';
 import type { Proposals } from './proposals.ts';
@@ -99,7 +99,8 @@ export class Replica {
   /** A Raft message from a peer, without its prefix byte. Garbage from a peer is dropped by the caller (KvError PROTOCOL). */
   onMessage(from: NodeId, payload: Uint8Array): void {
     const message = decodeMessage(payload);
-    if (message.from !== from) throw new KvError('PROTOCOL', `node ${from} sent a message in the name of ${message.from}`);
+    if (message.from !== from)
+      throw new KvError('PROTOCOL', `node ${from} sent a message in the name of ${message.from}`);
     if (this.#mustDrop(message)) return;
     this.#guard(() => this.#raft.step(message));
     this.schedule();
@@ -171,7 +172,8 @@ export class Replica {
       return;
     }
     const done = this.#options.log.append(hardState, entries, ready.mustSync);
-    if (entries.some((entry) => entry.kind === ENTRY_CONFIGURATION)) this.usePeersOf(this.#raft.status().configuration);
+    if (entries.some((entry) => entry.kind === ENTRY_CONFIGURATION))
+      this.usePeersOf(this.#raft.status().configuration);
     if (done === undefined && this.#appendsUnderWay === 0) this.#appended(ready);
     else this.#afterAppend(done ?? this.#lastAppend, ready);
   }
@@ -252,7 +254,11 @@ export class Replica {
     const failure =
       error instanceof KvError
         ? error
-        : new KvError('INTERNAL', `the node failed: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+        : new KvError(
+            'INTERNAL',
+            `the node failed: ${error instanceof Error ? error.message : String(error)}`,
+            { cause: error },
+          );
     this.#options.onFailure(failure);
   }
 

@@ -80,7 +80,12 @@ export class Snapshots implements SnapshotSource {
   }
 
   /** Takes chunks in; `restore` is told the state of a snapshot that has been installed. */
-  receive(chunks: readonly SnapshotChunk[], raft: RaftCore, applier: Applier, restore: (state: NodeState) => void): void {
+  receive(
+    chunks: readonly SnapshotChunk[],
+    raft: RaftCore,
+    applier: Applier,
+    restore: (state: NodeState) => void,
+  ): void {
     for (const chunk of chunks) {
       if (this.#installing) return;
       const { index, term, sizeBytes } = chunk.snapshot;
@@ -97,7 +102,12 @@ export class Snapshots implements SnapshotSource {
     }
   }
 
-  #startInstall(snapshot: SnapshotMeta, raft: RaftCore, applier: Applier, restore: (state: NodeState) => void): void {
+  #startInstall(
+    snapshot: SnapshotMeta,
+    raft: RaftCore,
+    applier: Applier,
+    restore: (state: NodeState) => void,
+  ): void {
     this.#installing = true;
     this.#install(snapshot, raft, applier, restore).then(
       () => {

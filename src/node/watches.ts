@@ -1,0 +1,180 @@
+/**
+ * The watches of a node: the hub (kv/watch_hub.ts) fed by apply, and the reading of history for watchers that lag.
+ *
+ * History is read in pages, one watcher at a time, and other work goes on between pages. A watcher that is being read for holds back automatic
+ * compaction (`lowestNeeded`); one whose consumer is stuck does not, and ends with COMPACTED when history passes it by.
+ */
+import type { WatchHandle, WatchSink } from '../api/service.ts';
+import type { NodeConfig } from '../config.ts';
+import { KvError } from '../errors.ts';
+import type { StateMachine } from '../kv/state_machine.ts';
+import { WatchHistoryCollector } from '../kv/watch_history.ts';
+import { type LaggingWatcher, WatchHub } from '../kv/watch_hub.ts';
+import type { TimerHandle, Timers } from '../ports.ts';
+import type { Engine } from '../storage/engine_port.ts';
+import type { ScanPage } from '../storage/record.ts';
+import type { WatchRequest } from '../wire/messages.ts';
+
+const HISTORY_BYTES = 1024 * 1024;
+const PAGE_RECORDS = 1_000;
+const PAGE_BYTES = 1024 * 1024;
+const PROGRESS_MS = 5_000;
+/** Queued for all slow watchers together, as a multiple of one watcher's bound. */
+const TOTAL_QUEUES = 16;
+
+export interface WatchesOptions {
+  readonly engine: Engine;
+  readonly stateMachine: StateMachine;
+  readonly config: NodeConfig;
+  readonly timers: Timers;
+  readonly onFailure: (error: unknown) => void;
+}
+
+export class Watches {
+  readonly #options: WatchesOptions;
+  readonly #hub: WatchHub;
+  readonly #ids = new Set<number>();
+  readonly #progressTimer: TimerHandle;
+  #reading = false;
+  #closed = false;
+
+  constructor(options: WatchesOptions) {
+    this.#options = options;
+    const { stateMachine, config, timers } = options;
+    this.#hub = new WatchHub({
+      store: stateMachine,
+      maxTotalQueueBytes: config.maxWatchQueueBytes * TOTAL_QUEUES,
+      onInterest: (watching, previousWanted) => {
+        stateMachine.onEvents = watching
+          ? (revision, events) => this.#hub.publish(revision, events)
+          : undefined;
+        stateMachine.eventsWithPrevious = previousWanted;
+      },
+      onLagging: () => this.#wake(),
+    });
+    this.#progressTimer = timers.every(PROGRESS_MS, () => {
+      for (const id of this.#ids) this.#hub.progress(id);
+    });
+  }
+
+  /** @throws KvError COMPACTED, INVALID_ARGUMENT */
+  start(request: WatchRequest, sink: WatchSink): WatchHandle {
+    if (this.#closed) throw new KvError('CLOSED', 'the node is stopping');
+    const { start, end, fromRevision, prevKv } = request;
+    const id = this.#hub.register({
+      start,
+      end,
+      fromRevision,
+      prevKv,
+      maxQueueBytes: this.#options.config.maxWatchQueueBytes,
+      sink: {
+        deliver: (revision, events) => sink.deliver({ revision, events }),
+        end: (error) => {
+          this.#ids.delete(id);
+          sink.end(error);
+        },
+      },
+    });
+    this.#ids.add(id);
+    return {
+      fromRevision: this.#hub.nextRevision(id) ?? fromRevision,
+      resume: () => this.#hub.resume(id),
+      cancel: () => {
+        this.#ids.delete(id);
+        this.#hub.cancel(id);
+      },
+    };
+  }
+
+  /** The newest revision that may be compacted without ending a watcher that is being read for. */
+  lowestNeeded(): number {
+    let lowest = Number.POSITIVE_INFINITY;
+    if (this.#ids.size === 0) return lowest;
+    for (const { fromRevision } of this.#hub.lagging()) lowest = Math.min(lowest, fromRevision - 1);
+    return lowest;
+  }
+
+  /** The state machine is about to take over a snapshot: watchers will read what they miss from it. */
+  beforeRestore(): void {
+    this.#hub.lagAll();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#progressTimer.cancel();
+    this.#hub.endAll(new KvError('UNAVAILABLE', 'the node is stopping: watch on from another one'));
+    this.#ids.clear();
+  }
+
+  #wake(): void {
+    if (this.#reading || this.#closed) return;
+    this.#reading = true;
+    this.#readAll().then(
+      () => {
+        this.#reading = false;
+      },
+      (error) => {
+        this.#reading = false;
+        if (!this.#closed) this.#options.onFailure(error);
+      },
+    );
+  }
+
+  async #readAll(): Promise<void> {
+    // First let the caller of `start` have its handle before anything is delivered.
+    await this.#otherWork();
+    for (;;) {
+      const lagging = this.#hub.lagging();
+      if (lagging.length === 0) return;
+      for (const watcher of lagging) {
+        if (this.#closed) return;
+        await this.#readFor(watcher);
+      }
+    }
+  }
+
+  async #readFor(watcher: LaggingWatcher): Promise<void> {
+    const { engine, stateMachine } = this.#options;
+    const { id, start, fromRevision, prevKv } = watcher;
+    const end = watcher.end ?? successor(start);
+    const toRevision = stateMachine.revision;
+    const collector = new WatchHistoryCollector({
+      fromRevision,
+      toRevision,
+      maxBytes: HISTORY_BYTES,
+      prevKv,
+    });
+    let after: { key: Uint8Array; modRevision: number } | undefined;
+    for (;;) {
+      const page: ScanPage = await engine.versions({
+        start,
+        end,
+        after,
+        minRevision: collector.minRevision,
+        maxRevision: collector.maxRevision,
+        limit: PAGE_RECORDS,
+        maxBytes: PAGE_BYTES,
+      });
+      collector.feed(page.records);
+      const last = page.records.at(-1);
+      if (!page.more || last === undefined) break;
+      after = { key: last.key.slice(), modRevision: last.modRevision };
+      await this.#otherWork();
+      if (this.#closed) return;
+    }
+    const { events, completeUpTo } = collector.finish();
+    this.#hub.catchUp(id, completeUpTo, events);
+  }
+
+  #otherWork(): Promise<void> {
+    return new Promise((resolve) => this.#options.timers.afterIo(resolve));
+  }
+}
+
+/** The first key after `key`. */
+function successor(key: Uint8Array): Uint8Array {
+  const next = new Uint8Array(key.length + 1);
+  next.set(key);
+  return next;
+}
