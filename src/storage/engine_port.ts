@@ -40,6 +40,8 @@ export interface KvEngine {
 export interface LoadRequest {
   readonly keys: readonly Uint8Array[];
   readonly ranges: readonly KeyRange[];
+  /** Revisions in the past at which `at` and `range` will read these keys and ranges. The newest needs no naming. */
+  readonly revisions?: readonly number[];
 }
 
 export interface EngineStats {

@@ -73,3 +73,44 @@ export interface AppliedState {
 }
 
 export type MaybePromise<T> = T | Promise<T>;
+
+/** The order of keys: unsigned bytes, a prefix before what it begins. Negative, 0 or positive. */
+export function compareKeys(a: Uint8Array, b: Uint8Array): number {
+  const length = Math.min(a.length, b.length);
+  for (let i = 0; i < length; i++) {
+    const difference = a[i]! - b[i]!;
+    if (difference !== 0) return difference;
+  }
+  return a.length - b.length;
+}
+
+/** Record order: key ascending, modRevision descending. */
+export function compareRecords(
+  a: { readonly key: Uint8Array; readonly modRevision: number },
+  b: { readonly key: Uint8Array; readonly modRevision: number },
+): number {
+  const order = compareKeys(a.key, b.key);
+  return order !== 0 ? order : b.modRevision - a.modRevision;
+}
+
+/** The smallest key greater than `key`. */
+export function keyAfter(key: Uint8Array): Uint8Array {
+  const after = new Uint8Array(key.length + 1);
+  after.set(key);
+  return after;
+}
+
+/** A record that owns its bytes: for one that must outlive the turn. */
+export function copyRecord(record: StoredRecord): StoredRecord {
+  return {
+    key: record.key.slice(),
+    value: record.value.slice(),
+    modRevision: record.modRevision,
+    createRevision: record.createRevision,
+    version: record.version,
+    subRevision: record.subRevision,
+    flags: record.flags,
+    lease: record.lease,
+    expiresAtMs: record.expiresAtMs,
+  };
+}

@@ -18,6 +18,7 @@ import type {
 
 /** A sorted, immutable source of records: a frozen memtable on its way into the tree. */
 export interface Run {
+  /** An upper bound, as is `dataBytes`: versions that compaction dropped on the way may be counted. */
   readonly recordCount: number;
   /** Bytes of keys and values. */
   readonly dataBytes: number;
@@ -41,6 +42,8 @@ export interface TreeStats {
 
 export interface Tree {
   readonly kind: 'memory' | 'rocksdb';
+  /** True for a tree that never answers `get`, `scan` and `versions` with a promise: nothing need be loaded ahead of an entry. */
+  readonly synchronous?: boolean;
   /** What a reopened tree would know: the applied index up to which everything is durable here; undefined when nothing is. */
   readonly durable: AppliedState | undefined;
   /** The newest version of a key at or below `revision`, tombstones included; undefined when there is none. */

@@ -1,0 +1,312 @@
+/**
+ * The storage engine: an active memtable, frozen memtables on their way into the tree, and the tree. The Raft log is the memtables' write-ahead log.
+ *
+ * Invariants:
+ * - an entry lies in one memtable: rotation happens in `afterEntry` and `checkpoint` only, with the state as of that entry;
+ * - the newest version of a key is the first one found in: active memtable, frozen ones from newest to oldest, tree;
+ * - a flush drops what compaction allowed as of the memtable's last entry, and the tree is told of a compact revision only after the flush of the memtable that
+ *   was active then: replaying the log from what is durable never meets versions missing that it read the first time;
+ * - with a tree that must go to disk, a memtable that was flushed after a `load` stays until the entry is applied (engine_load.ts).
+ */
+import type { StorageConfig } from '../config.ts';
+import { KvError } from '../errors.ts';
+import type { Ports } from '../ports.ts';
+import { FlushQueue, isNoSpace } from './engine_flush.ts';
+import { type Layer, Layers } from './engine_layers.ts';
+import { LoadedReads, NEWEST } from './engine_load.ts';
+import { runMerge, ScanMerge, VersionsMerge } from './engine_pages.ts';
+import type { Engine, EngineStats, LoadRequest } from './engine_port.ts';
+import type { Memtable } from './memtable.ts';
+import { MemtablePool } from './memtable_pool.ts';
+import {
+  type AppliedState,
+  FLAG_TOMBSTONE,
+  type KeyRange,
+  type MaybePromise,
+  type ScanPage,
+  type ScanRequest,
+  type StoredRecord,
+  type VersionsRequest,
+} from './record.ts';
+import type { Tree, TreeSnapshot } from './tree.ts';
+
+export interface StorageEngineOptions {
+  readonly config: Pick<StorageConfig, 'memtableSizeBytes' | 'maxFrozenMemtables'>;
+  readonly tree: Tree;
+  readonly ports: Ports;
+  /** Where memtables come from; one of its own unless given. */
+  readonly pool?: MemtablePool;
+}
+
+export class StorageEngine implements Engine {
+  readonly synchronous: boolean;
+  onFailure: (error: Error) => void = (error) => {
+    throw error;
+  };
+  readonly #tree: Tree;
+  readonly #layers: Layers;
+  readonly #queue: FlushQueue;
+  readonly #loaded = new LoadedReads();
+  #active: Memtable;
+  #frozen = false;
+  /** Between a load and the end of its entry. */
+  #loading = false;
+  #compactRevision = 0;
+  /** The largest index that a memtable was frozen at, or that came with the tree. */
+  #frozenIndex: number;
+  #failed = false;
+  #closed = false;
+
+  constructor(options: StorageEngineOptions) {
+    const { config, tree, ports } = options;
+    this.#tree = tree;
+    this.synchronous = tree.synchronous ?? false;
+    const pool =
+      options.pool ??
+      new MemtablePool({ sizeBytes: config.memtableSizeBytes }, config.maxFrozenMemtables + 1);
+    this.#layers = new Layers(pool, ports.timers);
+    this.#active = this.#layers.active;
+    this.#frozenIndex = tree.durable?.index ?? 0;
+    this.#queue = new FlushQueue({
+      layers: this.#layers,
+      tree,
+      timers: ports.timers,
+      maxFrozenMemtables: config.maxFrozenMemtables,
+      onFailure: (error) => this.#fail(error),
+      onFlushed: (layer) => this.#flushed(layer),
+    });
+  }
+
+  get durable(): AppliedState | undefined {
+    return this.#tree.durable;
+  }
+
+  get behind(): boolean {
+    return this.#queue.behind;
+  }
+
+  /** The disk is full: flushes are retried. */
+  get noSpace(): boolean {
+    return this.#queue.noSpace;
+  }
+
+  caughtUp(): Promise<void> {
+    return this.#queue.until(() => !this.#queue.behind);
+  }
+
+  latest(key: Uint8Array): StoredRecord | undefined {
+    const record = this.#active.latest(key);
+    if (record !== undefined) return record;
+    return (this.#frozen ? this.#fromFrozen(key, NEWEST) : undefined) ?? this.#fromTree(key, NEWEST);
+  }
+
+  at(key: Uint8Array, revision: number): StoredRecord | undefined {
+    return this.#fromMemtables(key, revision) ?? this.#fromTree(key, revision);
+  }
+
+  range(range: KeyRange, revision: number, reverse: boolean, limit: number): StoredRecord[] {
+    const maxBytes = Number.MAX_SAFE_INTEGER;
+    const { start, end } = range;
+    const page = this.#scan(
+      { start, end, revision, reverse, limit, maxBytes, keysOnly: false },
+      this.synchronous ? (round) => this.#tree.scan(round) : (round) => this.#loaded.scan(round),
+    );
+    if (page instanceof Promise)
+      throw new KvError('INTERNAL', 'the tree did not answer at once, as it had promised');
+    return page.records;
+  }
+
+  put(
+    key: Uint8Array,
+    value: Uint8Array,
+    modRevision: number,
+    createRevision: number,
+    version: number,
+    subRevision: number,
+    flags: number,
+    lease: bigint,
+    expiresAtMs: number,
+  ): void {
+    this.#active.put(
+      key,
+      value,
+      modRevision,
+      createRevision,
+      version,
+      subRevision,
+      flags,
+      lease,
+      expiresAtMs,
+    );
+  }
+
+  compact(revision: number): void {
+    if (revision > this.#compactRevision) this.#compactRevision = revision;
+  }
+
+  load(request: LoadRequest): MaybePromise<void> {
+    if (this.synchronous) return undefined;
+    this.#loading = true;
+    return this.#loaded.load(this.#tree, request, (key) => this.#fromMemtables(key, NEWEST) !== undefined);
+  }
+
+  afterEntry(index: number, term: number, captureState: () => Uint8Array): void {
+    if (this.#loading) {
+      this.#loading = false;
+      this.#loaded.clear();
+      this.#dropFlushed();
+    }
+    if (!this.#active.full) return;
+    this.#freeze(index, term, captureState);
+    this.#queue.start();
+  }
+
+  get(key: Uint8Array, revision: number): MaybePromise<StoredRecord | undefined> {
+    const record = this.#fromMemtables(key, revision) ?? this.#tree.get(key, revision);
+    return record instanceof Promise ? record.then(live) : live(record);
+  }
+
+  scan(request: ScanRequest): MaybePromise<ScanPage> {
+    return this.#scan(request, (round) => this.#tree.scan(round));
+  }
+
+  versions(request: VersionsRequest): MaybePromise<ScanPage> {
+    return runMerge(
+      new VersionsMerge(request),
+      this.#layers,
+      (layer, round) => layer.memtable.versions(round),
+      (round) => this.#tree.versions(round),
+    );
+  }
+
+  async checkpoint(index: number, term: number, captureState: () => Uint8Array): Promise<void> {
+    this.#assertUsable();
+    if (index > this.#frozenIndex || this.#active.recordCount > 0) this.#freeze(index, term, captureState);
+    this.#queue.start();
+    const waiting = new Set(this.#layers.waiting);
+    await this.#queue.until(() => this.#layers.waiting.every((layer) => !waiting.has(layer)));
+    try {
+      await this.#tree.checkpoint();
+    } catch (error) {
+      throw this.#judge(error);
+    }
+  }
+
+  snapshot(): Promise<TreeSnapshot> {
+    return this.#tree.snapshot();
+  }
+
+  async install(applied: AppliedState, records: AsyncIterable<StoredRecord[]>): Promise<void> {
+    this.#assertUsable();
+    await this.#queue.hold();
+    try {
+      await this.#tree.install(applied, records);
+      this.#layers.replaceAll();
+      this.#active = this.#layers.active;
+      this.#frozen = false;
+      this.#loading = false;
+      this.#loaded.clear();
+      this.#compactRevision = 0;
+      this.#frozenIndex = applied.index;
+    } catch (error) {
+      throw this.#judge(error);
+    } finally {
+      this.#queue.resume();
+    }
+  }
+
+  stats(): EngineStats {
+    return {
+      memtableBytes: this.#layers.memoryBytes,
+      frozenMemtables: this.#layers.waiting.length,
+      tree: this.#tree.stats(),
+    };
+  }
+
+  /** Ends after the flush under way; what was not flushed is in the log. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#queue.fail(new KvError('CLOSED', 'the engine is closed'));
+    await this.#queue.hold();
+    await this.#tree.close();
+  }
+
+  #assertUsable(): void {
+    if (this.#closed) throw new KvError('CLOSED', 'the engine is closed');
+  }
+
+  #freeze(index: number, term: number, captureState: () => Uint8Array): void {
+    this.#layers.freeze({ index, term, state: captureState() }, this.#compactRevision);
+    this.#active = this.#layers.active;
+    this.#frozen = true;
+    this.#frozenIndex = index;
+  }
+
+  #flushed(layer: Layer): void {
+    if (layer.compactRevision > 0) this.#tree.compact(layer.compactRevision);
+    if (!this.#loading) this.#dropFlushed();
+  }
+
+  #dropFlushed(): void {
+    this.#layers.dropFlushed();
+    this.#frozen = this.#layers.newestFirst.length > 1;
+  }
+
+  #fromMemtables(key: Uint8Array, revision: number): StoredRecord | undefined {
+    const record = this.#active.at(key, revision);
+    return record === undefined && this.#frozen ? this.#fromFrozen(key, revision) : record;
+  }
+
+  #fromFrozen(key: Uint8Array, revision: number): StoredRecord | undefined {
+    const layers = this.#layers.newestFirst;
+    for (let i = 1; i < layers.length; i++) {
+      const record = layers[i]!.memtable.at(key, revision);
+      if (record !== undefined) return record;
+    }
+    return undefined;
+  }
+
+  #fromTree(key: Uint8Array, revision: number): StoredRecord | undefined {
+    if (!this.synchronous) return this.#loaded.get(key, revision);
+    const record = this.#tree.get(key, revision);
+    if (record instanceof Promise)
+      throw new KvError('INTERNAL', 'the tree did not answer at once, as it had promised');
+    return record;
+  }
+
+  #scan(
+    request: ScanRequest,
+    readTree: (round: ScanRequest) => MaybePromise<ScanPage>,
+  ): MaybePromise<ScanPage> {
+    return runMerge(
+      new ScanMerge(request),
+      this.#layers,
+      (layer, round) => layer.memtable.scan(round),
+      readTree,
+    );
+  }
+
+  /** A full disk is the caller's to retry; anything else that the tree could not write ends the engine. */
+  #judge(error: unknown): Error {
+    if (isNoSpace(error)) {
+      return error instanceof KvError
+        ? error
+        : new KvError('NO_SPACE', 'no space left for the tree', { cause: error });
+    }
+    const failure = error instanceof Error ? error : new Error(String(error));
+    if (!(failure instanceof KvError && (failure.code === 'CLOSED' || failure.code === 'CORRUPT')))
+      this.#fail(failure);
+    return failure;
+  }
+
+  #fail(error: Error): void {
+    if (this.#failed || this.#closed) return;
+    this.#failed = true;
+    this.onFailure(error);
+  }
+}
+
+function live(record: StoredRecord | undefined): StoredRecord | undefined {
+  return record === undefined || (record.flags & FLAG_TOMBSTONE) !== 0 ? undefined : record;
+}
