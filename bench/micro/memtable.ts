@@ -199,10 +199,28 @@ export async function run(emit: (row: BenchRow) => void, options: { seconds?: nu
   }
 }
 
+/** What the memtable is held to, as ratios of rows of one run. */
+function ratios(rows: readonly BenchRow[]): string {
+  const speed = (peer: string, name: string) =>
+    rows.find((row) => row.peer === peer && row.case === `memtable ${name}`)?.opsPerSecond ?? 0;
+  const line = (name: string, peer: string, peerName: string, wanted: number) =>
+    `${name} / ${peer} ${peerName}: ${(speed('kvorum', name) / speed(peer, peerName)).toFixed(2)} (wanted: ${wanted})\n`;
+  return (
+    line('put', 'js-map', 'put', 0.5) +
+    line('get', 'js-map', 'get', 0.9) +
+    line('get no copy', 'lmdb', 'get', 2)
+  );
+}
+
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  await run((row) => {
+  const rows: BenchRow[] = [];
+  await run((row) => rows.push(row));
+  for (const row of rows) {
+    const speed = String(row.opsPerSecond).padStart(9);
+    const latency = `p50 ${row.p50Us.toFixed(2)} us  p99 ${row.p99Us.toFixed(2)} us`;
     process.stdout.write(
-      `${row.peer.padEnd(8)} ${row.case.padEnd(22)} ${String(row.opsPerSecond).padStart(9)} ops/s  p50 ${row.p50Us.toFixed(2)} us  p99 ${row.p99Us.toFixed(2)} us  rss ${row.rssMb} MB  ${row.note}\n`,
+      `${row.peer.padEnd(8)} ${row.case.padEnd(22)} ${speed} ops/s  ${latency}  rss ${row.rssMb} MB  ${row.note}\n`,
     );
-  });
+  }
+  process.stdout.write(ratios(rows));
 }
