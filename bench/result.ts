@@ -31,8 +31,6 @@ export interface BenchOptions {
   readonly etcd: boolean;
   /** A fresh directory for data, on the disk that every peer uses; removed at the end. */
   readonly directory: string;
-  /** Ends whatever was started: aborted by SIGINT and SIGTERM. */
-  readonly signal: AbortSignal;
   /** A line for the reader that is no result, e.g. why something was skipped. */
   log(line: string): void;
 }
