@@ -52,6 +52,7 @@ class NodeFile implements DiskFile {
   readonly path: string;
   readonly #fd: number;
   #sizeBytes: number;
+  #closed = false;
   readonly #writevSync: (parts: readonly Uint8Array[], offset: number) => number;
 
   constructor(path: string, fd: number, sizeBytes: number) {
@@ -138,8 +139,11 @@ class NodeFile implements DiskFile {
     return this.#sizeBytes;
   }
 
-  close(): Promise<void> {
-    return settle<void>(this.path, (done) => fs.close(this.#fd, (error) => done(error ?? null, undefined)));
+  /** Closing twice is fine: a file number must never be closed after it may belong to another file. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    await settle<void>(this.path, (done) => fs.close(this.#fd, (error) => done(error ?? null, undefined)));
   }
 }
 

@@ -1,0 +1,209 @@
+/**
+ * Space ahead of the log: keeps zeros written in the current segment and a next segment ready, in the background.
+ *
+ * Invariants: zeros are only written beyond `zeroedEnd`, appends only below it, so the two never meet; a spare segment's name is durable before it is
+ * used; a full disk is not a failure: it is tried again after a second, until there is room. Any other error is one.
+ */
+import type { Ports, TimerHandle } from '../../ports.ts';
+import type { Disk } from '../disk.ts';
+import { HEADER_BYTES, segmentName } from './format.ts';
+import { Segment } from './segment.ts';
+import { isNoSpace } from './storage_failure.ts';
+
+const RETRY_MS = 1000;
+/** Zeros written (and synced) in one go: an fdatasync of appended entries waits for at most so many of them. */
+const MAX_STEP_BYTES = 1024 * 1024;
+const RESERVE_BYTES = 64 * 1024;
+
+export interface SpaceOptions {
+  readonly disk: Disk;
+  readonly path: string;
+  readonly ports: Ports;
+  readonly segmentSizeBytes: number;
+  readonly preallocateBytes: number;
+  /** Sync the zeros, so that a later fdatasync has no metadata to write. */
+  readonly syncZeros: boolean;
+}
+
+export class SegmentSpace {
+  /** Kept free for hard states: elections go on when there is no room for entries. */
+  readonly reserveBytes: number;
+  spare: Segment | undefined;
+  #current: Segment;
+  #nextSequence: number;
+  #wantedBytes = 0;
+  #work: Promise<void> | undefined;
+  #stopped = false;
+  #full = false;
+  #retryAtMs = 0;
+  #retry: TimerHandle | undefined;
+  #spaceLeftBytes = Number.MAX_SAFE_INTEGER;
+  readonly #stepBytes: number;
+  readonly #zeros: Uint8Array;
+  readonly #options: SpaceOptions;
+  readonly #onRoom: () => void;
+  readonly #onFailure: (error: unknown) => void;
+
+  constructor(
+    options: SpaceOptions,
+    current: Segment,
+    onRoom: () => void,
+    onFailure: (error: unknown) => void,
+  ) {
+    const { preallocateBytes, segmentSizeBytes } = options;
+    this.#options = options;
+    this.#current = current;
+    this.#nextSequence = current.sequence + 1;
+    this.#onRoom = onRoom;
+    this.#onFailure = onFailure;
+    this.#stepBytes = Math.max(1024, Math.min(MAX_STEP_BYTES, Math.floor(preallocateBytes / 4)));
+    this.#zeros = new Uint8Array(this.#stepBytes);
+    this.reserveBytes = Math.floor(Math.min(RESERVE_BYTES, preallocateBytes / 4, segmentSizeBytes / 8));
+  }
+
+  get spareRoomBytes(): number {
+    return this.spare?.roomBytes ?? 0;
+  }
+
+  /** True when the disk is full. */
+  get full(): boolean {
+    return this.#full;
+  }
+
+  /** True when more than `bytes` could be had on the disk when it was last asked. */
+  likely(bytes: number): boolean {
+    return !this.#full && this.#spaceLeftBytes > bytes + 8 * this.#options.preallocateBytes;
+  }
+
+  /** An append of so many bytes waits for room. */
+  want(bytes: number): void {
+    this.#wantedBytes = Math.max(this.#wantedBytes, bytes);
+    this.poke();
+  }
+
+  /** Nobody waits any more. */
+  satisfied(): void {
+    this.#wantedBytes = 0;
+  }
+
+  /** Makes more space in the background, if there should be more. Cheap when not. */
+  poke(): void {
+    if (this.#work !== undefined || this.#stopped) return;
+    if (this.#full && this.#options.ports.clock.monotonicMs() < this.#retryAtMs) return;
+    if (this.#nextStep() === undefined) return;
+    this.#work = this.#run();
+  }
+
+  /** Resolves when the background work has ended (done, or out of room). */
+  async settled(): Promise<void> {
+    await this.#work;
+  }
+
+  /** The spare becomes the current segment. REQUIRES: there is one. */
+  takeSpare(): Segment {
+    const spare = this.spare;
+    if (spare === undefined) throw new Error('no spare segment');
+    this.spare = undefined;
+    this.#current = spare;
+    return spare;
+  }
+
+  /** Work under way is finished, none is begun until `resume`. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#retry?.cancel();
+    this.#retry = undefined;
+    await this.#work;
+  }
+
+  resume(current: Segment): void {
+    this.#current = current;
+    this.#stopped = false;
+    this.poke();
+  }
+
+  /** A new segment file with some zeros in it, durable by name. Removes what it began when the disk is full. */
+  async create(): Promise<Segment> {
+    const { disk, path, ports, preallocateBytes, segmentSizeBytes } = this.#options;
+    const segment = await createSegmentFile(disk, path, this.#nextSequence, ports);
+    try {
+      await disk.syncDirectory(path);
+      await this.#extend(segment, Math.min(preallocateBytes, segmentSizeBytes, this.#stepBytes));
+    } catch (error) {
+      if (isNoSpace(error)) {
+        await segment.file.close();
+        await disk.remove(`${path}/${segment.name}`);
+        // The sequence will be used again: this name must not come back beside it.
+        await disk.syncDirectory(path);
+      }
+      throw error;
+    }
+    this.#nextSequence++;
+    return segment;
+  }
+
+  async #run(): Promise<void> {
+    const { disk, path, ports } = this.#options;
+    try {
+      for (let step = this.#nextStep(); step !== undefined && !this.#stopped; step = this.#nextStep()) {
+        this.#spaceLeftBytes = await disk.spaceLeftBytes(path);
+        await step();
+        this.#full = false;
+        // Still this.#work: what the callback appends must not start a second run.
+        this.#onRoom();
+      }
+      this.#work = undefined;
+    } catch (error) {
+      this.#work = undefined;
+      if (!isNoSpace(error)) {
+        this.#onFailure(error);
+        return;
+      }
+      this.#full = true;
+      this.#retryAtMs = ports.clock.monotonicMs() + RETRY_MS;
+      if (!this.#stopped) this.#retry = ports.timers.after(RETRY_MS, () => this.poke());
+    }
+  }
+
+  #nextStep(): (() => Promise<void>) | undefined {
+    const { segmentSizeBytes, preallocateBytes } = this.#options;
+    const current = this.#current;
+    const wanted = this.#wantedBytes > 0 ? this.#wantedBytes + this.reserveBytes : 0;
+    const fitsCurrent = current.end + wanted <= segmentSizeBytes;
+    const room = current.roomBytes;
+    if (current.zeroedEnd < segmentSizeBytes && fitsCurrent) {
+      if (room < wanted || room + this.#stepBytes <= preallocateBytes) {
+        return () => this.#extend(current, Math.min(this.#stepBytes, segmentSizeBytes - current.zeroedEnd));
+      }
+      if (segmentSizeBytes - current.end >= preallocateBytes) return undefined;
+    }
+    // The current segment is nearly used up, or too small for what waits.
+    const spare = this.spare;
+    if (spare === undefined) return () => this.#createSpare();
+    const size = Math.max(Math.min(preallocateBytes, segmentSizeBytes), HEADER_BYTES + wanted);
+    if (spare.zeroedEnd >= size) return undefined;
+    return () => this.#extend(spare, Math.min(this.#stepBytes, size - spare.zeroedEnd));
+  }
+
+  async #createSpare(): Promise<void> {
+    this.spare = await this.create();
+  }
+
+  async #extend(segment: Segment, bytes: number): Promise<void> {
+    await segment.file.write([this.#zeros.subarray(0, bytes)], segment.zeroedEnd);
+    if (this.#options.syncZeros) await segment.file.sync();
+    segment.zeroedEnd += bytes;
+  }
+}
+
+/** An empty file for a segment, under a name that was never used before. */
+export async function createSegmentFile(
+  disk: Disk,
+  path: string,
+  sequence: number,
+  ports: Ports,
+): Promise<Segment> {
+  const salt = ports.random.bytes(4).reduce((sum, byte) => sum * 256 + byte, 0);
+  const name = segmentName(sequence, salt);
+  return new Segment(name, await disk.open(`${path}/${name.name}`, 'create'));
+}
