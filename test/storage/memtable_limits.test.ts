@@ -9,7 +9,7 @@ import { MAX_STORED_KEY_BYTES, MAX_STORED_VALUE_BYTES, Memtable } from '../../sr
 import { MAX_STAGED_BYTES } from '../../src/storage/memtable_memory.ts';
 import { MemtablePool } from '../../src/storage/memtable_pool.ts';
 import type { ScanRequest } from '../../src/storage/record.ts';
-import { createWasmMemory } from '../../src/storage/wasm_module.ts';
+import { createWasmMemory, instantiateWasm } from '../../src/storage/wasm_module.ts';
 
 const EMPTY = new Uint8Array(0);
 const MIB = 1024 * 1024;
@@ -177,6 +177,16 @@ test('impossible sizes are refused', () => {
     'CONFIG_INVALID',
   );
   assert.is(thrownBy(() => createWasmMemory(2 ** 40, 2 ** 40)).code, 'UNAVAILABLE');
+});
+
+test('an assertion of the debug build comes out as an error; the release build has none', () => {
+  const memory = createWasmMemory(MIB, MIB);
+  const debug = instantiateWasm(memory, 'debug');
+  assert.is(debug.reset(6, 0n), 1);
+  const error = thrownBy(() => debug.find(MAX_STAGED_BYTES + 1000));
+  assert.is(error.code, 'INTERNAL');
+  assert.match(error.message, /assertion .* at line \d+/);
+  assert.is(instantiateWasm(memory, 'release').find(MAX_STAGED_BYTES + 1000), 0);
 });
 
 test('sixteen memtables of 64 MiB, each able to grow by 1 GiB, exist at once', () => {
