@@ -116,11 +116,17 @@ async function createIdentity(
   const own = { peerAddress: addresses.peer, clientAddress: addresses.client };
   const { tree } = config.storage;
   if (options.join !== undefined) {
-    const admin = await connectAdmin({ endpoints: [options.join] });
+    const admin = connectAdmin({ endpoints: [options.join], ports });
     try {
       const added = await admin.memberAdd(own);
       const configuration = configurationOf(added);
-      return { clusterId: added.clusterId, nodeId: added.id, tree, configuration, promote: options.learner !== true };
+      return {
+        clusterId: added.clusterId,
+        nodeId: added.id,
+        tree,
+        configuration,
+        promote: options.learner !== true,
+      };
     } finally {
       await admin.close();
     }
@@ -170,7 +176,11 @@ function makeTransport(
 
 /** One append message: a single command may exceed maxAppendBytes, and each entry has a header. */
 function peerFrameBytes(config: Config): number {
-  const largest = Math.max(config.raft.maxAppendBytes, config.limits.maxCommandBytes, config.raft.snapshotChunkBytes);
+  const largest = Math.max(
+    config.raft.maxAppendBytes,
+    config.limits.maxCommandBytes,
+    config.raft.snapshotChunkBytes,
+  );
   return largest * 2 + 1024 * 1024;
 }
 
@@ -203,7 +213,12 @@ async function resolveAddresses(config: Config): Promise<Addresses> {
   const { clientListen, clientAdvertise, peerListen, peerAdvertise } = config.door;
   const client = await withPort(clientListen);
   const peer = await withPort(peerListen);
-  return { clientListen: client, client: clientAdvertise ?? client, peerListen: peer, peer: peerAdvertise ?? peer };
+  return {
+    clientListen: client,
+    client: clientAdvertise ?? client,
+    peerListen: peer,
+    peer: peerAdvertise ?? peer,
+  };
 }
 
 /** Port 0 becomes a free one: members must know an address before it is bound. */

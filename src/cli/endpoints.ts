@@ -2,9 +2,10 @@
  * Which nodes the command line talks to: `--endpoints`, else the environment's KVORUM_ENDPOINTS, else where `kvorum local` puts its nodes.
  */
 import { type AdminClient, connectAdmin } from '../client/admin.ts';
-import { connect } from '../client/connect.ts';
 import type { Store } from '../client/store_types.ts';
+import { connect } from '../connect.ts';
 import { KvError } from '../errors.ts';
+import { realPorts } from '../real_ports.ts';
 
 /** Clients' port of the first local node; its peers' port is one higher; the next node's are PORT_STEP higher. */
 export const FIRST_PORT = 7400;
@@ -57,7 +58,11 @@ export async function withAdmin<T>(
   options: GlobalOptions,
   use: (admin: AdminClient) => Promise<T>,
 ): Promise<T> {
-  const admin = await connectAdmin({ endpoints: endpointsOf(options), timeoutMs: timeoutOf(options) });
+  const admin = connectAdmin({
+    endpoints: endpointsOf(options),
+    timeoutMs: timeoutOf(options),
+    ports: realPorts(),
+  });
   try {
     return await use(admin);
   } finally {

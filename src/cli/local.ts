@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { connectAdmin } from '../client/admin.ts';
 import { KvError } from '../errors.ts';
+import { realPorts } from '../real_ports.ts';
 import type { NodeStatus } from '../wire/messages.ts';
 import { FIRST_PORT, PORT_STEP, positiveInteger } from './endpoints.ts';
 import { note, print, table } from './output.ts';
@@ -184,7 +185,7 @@ Try, from another terminal in this folder:
     while (!this.#stopping && Date.now() - startedMs < LEADER_WAIT_MS) {
       if (this.#nodes.every(({ child, failures }) => child === undefined && failures >= 2)) return undefined;
       try {
-        const admin = await connectAdmin({ endpoints, timeoutMs: 1_000 });
+        const admin = connectAdmin({ endpoints, timeoutMs: 1_000, ports: realPorts() });
         try {
           const statuses = await admin.clusterStatus();
           if (statuses.some(({ role }) => role === 'leader') && statuses.length === this.#nodes.length)

@@ -18,7 +18,6 @@ const RELATIONS = ['=', '!=', '<', '>'] as const;
 
 interface TxnFlags {
   if: string[];
-  // biome-ignore lint/suspicious/noThenProperty: the flag's name on the command line
   then: string[];
   else: string[];
 }
