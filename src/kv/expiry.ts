@@ -50,5 +50,5 @@ export function parseExpiryRow(row: Uint8Array): { expiresAtMs: number; key: Uin
   if (row.length <= HEADER_BYTES || row[0] !== SPACE_SYSTEM || row[1] !== ROW_TAG) return undefined;
   let expiresAtMs = 0;
   for (let at = 2; at < HEADER_BYTES; at++) expiresAtMs = expiresAtMs * 256 + (row[at] as number);
-  return { expiresAtMs, key: row.slice(HEADER_BYTES) };
+  return { expiresAtMs, key: new Uint8Array(row.subarray(HEADER_BYTES)) };
 }

@@ -117,8 +117,8 @@ export class WatchHub {
     if (fromRevision !== 0 && fromRevision <= compactRevision) throw compacted(fromRevision, compactRevision);
     const watcher: Watcher = {
       id: ++this.lastId,
-      start: start.slice(),
-      end: end === undefined || isSuccessor(start, end) ? undefined : end.slice(),
+      start: new Uint8Array(start),
+      end: end === undefined || isSuccessor(start, end) ? undefined : new Uint8Array(end),
       prevKv,
       maxQueueBytes,
       sink,

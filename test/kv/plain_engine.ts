@@ -52,8 +52,8 @@ export class PlainEngine implements KvEngine {
     expiresAtMs: number,
   ): void {
     const record: StoredRecord = {
-      key: key.slice(),
-      value: value.slice(),
+      key: new Uint8Array(key),
+      value: new Uint8Array(value),
       modRevision,
       createRevision,
       version,
