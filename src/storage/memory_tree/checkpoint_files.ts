@@ -8,6 +8,7 @@
  * storage too. So after a crash at any point the newest named file is whole; one that is damaged all the same was damaged later, and is refused.
  */
 import type { Disk } from '../disk.ts';
+import { makeDurableDirectory } from '../durable_directory.ts';
 import type { AppliedState, MaybePromise, StoredRecord } from '../record.ts';
 import { openSnapshot, type SnapshotReader } from '../snapshot/snapshot_reader.ts';
 import { writeSnapshot } from '../snapshot/snapshot_writer.ts';
@@ -30,7 +31,7 @@ export class CheckpointFiles {
 
   /** Looks at a directory, creating it when it is missing, and removes what is left over there. */
   static async open(disk: Disk, path: string): Promise<CheckpointFiles> {
-    await disk.makeDirectory(path);
+    await makeDurableDirectory(disk, path);
     const names = await disk.list(path);
     const finished = names.filter((name) => NAME.test(name)).sort();
     const newest = finished.pop();

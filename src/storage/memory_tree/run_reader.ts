@@ -4,6 +4,7 @@
  * Invariants: a run's newer versions of a key are never in a later run of the list; a record met in two runs is given once.
  */
 import {
+  compareKeys,
   FLAG_TOMBSTONE,
   type ScanPage,
   type ScanRequest,
@@ -137,7 +138,8 @@ export function versionsOfRuns(runs: readonly LeafRun[], request: VersionsReques
   const { after, minRevision, maxRevision } = request;
   const cursors = runs.map((run) => {
     const cursor = new RecordCursor(run, minRevision, maxRevision);
-    if (after === undefined) cursor.seek(request.start, Number.POSITIVE_INFINITY);
+    if (after === undefined || compareKeys(after.key, request.start) < 0)
+      cursor.seek(request.start, Number.POSITIVE_INFINITY);
     else cursor.seek(after.key, after.modRevision - 1);
     return cursor;
   });

@@ -10,6 +10,7 @@
  */
 import { KvError } from '../../errors.ts';
 import { type Disk, DiskError, type DiskFile } from '../disk.ts';
+import { makeDurableDirectory } from '../durable_directory.ts';
 import { SerialLock } from '../serial_lock.ts';
 import type { TreeSnapshot } from '../tree.ts';
 import { IncomingSnapshot, type SnapshotKey } from './incoming_snapshot.ts';
@@ -60,7 +61,7 @@ export class SnapshotStore {
   /** @throws KvError CORRUPT when the newest snapshot's header is damaged; DiskError */
   static async open(options: SnapshotStoreOptions): Promise<SnapshotStore> {
     const { disk, path } = options;
-    await disk.makeDirectory(path);
+    await makeDurableDirectory(disk, path);
     const names = await disk.list(path);
     const newest = names
       .filter((name) => NAME.test(name))
