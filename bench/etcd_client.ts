@@ -86,7 +86,9 @@ export class EtcdClient {
       urls.map(
         (url) =>
           new Promise<ClientHttp2Session>((resolve, reject) => {
-            const session = connect(url, { settings: { initialWindowSize: WINDOW_BYTES, enablePush: false } });
+            const session = connect(url, {
+              settings: { initialWindowSize: WINDOW_BYTES, enablePush: false },
+            });
             session.once('error', reject);
             session.once('connect', () => {
               session.setLocalWindowSize(WINDOW_BYTES);

@@ -64,7 +64,9 @@ export function makeValues(random: (count: number) => Uint8Array, sizeBytes = VA
 
 /** Keys of 16 bytes, in an order that has nothing to do with their sorting, the same in every run. */
 export function makeKeys(count: number): Buffer[] {
-  const keys = Array.from({ length: count }, (_, i) => Buffer.from(`key-${String(i).padStart(12, '0')}`, 'latin1'));
+  const keys = Array.from({ length: count }, (_, i) =>
+    Buffer.from(`key-${String(i).padStart(12, '0')}`, 'latin1'),
+  );
   let state = 42;
   for (let i = keys.length - 1; i > 0; i--) {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;

@@ -59,7 +59,8 @@ export function startChild(command: string, args: readonly string[], logFile: st
 
 /** Asks a child to end, and ends it where it does not. */
 export function stopChild(child: ChildProcess): Promise<void> {
-  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return Promise.resolve();
+  if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null)
+    return Promise.resolve();
   return new Promise((resolve) => {
     const timer = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT_MS);
     child.on('exit', () => {
