@@ -309,6 +309,18 @@ test('before the store is replaced by a later state everybody is made to read hi
   assert.equal(idle.sink.got, ['11:a@11', '50:b@30', '51:c@51']);
 });
 
+test('a watcher keeps its own copy of its range, whatever kind of array it came in', () => {
+  const bench = new Bench();
+  const sink = new Sink();
+  const start = Buffer.from(key('b'));
+  const end = Buffer.from(key('d'));
+  bench.hub.register({ start, end, fromRevision: 0, prevKv: false, maxQueueBytes: 1, sink });
+  start.fill(0);
+  end.fill(0);
+  bench.publish('a', 'c');
+  assert.equal(sink.got, ['11:c@11']);
+});
+
 test('an empty range is refused', () => {
   const bench = new Bench();
   try {

@@ -1,0 +1,171 @@
+/**
+ * Random commands, results and records for the tests of their codecs, and the mutations that such bytes are put through.
+ */
+import * as fc from 'fast-check';
+import type {
+  Command,
+  CommandResult,
+  Compare,
+  KvEvent,
+  Operation,
+  TxnResult,
+  WriteId,
+} from '../../src/kv/command.ts';
+import type { StoredRecord } from '../../src/storage/record.ts';
+
+export const safeInteger = fc.oneof(
+  fc.nat(300),
+  fc.maxSafeNat(),
+  fc.constantFrom(0, 127, 128, 16_383, 16_384, 2 ** 31, 2 ** 32 - 1, 2 ** 32, Number.MAX_SAFE_INTEGER),
+);
+export const someBytes = fc.uint8Array({ maxLength: 200 });
+const lease = fc.oneof(fc.constant(0n), fc.bigInt(0n, 2n ** 64n - 1n));
+const maybeBytes = fc.option(someBytes, { nil: undefined });
+
+export const writeId: fc.Arbitrary<WriteId> = fc.oneof(
+  fc.constant({ session: 0, sequence: 0, acknowledgedBelow: 0 }),
+  fc
+    .tuple(fc.integer({ min: 1, max: 1e9 }), fc.integer({ min: 1, max: 1e9 }), fc.nat(1e9))
+    .map(([session, sequence, below]) => ({
+      session,
+      sequence,
+      acknowledgedBelow: Math.min(below, sequence),
+    })),
+);
+const putOp = fc.record({
+  type: fc.constant('put' as const),
+  key: someBytes,
+  value: someBytes,
+  ttlMs: safeInteger,
+  lease,
+  prevKv: fc.boolean(),
+});
+const deleteOp = fc.record({
+  type: fc.constant('delete' as const),
+  key: someBytes,
+  end: maybeBytes,
+  prevKv: fc.boolean(),
+});
+const touchOp = fc.record({ type: fc.constant('touch' as const), key: someBytes, ttlMs: safeInteger });
+const rangeOp = fc.record({
+  type: fc.constant('range' as const),
+  key: someBytes,
+  end: maybeBytes,
+  revision: safeInteger,
+  limit: safeInteger,
+  reverse: fc.boolean(),
+  keysOnly: fc.boolean(),
+});
+const operations: fc.Arbitrary<Operation[]> = fc.array(fc.oneof(putOp, deleteOp, touchOp, rangeOp), {
+  maxLength: 5,
+});
+const compare: fc.Arbitrary<Compare> = fc
+  .record({
+    target: fc.constantFrom('value', 'version', 'createRevision', 'modRevision', 'lease'),
+    result: fc.constantFrom('=', '!=', '>', '<'),
+    key: someBytes,
+    value: someBytes,
+    number: safeInteger,
+  })
+  .map((one) => (one.target === 'value' ? { ...one, number: 0 } : { ...one, value: new Uint8Array(0) }));
+
+export const command: fc.Arbitrary<Command> = fc.oneof(
+  fc.record({
+    type: fc.constant('write' as const),
+    id: writeId,
+    operation: fc.oneof(putOp, deleteOp, touchOp),
+  }),
+  fc.record({
+    type: fc.constant('txn' as const),
+    id: writeId,
+    compares: fc.array(compare, { maxLength: 3 }),
+    success: operations,
+    failure: operations,
+  }),
+  fc.constant({ type: 'openSession' as const }),
+  fc.record({ type: fc.constant('closeSession' as const), session: safeInteger }),
+  fc.record({ type: fc.constant('expire' as const), keys: fc.array(someBytes, { maxLength: 4 }) }),
+  fc.record({ type: fc.constant('compact' as const), revision: safeInteger }),
+);
+
+export const record: fc.Arbitrary<StoredRecord> = fc.record({
+  key: someBytes,
+  value: someBytes,
+  modRevision: safeInteger,
+  createRevision: safeInteger,
+  version: safeInteger,
+  subRevision: safeInteger,
+  flags: fc.nat(255),
+  lease,
+  expiresAtMs: safeInteger,
+});
+export const event: fc.Arbitrary<KvEvent> = fc.record({
+  type: fc.constantFrom('put', 'delete'),
+  record,
+  previous: fc.option(record, { nil: undefined }),
+});
+const records = fc.array(record, { maxLength: 3 });
+const nested: fc.Arbitrary<TxnResult['results'][number]> = fc.oneof(
+  fc.record({
+    type: fc.constant('put' as const),
+    revision: safeInteger,
+    previous: fc.option(record, { nil: undefined }),
+  }),
+  fc.record({
+    type: fc.constant('delete' as const),
+    revision: safeInteger,
+    deleted: safeInteger,
+    previous: records,
+  }),
+  fc.record({ type: fc.constant('touch' as const), revision: safeInteger, found: fc.boolean() }),
+  fc.record({ type: fc.constant('range' as const), revision: safeInteger, records, more: fc.boolean() }),
+);
+export const result: fc.Arbitrary<CommandResult> = fc.oneof(
+  nested,
+  fc.record({
+    type: fc.constant('txn' as const),
+    revision: safeInteger,
+    succeeded: fc.boolean(),
+    results: fc.array(nested, { maxLength: 4 }),
+  }),
+  fc.record({ type: fc.constant('session' as const), revision: safeInteger, session: safeInteger }),
+  fc.record({
+    type: fc.constant('failed' as const),
+    revision: safeInteger,
+    code: fc.constantFrom('DUPLICATE_KEY', 'COMPACTED', 'OVERLOADED'),
+    message: fc.string({ unit: 'grapheme', maxLength: 40 }),
+  }),
+  fc.record({ type: fc.constant('done' as const), revision: safeInteger }),
+);
+
+/** How valid bytes are spoilt: cut off, lengthened, or with some bytes changed. */
+export interface Mutation {
+  readonly cut: number;
+  readonly append: Uint8Array;
+  readonly changes: readonly { readonly at: number; readonly to: number }[];
+}
+export const mutation: fc.Arbitrary<Mutation> = fc.record({
+  cut: fc.oneof(fc.constant(0), fc.nat(60)),
+  append: fc.oneof(fc.constant(new Uint8Array(0)), fc.uint8Array({ maxLength: 9 })),
+  changes: fc.array(
+    fc.record({
+      at: fc.oneof(fc.nat(12), fc.nat(2_000)),
+      to: fc.oneof(fc.constantFrom(0, 1, 0x7f, 0x80, 0xff), fc.nat(255)),
+    }),
+    { maxLength: 4 },
+  ),
+});
+
+export function spoil(bytes: Uint8Array, { cut, append, changes }: Mutation): Uint8Array {
+  const spoilt = Uint8Array.of(...bytes.subarray(0, Math.max(0, bytes.length - cut)), ...append);
+  for (const { at, to } of changes) if (spoilt.length > 0) spoilt[at % spoilt.length] = to;
+  return spoilt;
+}
+
+/** A plain array, so that a view and a copy of the same bytes count as equal. */
+export function plain<T>(value: T): unknown {
+  if (value instanceof Uint8Array) return [...value];
+  if (Array.isArray(value)) return value.map(plain);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, plain(inner)]));
+}

@@ -1,0 +1,116 @@
+/** The state machine's own state on disk: round trips, strictness, spoilt bytes. */
+import * as fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { KvError } from '../../src/errors.ts';
+import type { KvState } from '../../src/kv/state_machine.ts';
+import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
+import { put, remove, Store, txn, write } from '../kv/commands.ts';
+import { mutation, plain, result, spoil } from './command_arbitraries.ts';
+
+const session = fc.record({
+  acknowledgedBelow: fc.integer({ min: 1, max: 1e12 }),
+  lastActiveMs: fc.maxSafeNat(),
+  results: fc.uniqueArray(fc.tuple(fc.nat(2_000), result), {
+    maxLength: 5,
+    selector: ([sequence]) => sequence,
+  }),
+});
+const state: fc.Arbitrary<KvState> = fc
+  .record({
+    revision: fc.integer({ min: 1, max: 1e15 }),
+    compactRevision: fc.nat(1_000),
+    timeMs: fc.maxSafeNat(),
+    sessions: fc.array(session, { maxLength: 4 }),
+  })
+  .map((one) => ({
+    ...one,
+    compactRevision: Math.min(one.compactRevision, one.revision),
+    lastSessionId: 10 * one.sessions.length,
+    sessions: one.sessions.map(({ acknowledgedBelow, lastActiveMs, results }, at) => ({
+      id: at * 10 + 3,
+      acknowledgedBelow,
+      lastActiveMs,
+      results: results
+        .sort(([a], [b]) => a - b)
+        .map(([offset, kept]) => ({ sequence: acknowledgedBelow + offset, result: kept })),
+    })),
+  }));
+
+test('a state comes back as it was', () => {
+  fc.assert(
+    fc.property(state, (one) => {
+      assert.equal(plain(decodeState(encodeState(one))), plain(one));
+    }),
+  );
+});
+
+test('a captured state can be encoded, restored and captured again without a change', () => {
+  const store = new Store();
+  for (let i = 0; i < 3; i++) store.run({ type: 'openSession' });
+  for (let sequence = 1; sequence < 30; sequence++) {
+    const id = { session: 1 + (sequence % 3), sequence, acknowledgedBelow: 1 + (sequence >> 2) };
+    const many = [put(`k${sequence}`, ''), remove('none'), put('last', '', { prevKv: sequence % 5 === 0 })];
+    store.run(sequence % 2 === 0 ? txn(many, [], [], id) : write(put('a', ''), id));
+  }
+  const captured = encodeState(store.machine.captureState());
+  const other = new Store();
+  other.machine.restore(decodeState(captured));
+  assert.equal([...encodeState(other.machine.captureState())], [...captured]);
+  assert.is(other.machine.revision, store.machine.revision);
+});
+
+test('spoilt states give a KvError or a state with these bytes', () => {
+  let refused = 0;
+  fc.assert(
+    fc.property(state, mutation, (one, how) => {
+      const spoilt = spoil(encodeState(one), how);
+      try {
+        const decoded = decodeState(spoilt);
+        // An unknown error code reads as INTERNAL: the one thing that may change.
+        const kept = decoded.sessions.flatMap(({ results }) => results.map((held) => held.result));
+        if (kept.every((held) => held.type !== 'failed' || held.code !== 'INTERNAL')) {
+          assert.equal([...encodeState(decoded)], [...spoilt]);
+        }
+      } catch (error) {
+        if (!(error instanceof KvError)) throw error;
+        refused++;
+      }
+    }),
+    { numRuns: 1_000 },
+  );
+  assert.ok(refused > 100);
+});
+
+test('refused: what no state machine can have captured', () => {
+  const base: KvState = { revision: 5, compactRevision: 2, timeMs: 1, lastSessionId: 9, sessions: [] };
+  const one = { id: 3, acknowledgedBelow: 4, lastActiveMs: 0, results: [] };
+  const done = { type: 'done', revision: 1 } as const;
+  const bad: [string, KvState][] = [
+    ['revision 0', { ...base, revision: 0, compactRevision: 0 }],
+    ['compacted beyond the present', { ...base, compactRevision: 6 }],
+    ['a session that was never opened', { ...base, sessions: [{ ...one, id: 10 }] }],
+    ['sessions out of order', { ...base, sessions: [one, { ...one, id: 2 }] }],
+    ['a session twice', { ...base, sessions: [one, one] }],
+    ['acknowledgedBelow 0', { ...base, sessions: [{ ...one, acknowledgedBelow: 0 }] }],
+    ['a forgotten result', { ...base, sessions: [{ ...one, results: [{ sequence: 3, result: done }] }] }],
+    [
+      'a result far ahead',
+      { ...base, sessions: [{ ...one, results: [{ sequence: 200_000, result: done }] }] },
+    ],
+  ];
+  assert.is(decodeState(encodeState({ ...base, sessions: [one] })).sessions.length, 1);
+  for (const [what, wrong] of bad) assert.throws(() => decodeState(encodeState(wrong)), isProtocol, what);
+  const bytes = encodeState(base);
+  bytes[0] = 2;
+  assert.throws(
+    () => decodeState(bytes),
+    (error: unknown) => error instanceof KvError && error.code === 'UNSUPPORTED_VERSION',
+  );
+});
+
+function isProtocol(error: unknown): boolean {
+  return error instanceof KvError && error.code === 'PROTOCOL';
+}
+
+test.run();
