@@ -30,7 +30,11 @@ const PASSING: ReadonlySet<string> = new Set([
   'FUTURE_REVISION',
 ]);
 
-/** Delivers until the signal aborts. @throws KvError COMPACTED, INVALID_ARGUMENT, CLOSED, or UNAVAILABLE when no node can be reached for the time-out. */
+/**
+ * Delivers until the signal aborts. Opening it takes no longer than the time-out; once it is open it outlasts any outage, unless the caller named a time-out, which
+ * then bounds each outage.
+ * @throws KvError COMPACTED, INVALID_ARGUMENT, CLOSED, UNAVAILABLE or TIMEOUT.
+ */
 export async function* watchCluster(
   cluster: ClusterClient,
   request: WatchRequest,
@@ -41,6 +45,7 @@ export async function* watchCluster(
   let fromRevision = request.fromRevision;
   let avoid: TcpConnection | undefined;
   let failures = 0;
+  let opened = false;
   let deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? cluster.timeoutMs);
   while (!signal?.aborted) {
     const connection = await cluster.connectionForStream(avoid, deadlineMs, signal);
@@ -55,13 +60,15 @@ export async function* watchCluster(
       for (;;) {
         const next = await stream.next(signal);
         if (next === undefined) break;
-        if (failures > 0 || next.batch.events.length > 0 || fromRevision === 0) failures = 0;
         connection.grant(requestId, next.sizeBytes);
-        deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? cluster.timeoutMs);
+        opened = true;
         // Progress that says nothing new, as after a reconnect, is not news to the consumer.
         const news = next.batch.events.length > 0 || next.batch.revision >= fromRevision;
         fromRevision = Math.max(fromRevision, next.batch.revision + 1);
-        if (news) yield next.batch;
+        if (news) {
+          failures = 0;
+          yield next.batch;
+        }
         if (signal?.aborted) return;
       }
     } finally {
@@ -73,6 +80,8 @@ export async function* watchCluster(
     if (cluster.isClosed || !PASSING.has(error.code)) throw error;
     avoid = connection;
     failures++;
+    if (opened && failures === 1)
+      deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? Number.POSITIVE_INFINITY);
     if (clock.monotonicMs() >= deadlineMs) throw error;
     const pauseMs = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 10)) * random.next();
     await new Promise<void>((resolve) => timers.after(pauseMs, resolve));

@@ -65,7 +65,7 @@ function spaced(key: Key): Uint8Array {
 export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
   for (let last = prefix.length - 1; last >= 0; last--) {
     if (prefix[last] === 0xff) continue;
-    const end = prefix.slice(0, last + 1);
+    const end = Uint8Array.from(prefix.subarray(0, last + 1));
     end[last]!++;
     return end;
   }

@@ -190,21 +190,26 @@ function numberCompare(compare: NumberCompare): ['version' | 'modRevision' | 'cr
 
 /** The answer to a transaction, with the values decoded. */
 export function txnResponse<Out>(result: TxnResult, form: ValueForm<never, Out>): TxnResponse<Out> {
-  const results = result.results.map((one): TxnOperationResult<Out> => {
-    switch (one.type) {
-      case 'put':
-        return { type: 'put' };
-      case 'delete':
-        return { type: 'delete', deleted: one.deleted };
-      case 'touch':
-        return { type: 'touch', found: one.found };
-      case 'range': {
-        const record = one.records[0];
-        return { type: 'get', entry: record === undefined ? undefined : entryOf(record, form) };
-      }
-    }
-  });
+  const results = result.results.map((one) => txnOperationResult(one, form));
   return { succeeded: result.succeeded, revision: result.revision, results };
+}
+
+function txnOperationResult<Out>(
+  result: TxnResult['results'][number],
+  form: ValueForm<never, Out>,
+): TxnOperationResult<Out> {
+  switch (result.type) {
+    case 'put':
+      return { type: 'put' };
+    case 'delete':
+      return { type: 'delete', deleted: result.deleted };
+    case 'touch':
+      return { type: 'touch', found: result.found };
+    case 'range': {
+      const record = result.records[0];
+      return { type: 'get', entry: record === undefined ? undefined : entryOf(record, form) };
+    }
+  }
 }
 
 /** A record as callers see it. */

@@ -145,7 +145,7 @@ class ScanStream implements DoorStream {
       return;
     }
     this.request = this.request.reverse
-      ? { ...this.request, revision: page.revision, limit, end: last.key.slice() }
+      ? { ...this.request, revision: page.revision, limit, end: Uint8Array.from(last.key) }
       : { ...this.request, revision: page.revision, limit, start: keyAfter(last.key) };
     this.output.flushSoon();
     // The next page waits for other work: a scan must not hold up the connection's neighbours.

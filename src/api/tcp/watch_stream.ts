@@ -2,7 +2,7 @@
  * A WATCH of the TCP door: batches as the service delivers them, as far as the client's credit goes.
  *
  * Invariants: the first frame says from where events come (no events, revision = first wanted - 1); batches leave in the order delivered; while the credit is
- * used up or the output is full the service is told to hold back, so that nothing is queued here; a batch above PART_BYTES is sent in parts.
+ * used up or the output is full the service is told to hold back, so that at most one batch is queued here; a batch above PART_BYTES is sent in parts.
  */
 import { KvError } from '../../errors.ts';
 import { readWatch, writeBatch } from '../../wire/client_codec.ts';
@@ -33,8 +33,8 @@ class WatchStream implements DoorStream {
   private readonly request: WatchRequest;
   private credit: number;
   private handle: WatchHandle | undefined;
-  /** What the service delivers before it has said from where. It is asked to stop after the first. */
-  private early: WatchBatch[] = [];
+  /** Delivered when it could not be sent: before the service has said from where, or without credit. The service stops after the first. */
+  private queued: WatchBatch[] = [];
   /** The service waits for resume(). */
   private held = false;
   private ended = false;
@@ -63,7 +63,9 @@ class WatchStream implements DoorStream {
   }
 
   roomAgain(): void {
-    if (!this.held || this.ended || this.handle === undefined || !this.mayContinue()) return;
+    if (!this.held || this.handle === undefined) return;
+    while (this.queued.length > 0 && !this.ended && this.mayContinue()) this.send(this.queued.shift()!);
+    if (this.queued.length > 0 || this.ended || !this.mayContinue()) return;
     this.held = false;
     this.handle.resume();
   }
@@ -78,7 +80,7 @@ class WatchStream implements DoorStream {
 
   abandon(): void {
     this.ended = true;
-    this.early = [];
+    this.queued = [];
     this.handle?.cancel();
   }
 
@@ -89,15 +91,13 @@ class WatchStream implements DoorStream {
     }
     this.handle = handle;
     this.send({ revision: Math.max(0, handle.fromRevision - 1), events: [] });
-    for (const batch of this.early) this.send(batch);
-    this.early = [];
     this.roomAgain();
   }
 
   private deliver(batch: WatchBatch): boolean {
     if (this.ended) return false;
-    if (this.handle === undefined) {
-      this.early.push(batch);
+    if (this.handle === undefined || !this.mayContinue()) {
+      this.queued.push(batch);
       this.held = true;
       return false;
     }
