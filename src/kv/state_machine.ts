@@ -52,6 +52,8 @@ export class StateMachine {
   onEvents: ((revision: number, events: KvEvent[]) => void) | undefined = undefined;
   /** Whether events carry the version that was replaced. */
   eventsWithPrevious = false;
+  /** Whether anybody watches a key: events of other keys are not built. Unset: all are. */
+  watches: ((key: Uint8Array) => boolean) | undefined = undefined;
 
   private readonly engine: KvEngine;
   private readonly limits: StateMachineLimits;
@@ -272,6 +274,7 @@ export class StateMachine {
     sub: number,
   ): StoredRecord | undefined {
     const revision = this.currentRevision;
+    const heard = this.onEvents !== undefined && this.heard(key);
     const old = this.engine.latest(key);
     let createRevision = revision;
     let version = 1;
@@ -281,12 +284,12 @@ export class StateMachine {
       createRevision = old.createRevision;
       version = old.version + 1;
       oldExpiresAtMs = old.expiresAtMs;
-      if (prevKv || (this.eventsWithPrevious && this.onEvents !== undefined)) previous = copyRecord(old);
+      if (prevKv || (heard && this.eventsWithPrevious)) previous = copyRecord(old);
     }
     const expiresAtMs = ttlMs === 0 ? 0 : this.expiryAfter(ttlMs);
     this.engine.put(key, value, revision, createRevision, version, sub, 0, lease, expiresAtMs);
     if (expiresAtMs !== oldExpiresAtMs) this.moveExpiryRow(key, oldExpiresAtMs, expiresAtMs, sub);
-    if (this.onEvents !== undefined && key[0] === SPACE_USER) {
+    if (heard) {
       const record = copyRecord({
         key,
         value,
@@ -318,7 +321,7 @@ export class StateMachine {
     const revision = this.currentRevision;
     this.engine.put(victim.key, EMPTY_BYTES, revision, 0, 0, sub, FLAG_TOMBSTONE, 0n, 0);
     if (victim.expiresAtMs !== 0) this.moveExpiryRow(victim.key, victim.expiresAtMs, 0, sub);
-    if (this.onEvents === undefined || victim.key[0] !== SPACE_USER) return;
+    if (this.onEvents === undefined || !this.heard(victim.key)) return;
     const record: StoredRecord = {
       key: victim.key,
       value: EMPTY_BYTES,
@@ -331,6 +334,10 @@ export class StateMachine {
       expiresAtMs: 0,
     };
     this.events.push({ type: 'delete', record, previous: this.eventsWithPrevious ? victim : undefined });
+  }
+
+  private heard(key: Uint8Array): boolean {
+    return key[0] === SPACE_USER && (this.watches === undefined || this.watches(key));
   }
 
   private expiryAfter(ttlMs: number): number {

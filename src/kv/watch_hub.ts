@@ -149,6 +149,11 @@ export class WatchHub {
     return watcher?.synced ? this.syncedFrom(watcher) : watcher?.nextRevision;
   }
 
+  /** Whether anybody watches a key (for StateMachine.watches). */
+  watches(key: Uint8Array): boolean {
+    return this.index.has(key);
+  }
+
   /** Gives the events of one revision to all who watch their keys. REQUIRES: called once per revision with events, ascending. */
   publish(revision: number, events: readonly KvEvent[]): void {
     this.publishing = revision;

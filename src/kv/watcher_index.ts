@@ -72,6 +72,20 @@ export class WatcherIndex<T extends Watched> {
     }
     if (this.root !== undefined) stab(this.root, key, visit);
   }
+
+  /** Whether anybody watches the key. */
+  has(key: Uint8Array): boolean {
+    const bucket = this.exact.size > 0 ? this.exact.get(hashKey(key)) : undefined;
+    if (bucket?.some((watched) => equalKeys(watched.start, key))) return true;
+    return this.root !== undefined && stabbed(this.root, key);
+  }
+}
+
+function stabbed<T>(node: TreapNode<T>, key: Uint8Array): boolean {
+  if (compareKeys(key, node.greatestEnd) >= 0) return false;
+  if (node.left !== undefined && stabbed(node.left, key)) return true;
+  if (compareKeys(node.start, key) > 0) return false;
+  return compareKeys(key, node.end) < 0 || (node.right !== undefined && stabbed(node.right, key));
 }
 
 function stab<T>(node: TreapNode<T>, key: Uint8Array, visit: (watched: T) => void): void {

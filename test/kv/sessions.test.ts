@@ -138,7 +138,11 @@ test('a batch of thousands of writes is kept, packed', () => {
 });
 
 test('property: a client that retries at random, over restores from bytes, sees each write happen once', () => {
-  const step = fc.record({ retryBack: fc.nat(35), acknowledge: fc.constantFrom(0, 0, 0, 1, 40), restore: fc.boolean() });
+  const step = fc.record({
+    retryBack: fc.nat(35),
+    acknowledge: fc.constantFrom(0, 0, 0, 1, 40),
+    restore: fc.boolean(),
+  });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
       const store = new Store();

@@ -358,6 +358,7 @@ test('the index finds exactly the watchers of a key, with many coming and going'
   for (let at = 0; at < 115; at++) {
     const found: number[] = [];
     index.match(Uint8Array.of(1, at), ({ id }) => found.push(id));
+    assert.is(index.has(Uint8Array.of(1, at)), found.length > 0);
     const wanted = [...present.values()].filter(({ start, end }) =>
       end === undefined ? start[1] === at : start[1]! <= at && at < end[1]!,
     );

@@ -6,7 +6,7 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
-import type { KvEvent } from '../../src/kv/command.ts';
+import type { Command, KvEvent } from '../../src/kv/command.ts';
 import { rangeHolds } from '../../src/kv/key_order.ts';
 import { WatchHistoryCollector } from '../../src/kv/watch_history.ts';
 import { type LaggingWatcher, WatchHub } from '../../src/kv/watch_hub.ts';
@@ -34,6 +34,7 @@ function line(event: KvEvent, prevKv: boolean): string {
 
 class World {
   readonly store = new Store();
+  private readonly mirror = new Store();
   readonly truth: KvEvent[] = [];
   readonly watchers: Watcher[] = [];
   readonly hub: WatchHub;
@@ -41,10 +42,18 @@ class World {
   constructor() {
     this.hub = new WatchHub({ store: this.store.machine, maxTotalQueueBytes: 1_500 });
     this.store.machine.eventsWithPrevious = true;
+    // The truth is kept by a machine of its own, which builds events for every key.
+    this.mirror.machine.eventsWithPrevious = true;
+    this.mirror.machine.onEvents = (_, events) => this.truth.push(...events);
+    this.store.machine.watches = (name) => this.hub.watches(name);
     this.store.machine.onEvents = (revision, events) => {
-      this.truth.push(...events);
       this.hub.publish(revision, events);
     };
+  }
+
+  run(command: Command): void {
+    this.mirror.run(command);
+    this.store.run(command);
   }
 
   watch(start: string, end: string | undefined, fromBack: number, prevKv: boolean): void {
@@ -204,10 +213,10 @@ test('every watcher sees exactly what happened in its range, or ends with COMPAC
       const inFlight: { id: number; upTo: number; events: readonly KvEvent[] }[] = [];
       for (const one of actions) {
         const watcher = 'which' in one ? world.watchers[one.which] : undefined;
-        if (one.do === 'put') store.run(write(put(one.name, 'v'.repeat(one.size))));
-        else if (one.do === 'delete') store.run(write(remove(one.name, one.end)));
+        if (one.do === 'put') world.run(write(put(one.name, 'v'.repeat(one.size))));
+        else if (one.do === 'delete') world.run(write(remove(one.name, one.end)));
         else if (one.do === 'txn')
-          store.run(txn(one.names.map((name, at) => (at % 2 ? remove(name) : put(name, 't')))));
+          world.run(txn(one.names.map((name, at) => (at % 2 ? remove(name) : put(name, 't')))));
         else if (one.do === 'watch' && (one.end ?? 'z') > one.name)
           world.watch(one.name, one.end, one.back, one.prevKv);
         else if (one.do === 'room' && watcher !== undefined) {
@@ -220,7 +229,7 @@ test('every watcher sees exactly what happened in its range, or ends with COMPAC
           for (const { id, upTo, events } of inFlight.splice(0))
             if (hub.catchUp(id, upTo, events) === 'synced') caughtUp++;
         } else if (one.do === 'compact') {
-          store.run({ type: 'compact', revision: Math.max(1, store.machine.revision - one.back) });
+          world.run({ type: 'compact', revision: Math.max(1, store.machine.revision - one.back) });
         } else if (one.do === 'cancel' && watcher !== undefined) {
           watcher.cancelled = true;
           hub.cancel(watcher.id);
