@@ -4,7 +4,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { findBinary, skippedLine } from '../test/binaries.ts';
 import { EtcdClient } from './etcd_client.ts';
-import { eventually, freePorts, residentMb, startChild, stopChild } from './processes.ts';
+import { anyEnds, eventually, freePorts, residentMb, startChild, stopChild } from './processes.ts';
 import type { BenchOptions } from './result.ts';
 
 const NODES = 3;
@@ -53,10 +53,11 @@ export async function startEtcd(options: BenchOptions): Promise<EtcdCluster | un
   };
   try {
     for (const { clientUrl } of nodes) {
-      await eventually(START_LIMIT_MS, async () => {
+      const healthy = eventually(START_LIMIT_MS, async () => {
         const answer = await fetch(`${clientUrl}/health`);
         if (!(await answer.text()).includes('true')) throw new Error(`etcd at ${clientUrl} is not healthy`);
       });
+      await Promise.race([healthy, anyEnds(children)]);
     }
     const urls = nodes.flatMap(({ clientUrl }) => Array.from({ length: SESSIONS_PER_NODE }, () => clientUrl));
     const client = await EtcdClient.connect(urls);

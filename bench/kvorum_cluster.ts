@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Store } from '../src/client/store_types.ts';
 import { connect } from '../src/index.ts';
-import { eventually, freePorts, residentMb, startChild, stopChild } from './processes.ts';
+import { anyEnds, eventually, freePorts, residentMb, startChild, stopChild } from './processes.ts';
 import type { BenchOptions } from './result.ts';
 
 const NODES = 3;
@@ -45,7 +45,7 @@ export async function startKvorum(options: BenchOptions): Promise<KvorumCluster>
     await Promise.all(children.map(stopChild));
   };
   try {
-    const store = await eventually(START_LIMIT_MS, async () => {
+    const ready = eventually(START_LIMIT_MS, async () => {
       const opened = await connect({ endpoints: nodes.map(({ client }) => client) });
       try {
         await opened.put('ready', '');
@@ -55,6 +55,7 @@ export async function startKvorum(options: BenchOptions): Promise<KvorumCluster>
         throw error;
       }
     });
+    const store = await Promise.race([ready, anyEnds(children)]);
     return {
       store,
       residentMb: () => residentMb(children.map((child) => child.pid)),

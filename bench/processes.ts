@@ -71,6 +71,18 @@ export function stopChild(child: ChildProcess): Promise<void> {
   });
 }
 
+/** Rejects as soon as one of the children ends: for racing with whatever waits for them to be ready. */
+export function anyEnds(running: readonly ChildProcess[]): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    for (const child of running) {
+      child.on('error', reject);
+      child.on('exit', (code, signal) =>
+        reject(new Error(`${child.spawnfile} ended with ${signal ?? code}`)),
+      );
+    }
+  });
+}
+
 /** Resident memory of processes, MiB, added up; undefined where the system does not tell. */
 export function residentMb(pids: readonly (number | undefined)[]): number | undefined {
   let kib = 0;
