@@ -98,7 +98,7 @@ class NodeFile implements DiskFile {
     } catch (error) {
       throw toDiskError(error, this.path);
     }
-    this.#grew(offset + totalBytes(parts));
+    this.#grew(offset, totalBytes(parts));
   }
 
   async write(parts: readonly Uint8Array[], offset: number): Promise<void> {
@@ -111,11 +111,11 @@ class NodeFile implements DiskFile {
     } catch (error) {
       throw toDiskError(error, this.path);
     }
-    this.#grew(offset + totalBytes(parts));
+    this.#grew(offset, totalBytes(parts));
   }
 
-  #grew(endBytes: number): void {
-    if (endBytes > this.#sizeBytes) this.#sizeBytes = endBytes;
+  #grew(offset: number, bytes: number): void {
+    if (bytes > 0 && offset + bytes > this.#sizeBytes) this.#sizeBytes = offset + bytes;
   }
 
   sync(): Promise<void> {

@@ -4,7 +4,7 @@
  * Invariants: batches reach the file in the order of their submission; a batch lies in one segment; positions are noted only for what is
  * written; after the first failed write or sync nothing is written any more.
  */
-import type { KvError } from '../../errors.ts';
+import { KvError } from '../../errors.ts';
 import type { TimerHandle } from '../../ports.ts';
 import type { Entry } from '../../raft/types.ts';
 import type { MaybePromise } from '../record.ts';
@@ -20,6 +20,7 @@ import {
 import {
   encodeHeader,
   HEADER_BYTES,
+  KIND_CLOSE,
   KIND_HARD_STATE,
   KIND_WATERMARK,
   recordBytes,
@@ -39,6 +40,7 @@ const SOFT_QUEUE_BYTES = 16 * 1024 * 1024;
 /** How many bytes of entries may go by before the commit index is written along. */
 const COMMIT_EVERY_BYTES = 64 * 1024;
 const NO_ENTRIES: readonly Entry[] = [];
+const NO_DATA = new Uint8Array(0);
 
 export class LogWriter {
   /** Oldest first; the last one is written to. */
@@ -386,14 +388,11 @@ export class LogWriter {
       this.#armIdle();
       return;
     }
-    // The mark must not eat what a full disk has left.
-    const mark: Mark = { kind: KIND_WATERMARK, index: 0, term: 0, data: new Uint8Array(0) };
-    const bytes = sizeOf(this.#commitPending, NO_ENTRIES, mark);
-    if (bytes + this.space.reserveBytes > this.#current.roomBytes) return;
+    // The mark must not eat what a full disk has left for hard states.
     try {
-      this.#tryWrite(this.#commitPending, NO_ENTRIES, mark, bytes);
-    } catch (error) {
-      this.fail(error);
+      if (!this.#mayWriteMark({ kind: KIND_WATERMARK, index: 0, term: 0, data: NO_DATA }, false)) return;
+    } catch {
+      // Reported by fail() already; nobody waits for a mark.
       return;
     }
     this.#sealedPosition = this.endPosition;
@@ -422,7 +421,28 @@ export class LogWriter {
     this.#flushTimer = undefined;
   }
 
-  /** REQUIRES: everything is flushed or given up. */
+  /** Writes what waits, makes it durable and marks the orderly close; what still has no room then is given up (NO_SPACE). Nothing after a failure. */
+  async finish(): Promise<void> {
+    for (this.drain(); this.#queue.length > 0 && !this.space.full; this.drain()) await this.space.settled();
+    this.#giveUp(new KvError('NO_SPACE', 'the log was closed before there was room', { maybeApplied: true }));
+    if (this.failure !== undefined) return;
+    await this.commit.durable();
+    this.#mayWriteMark({ kind: KIND_CLOSE, index: 0, term: 0, data: NO_DATA }, true);
+    await this.commit.durable();
+  }
+
+  /** Writes a mark that the log can do without; false when it has no place. */
+  #mayWriteMark(mark: Mark, mayUseReserve: boolean): boolean {
+    const withHardState = this.#commitPending;
+    const bytes = sizeOf(withHardState, NO_ENTRIES, mark);
+    if (bytes + (mayUseReserve ? 0 : this.space.reserveBytes) > this.#current.roomBytes) return false;
+    try {
+      return this.#tryWrite(withHardState, NO_ENTRIES, mark, bytes);
+    } catch (error) {
+      throw this.fail(error);
+    }
+  }
+
   async closeFiles(): Promise<void> {
     this.stopTimers();
     await this.space.stop();
@@ -430,8 +450,8 @@ export class LogWriter {
     for (const segment of this.segments) await segment.file.close();
   }
 
-  /** Gives up what still waits for room; whoever waits is told. */
-  giveUp(error: KvError): void {
+  /** Whoever waits for room is told that there will be none. */
+  #giveUp(error: KvError): void {
     const queue = this.#queue;
     this.#queue = [];
     this.#queuedBytes = 0;

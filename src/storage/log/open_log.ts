@@ -13,13 +13,19 @@ export interface OpenedLog {
   readonly segments: Segment[];
 }
 
+/** Makes a directory and what is missing above it, each durable in its parent. */
+async function makeDirectories(disk: Disk, path: string): Promise<void> {
+  if (await disk.exists(path)) return;
+  const slash = path.lastIndexOf('/');
+  const parent = slash < 0 ? '.' : slash === 0 ? '/' : path.slice(0, slash);
+  if (slash > 0) await makeDirectories(disk, parent);
+  await disk.makeDirectory(path);
+  await disk.syncDirectory(parent);
+}
+
 /** Everything that is given back is durable. */
 export async function openLog(disk: Disk, path: string, ports: Ports): Promise<OpenedLog> {
-  if (!(await disk.exists(path))) {
-    await disk.makeDirectory(path);
-    const slash = path.lastIndexOf('/');
-    await disk.syncDirectory(slash < 0 ? '.' : slash === 0 ? '/' : path.slice(0, slash));
-  }
+  await makeDirectories(disk, path);
   const files = await openSegmentFiles(disk, path, 'open');
   try {
     const image = await readLog(files);

@@ -13,7 +13,7 @@ import type { MaybePromise } from '../record.ts';
 import type { Durability, LogStart, WriterState } from './batch.ts';
 import { EntryCache } from './entry_cache.ts';
 import { readEntries } from './entry_reader.ts';
-import { KIND_CLOSE, KIND_CUT, recordBytes, writeU64 } from './format.ts';
+import { KIND_CUT, recordBytes, writeU64 } from './format.ts';
 import { LogWriter } from './log_writer.ts';
 import { openLog } from './open_log.ts';
 import { asOpenError } from './storage_failure.ts';
@@ -46,7 +46,8 @@ export class SegmentedLog implements RaftLog {
   #lastTerm: number;
   /** The end of the chain of cuts, resets and the close: one at a time. */
   #lane: Promise<void> = Promise.resolve();
-  #resetting = false;
+  /** Resets asked for and not yet ended. */
+  #resets = 0;
   #closed = false;
   #closing: Promise<void> | undefined;
 
@@ -194,7 +195,7 @@ export class SegmentedLog implements RaftLog {
       );
     }
     if (entries.length === 0) return;
-    if (this.#resetting) throw new KvError('INTERNAL', 'entries were appended while the log is being reset');
+    if (this.#resets > 0) throw new KvError('INTERNAL', 'entries were appended while the log is being reset');
     const first = entries[0]!.index;
     if (first <= this.#start.index || first > this.#lastIndex + 1) {
       throw new KvError(
@@ -298,26 +299,28 @@ export class SegmentedLog implements RaftLog {
    * Throws NO_SPACE with nothing changed. REQUIRES: no entries are appended until it resolves; hard states may be.
    */
   reset(index: number, term: number): Promise<void> {
-    return this.#inLane(async () => {
-      if (this.#writer.failure !== undefined) throw this.#writer.failure;
-      if (this.#closed) throw new KvError('CLOSED', 'the log is closed');
-      this.#resetting = true;
-      try {
-        await this.#writer.reset({ index, term }, (start) => {
-          Object.assign(this.#start, start);
-          Object.assign(this.#state.written, { index, term });
-          this.#lastIndex = index;
-          this.#lastTerm = term;
-          this.#terms.clear();
-          this.#state.positions.reset(index + 1);
-          this.#cache.reset(index + 1);
-        });
-      } catch (error) {
-        throw asOpenError(error);
-      } finally {
-        this.#resetting = false;
-      }
+    this.#resets++;
+    return this.#inLane(() => this.#reset(index, term)).finally(() => {
+      this.#resets--;
     });
+  }
+
+  async #reset(index: number, term: number): Promise<void> {
+    if (this.#writer.failure !== undefined) throw this.#writer.failure;
+    if (this.#closed) throw new KvError('CLOSED', 'the log is closed');
+    try {
+      await this.#writer.reset({ index, term }, (start) => {
+        Object.assign(this.#start, start);
+        Object.assign(this.#state.written, { index, term });
+        this.#lastIndex = index;
+        this.#lastTerm = term;
+        this.#terms.clear();
+        this.#state.positions.reset(index + 1);
+        this.#cache.reset(index + 1);
+      });
+    } catch (error) {
+      throw asOpenError(error);
+    }
   }
 
   /** Makes everything durable, marks the close in the log and closes the files. Appends that still wait for room are refused (NO_SPACE). */
@@ -328,24 +331,10 @@ export class SegmentedLog implements RaftLog {
   }
 
   async #close(): Promise<void> {
-    const writer = this.#writer;
-    writer.drain();
-    if (writer.queuedBytes > 0) {
-      writer.giveUp(
-        new KvError('NO_SPACE', 'the log was closed before there was room', { maybeApplied: true }),
-      );
+    try {
+      await this.#writer.finish();
+    } finally {
+      await this.#writer.closeFiles();
     }
-    if (writer.failure === undefined && writer.space.full === false) {
-      try {
-        await writer.flush();
-        await writer.mark({ kind: KIND_CLOSE, index: 0, term: 0, data: new Uint8Array(0) });
-      } catch (error) {
-        await writer.closeFiles();
-        throw error;
-      }
-    } else if (writer.failure === undefined) {
-      await writer.commit.durable();
-    }
-    await writer.closeFiles();
   }
 }
