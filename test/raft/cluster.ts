@@ -203,7 +203,7 @@ export class ClusterNode {
       const { configuration, commit } = raft.status();
       cluster.invariants.committed(
         commit,
-        this.visible.at(commit),
+        this.visible.term(commit),
         configuration,
         (id) => cluster.nodes.get(id)?.disk.log,
       );

@@ -56,17 +56,17 @@ export class Invariants {
   /** A commit index is backed by a quorum's disks when it is first known. */
   committed(
     commit: number,
-    entry: Entry | undefined,
+    term: number | undefined,
     configuration: Configuration,
     diskOf: (id: NodeId) => MemoryLog | undefined,
   ): void {
     if (commit <= this.maxCommit) return;
     this.maxCommit = commit;
-    assert.ok(entry, `committed entry ${commit} is not in the leader's log`);
+    assert.is.not(term, undefined, `committed entry ${commit} is not in the leader's log`);
     for (const ids of [configuration.voters, configuration.votersOutgoing]) {
       const durable = ids.filter((id) => {
         const disk = diskOf(id);
-        return disk !== undefined && (disk.startIndex >= commit || disk.term(commit) === entry.term);
+        return disk !== undefined && (disk.startIndex >= commit || disk.term(commit) === term);
       });
       assert.ok(
         ids.length === 0 || durable.length * 2 > ids.length,

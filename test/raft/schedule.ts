@@ -175,6 +175,7 @@ export class Schedule {
     for (const node of cluster.all) if (!node.up) node.restart();
     let proposed = 0;
     let asked = 0;
+    let reader: ClusterNode | undefined;
     const finished = (): boolean => {
       for (const node of cluster.all) if (node.up && node.snapshotWanted > 0) node.takeSnapshot();
       const leader = cluster.leader();
@@ -183,15 +184,23 @@ export class Schedule {
         if (leader.propose('last')) proposed = leader.raft.term;
         return false;
       }
-      if (asked === 0 || (leader.reads.get(asked) ?? 1) === 0) {
+      if (reader === undefined || reader.reads.get(asked) === 0) {
+        // Any member may be asked; one that lost its leader says so, and is asked again.
+        reader = this.random.pick(this.#members(leader));
         asked = this.#nextContext++;
-        leader.read(asked);
+        if (!reader.read(asked)) reader = undefined;
         return false;
       }
-      return leader.reads.has(asked) && this.#allCaughtUp(leader);
+      return reader.reads.has(asked) && this.#allCaughtUp(leader);
     };
     cluster.runUntil(finished, 'everything finishes once the faults are over', 600);
     this.#checkStates();
+  }
+
+  /** The nodes behind the configuration in force, as far as they are up yet. */
+  #members(leader: ClusterNode): ClusterNode[] {
+    const { configuration } = leader.raft.status();
+    return this.cluster.all.filter((node) => isMember(configuration, node.id));
   }
 
   #allCaughtUp(leader: ClusterNode): boolean {
@@ -202,11 +211,8 @@ export class Schedule {
 
   /** Equal index, equal state. */
   #checkStates(): void {
-    const { cluster } = this;
-    const leader = cluster.leader()!;
-    const { configuration } = leader.raft.status();
-    for (const node of cluster.all) {
-      if (!isMember(configuration, node.id)) continue;
+    const leader = this.cluster.leader()!;
+    for (const node of this.#members(leader)) {
       assert.is(node.machine.hash, leader.machine.hash, `state of ${node.id} equals the leader's`);
     }
   }
