@@ -53,7 +53,7 @@ class PageLimits {
   }
 
   get roundBytes(): number {
-    return this.#maxBytes - this.#bytes + 1;
+    return Math.max(1, this.#maxBytes - this.#bytes + 1);
   }
 
   /** False when the page is full: the record is then what remains beyond it. */

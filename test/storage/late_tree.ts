@@ -1,0 +1,107 @@
+/**
+ * A tree that never answers at once, around one that does: every answer is a promise, and its records are overwritten after the turn in which it
+ * was given, as views of reused memory would be. Flushes can be held back or made to fail.
+ */
+import {
+  type AppliedState,
+  copyRecord,
+  type ScanPage,
+  type ScanRequest,
+  type StoredRecord,
+  type VersionsRequest,
+} from '../../src/storage/record.ts';
+import type { Run, Tree, TreeSnapshot, TreeStats } from '../../src/storage/tree.ts';
+
+export class LateTree implements Tree {
+  readonly kind = 'memory';
+  readonly synchronous = false;
+  /** Look-ups that went to the tree. */
+  gets = 0;
+  /** Fails the next flushes and checkpoints, one each. */
+  readonly failures: Error[] = [];
+  /** Waited for before a flush takes place. */
+  gate: Promise<void> = Promise.resolve();
+  readonly #tree: Tree;
+
+  constructor(tree: Tree) {
+    this.#tree = tree;
+  }
+
+  get durable(): AppliedState | undefined {
+    return this.#tree.durable;
+  }
+
+  get(key: Uint8Array, revision: number): Promise<StoredRecord | undefined> {
+    this.gets++;
+    return later(async () => {
+      const record = await this.#tree.get(key, revision);
+      return record === undefined ? undefined : fleeting(record);
+    });
+  }
+
+  mayContain(key: Uint8Array): boolean {
+    return this.#tree.mayContain(key);
+  }
+
+  scan(request: ScanRequest): Promise<ScanPage> {
+    return later(async () => fleetingPage(await this.#tree.scan(request)));
+  }
+
+  versions(request: VersionsRequest): Promise<ScanPage> {
+    return later(async () => fleetingPage(await this.#tree.versions(request)));
+  }
+
+  async flush(run: Run, applied: AppliedState): Promise<void> {
+    await this.gate;
+    const failure = this.failures.shift();
+    if (failure !== undefined) throw failure;
+    await this.#tree.flush(run, applied);
+  }
+
+  async checkpoint(): Promise<void> {
+    const failure = this.failures.shift();
+    if (failure !== undefined) throw failure;
+    await this.#tree.checkpoint();
+  }
+
+  compact(revision: number): void {
+    this.#tree.compact(revision);
+  }
+
+  snapshot(): Promise<TreeSnapshot> {
+    return this.#tree.snapshot();
+  }
+
+  install(applied: AppliedState, records: AsyncIterable<StoredRecord[]>): Promise<void> {
+    return this.#tree.install(applied, records);
+  }
+
+  stats(): TreeStats {
+    return this.#tree.stats();
+  }
+
+  close(): Promise<void> {
+    return this.#tree.close();
+  }
+}
+
+/** The state is read at once, the answer comes a turn later. */
+async function later<T>(ask: () => Promise<T>): Promise<T> {
+  await new Promise((resolve) => setImmediate(resolve));
+  return ask();
+}
+
+function fleeting(record: StoredRecord): StoredRecord {
+  const copy = copyRecord(record);
+  setImmediate(() => {
+    copy.key.fill(0xee);
+    copy.value.fill(0xee);
+  });
+  return copy;
+}
+
+function fleetingPage(page: ScanPage): ScanPage {
+  // Small pages, so that one request takes several rounds.
+  const records = page.records.slice(0, 7).map(fleeting);
+  return { records, more: page.more || page.records.length > 7 };
+}
