@@ -13,13 +13,19 @@ export interface OpenedLog {
   readonly segments: Segment[];
 }
 
+function parentOf(path: string): string {
+  const slash = path.lastIndexOf('/');
+  return slash < 0 ? '.' : slash === 0 ? '/' : path.slice(0, slash);
+}
+
 /** Makes a directory and what is missing above it, each durable in its parent. */
 async function makeDirectories(disk: Disk, path: string): Promise<void> {
-  if (await disk.exists(path)) return;
-  const slash = path.lastIndexOf('/');
-  const parent = slash < 0 ? '.' : slash === 0 ? '/' : path.slice(0, slash);
-  if (slash > 0) await makeDirectories(disk, parent);
-  await disk.makeDirectory(path);
+  const parent = parentOf(path);
+  if (!(await disk.exists(path))) {
+    if (parent !== '/' && parent !== '.' && !(await disk.exists(parent))) await makeDirectories(disk, parent);
+    await disk.makeDirectory(path);
+  }
+  // Also for one that was there: whoever made it may have died before this.
   await disk.syncDirectory(parent);
 }
 
