@@ -403,8 +403,11 @@ export class Cluster {
     const node = this.node(id);
     node.raft.campaign();
     node.pump();
-    if (this.options.autoSync === false) this.run(1);
     this.deliver();
+    for (let i = 0; i < 3 && this.options.autoSync === false; i++) {
+      for (const each of this.all) each.sync();
+      this.deliver();
+    }
     assert.is(node.raft.role, 'leader', `${id} should lead`);
     return node;
   }

@@ -128,6 +128,11 @@ export class SingleCore {
     return this.step(this.appendResponse(from, index));
   }
 
+  /** The same without taking the Readys that follow. */
+  acknowledgeOnly(from: NodeId, index: number): void {
+    this.raft.step(this.appendResponse(from, index));
+  }
+
   appendResponse(from: NodeId, index: number): AppendResponse {
     const { id: to, term } = this.raft;
     return { type: 'appendResponse', from, to, term, rejected: false, index, hintIndex: 0, hintTerm: 0 };
