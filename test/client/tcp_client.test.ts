@@ -10,12 +10,12 @@ import { type ConfigInput, parseConfig } from '../../src/config.ts';
 import { type ErrorCode, KvError } from '../../src/errors.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { FakeService, FakeStore } from '../api/fake_service.ts';
-import { Proxy } from './proxy.ts';
+import { FaultyProxy } from './faulty_proxy.ts';
 
 interface FakeNode {
   readonly service: FakeService;
   readonly door: TcpDoor;
-  readonly proxy: Proxy;
+  readonly proxy: FaultyProxy;
 }
 
 /** Nodes over one store, each behind a proxy; the first leads. */
@@ -37,7 +37,7 @@ async function withCluster(
       ports: realPorts(),
       closeTimeoutMs: 50,
     });
-    nodes.push({ service, door: started, proxy: await Proxy.start(started.address) });
+    nodes.push({ service, door: started, proxy: await FaultyProxy.start(started.address) });
   }
   store.members = nodes.map(({ proxy }, index) => ({
     id: index + 1,
@@ -314,7 +314,7 @@ test('a watch on what was compacted, or on nothing, fails; one with an aborted s
   }));
 
 test('connect says which endpoints were tried and why each failed', async () => {
-  const closed = await Proxy.start('127.0.0.1:1');
+  const closed = await FaultyProxy.start('127.0.0.1:1');
   const { address } = closed;
   await closed.close();
   const error = await failure(

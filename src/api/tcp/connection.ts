@@ -161,11 +161,12 @@ export class DoorConnection implements StreamOutput {
   private readFrames(): void {
     if (this.reading) return;
     this.reading = true;
-    const { maxRequestsPerConnection, maxQueuedBytesPerConnection } = this.context.config;
+    const { maxQueuedBytesPerConnection } = this.context.config;
+    const maxRequests = maxRunning(this.context.config);
     let blocked = false;
     try {
       for (;;) {
-        blocked = this.running >= maxRequestsPerConnection || this.queuedBytes >= maxQueuedBytesPerConnection;
+        blocked = this.running >= maxRequests || this.queuedBytes >= maxQueuedBytesPerConnection;
         if (blocked || this.gone || !this.frames.next()) break;
         this.handleFrame(this.frames.opcode, this.frames.requestId);
         if (this.out.sizeBytes >= EAGER_FLUSH_BYTES) this.flush();
@@ -248,7 +249,8 @@ export class DoorConnection implements StreamOutput {
         maxTxnOperations: limits.maxTxnOperations,
         maxDeleteRangeKeys: limits.maxDeleteRangeKeys,
         maxSessionResults: limits.maxSessionResults,
-        maxRequests: config.maxRequestsPerConnection,
+        // One less than where reading stops: a client that keeps to it is always heard when it asks whether we live.
+        maxRequests: maxRunning(config) - 1,
         idleTimeoutMs: config.idleTimeoutMs,
       },
     });
@@ -447,6 +449,11 @@ export class DoorConnection implements StreamOutput {
     if (this.socket.writableLength === 0 && sizeBytes <= KEPT_BUFFER_BYTES) this.out.reset();
     else this.out.finish();
   }
+}
+
+/** Requests at which reading stops. */
+function maxRunning(config: DoorConfig): number {
+  return Math.max(2, config.maxRequestsPerConnection);
 }
 
 function closing(): KvError {

@@ -1,7 +1,7 @@
 /** A TCP proxy that a test can make misbehave: it cuts, swallows or stops what passes. */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-export class Proxy {
+export class FaultyProxy {
   address = '';
   target: string;
   /** Called with each chunk from the client before it is passed on; false swallows it. */
@@ -16,8 +16,8 @@ export class Proxy {
     this.target = target;
   }
 
-  static async start(target: string): Promise<Proxy> {
-    const proxy = new Proxy(target);
+  static async start(target: string): Promise<FaultyProxy> {
+    const proxy = new FaultyProxy(target);
     await new Promise<void>((resolve) => proxy.server.listen(0, '127.0.0.1', resolve));
     const address = proxy.server.address();
     if (address === null || typeof address === 'string') throw new Error('no address');
