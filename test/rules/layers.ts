@@ -100,7 +100,15 @@ export const LAYERS: readonly Layer[] = [
   },
   {
     name: 'composition roots',
-    paths: ['src/index.ts', 'src/embedded.ts', 'src/server.ts', 'src/cli/', 'src/sim/'],
+    paths: [
+      'src/index.ts',
+      'src/connect.ts',
+      'src/embedded.ts',
+      'src/embedded_channel.ts',
+      'src/server.ts',
+      'src/cli/',
+      'src/sim/',
+    ],
     mayImport: 'everything',
     packages: 'everything',
   },
