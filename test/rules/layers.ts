@@ -44,8 +44,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'storage',
     paths: ['src/storage/'],
-    mayImport: [...FOUNDATION],
-    mayImportTypes: ['src/raft/types.ts'],
+    mayImport: [...FOUNDATION, 'src/raft/types.ts'],
     packages: ['@assemblyscript/loader', 'level-rocksdb'],
   },
   { name: 'security', paths: ['src/security/'], mayImport: [...FOUNDATION] },
