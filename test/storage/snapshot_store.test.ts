@@ -156,7 +156,7 @@ test('a transfer goes on after a restart, and another snapshot begins anew', asy
 test('a damaged transfer is noticed, thrown away, and can be sent again', async () => {
   const { key, bytes } = await sourceAt(8);
   const store = await open(new MemoryDisk());
-  const wrong = bytes.slice();
+  const wrong = Uint8Array.from(bytes);
   wrong[5_000]! ^= 1;
   send(store, key, wrong);
   assert.is(await codeOf(store.finishIncoming()), 'CORRUPT');
