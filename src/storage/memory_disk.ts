@@ -201,9 +201,14 @@ export class MemoryDisk implements Disk {
     this.#file(path).damage(offset, mask);
   }
 
+  /** Bytes of all files. */
+  usedBytes(): number {
+    return this.#root.usedBytes();
+  }
+
   freeBytes(): number {
     if (this.capacityBytes === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
-    return this.capacityBytes - this.#root.usedBytes();
+    return Math.max(0, this.capacityBytes - this.#root.usedBytes());
   }
 
   /** Counts an operation and lets the armed faults strike. */

@@ -17,6 +17,7 @@ import {
   type WriterOptions,
   type WriterState,
 } from './batch.ts';
+import { BatchQueue } from './batch_queue.ts';
 import {
   encodeHeader,
   HEADER_BYTES,
@@ -56,10 +57,7 @@ export class LogWriter {
   readonly #vote = new Uint8Array(8);
   readonly #voteView = new DataView(this.#vote.buffer);
   #current: Segment;
-  #queue: Batch[] = [];
-  /** The relaxed batch that is being filled: the last one of the queue. */
-  #filling: { batch: Batch; entries: Entry[] } | undefined;
-  #queuedBytes = 0;
+  readonly #queue = new BatchQueue();
   #paused = false;
   #commitPending = false;
   #bytesSinceCommit = 0;
@@ -83,7 +81,7 @@ export class LogWriter {
   }
 
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#queue.bytes;
   }
 
   get endPosition(): number {
@@ -93,15 +91,15 @@ export class LogWriter {
   /** Bytes of records that surely fit without new disk space. */
   get roomBytes(): number {
     const room = Math.max(this.#current.roomBytes, this.space.spareRoomBytes);
-    return Math.max(0, room - this.space.reserveBytes - this.#queuedBytes);
+    return Math.max(0, room - this.space.reserveBytes - this.#queue.bytes);
   }
 
   hasRoom(bytes: number): boolean {
     if (this.failure !== undefined) return false;
     if (bytes <= this.roomBytes) return true;
     this.space.poke();
-    if (!this.space.likely(bytes + this.#queuedBytes)) return false;
-    return this.#queuedBytes === 0 || this.#queuedBytes + bytes <= SOFT_QUEUE_BYTES;
+    if (!this.space.likely(bytes + this.#queue.bytes)) return false;
+    return this.#queue.bytes === 0 || this.#queue.bytes + bytes <= SOFT_QUEUE_BYTES;
   }
 
   /** The commit index moved and nothing else did: it goes along with what is written next. */
@@ -129,25 +127,8 @@ export class LogWriter {
   }
 
   #submitRelaxed(entries: readonly Entry[]): undefined {
-    const bytes = sizeOf(false, entries, undefined);
-    if (this.#filling === undefined || this.#filling.batch.bytes > RELAXED_BATCH_BYTES / 4) {
-      const own = [...entries];
-      const batch: Batch = {
-        hardState: false,
-        entries: own,
-        mark: undefined,
-        bytes,
-        sync: false,
-        waiter: undefined,
-      };
-      this.#filling = { batch, entries: own };
-      this.#queue.push(batch);
-    } else {
-      for (const entry of entries) this.#filling.entries.push(entry);
-      this.#filling.batch.bytes += bytes;
-    }
-    this.#queuedBytes += bytes;
-    if (this.#queuedBytes >= RELAXED_BATCH_BYTES) {
+    this.#queue.add(entries, RELAXED_BATCH_BYTES / 4);
+    if (this.#queue.bytes >= RELAXED_BATCH_BYTES) {
       this.drain();
     } else {
       this.#flushTimer ??= this.#options.ports.timers.after(this.#options.relaxedFlushMs, () => {
@@ -166,10 +147,8 @@ export class LogWriter {
   ): Promise<void> {
     if (this.failure !== undefined) return Promise.reject(this.failure);
     const bytes = sizeOf(hardState, entries, mark);
-    this.#filling = undefined;
     return new Promise((resolve, reject) => {
       this.#queue.push({ hardState, entries, mark, bytes, sync, waiter: { resolve, reject } });
-      this.#queuedBytes += bytes;
       this.drain();
     });
   }
@@ -187,29 +166,23 @@ export class LogWriter {
   /** Writes what waits, as far as there is room. */
   drain(): void {
     if (this.failure !== undefined || this.#paused) return;
-    this.#filling = undefined;
-    let done = 0;
     try {
-      for (; done < this.#queue.length; done++) {
-        const batch = this.#queue[done]!;
-        if (!this.#tryWrite(batch.hardState, batch.entries, batch.mark, batch.bytes)) {
-          this.space.want(batch.bytes + HARD_STATE_BYTES);
-          break;
-        }
-        this.#queuedBytes -= batch.bytes;
-        this.#settle(batch);
-      }
+      const stuck = this.#queue.drain(this.#takeBatch);
+      if (stuck !== undefined) this.space.want(stuck.bytes + HARD_STATE_BYTES);
     } catch (error) {
-      this.#queue.splice(0, done);
       this.fail(error);
       return;
     }
-    this.#queue.splice(0, done);
-    if (this.#queue.length === 0) {
-      this.space.satisfied();
-      this.onDrained?.();
-    }
+    if (this.#queue.length > 0) return;
+    this.space.satisfied();
+    this.onDrained?.();
   }
+
+  readonly #takeBatch = (batch: Batch): boolean => {
+    if (!this.#tryWrite(batch.hardState, batch.entries, batch.mark, batch.bytes)) return false;
+    this.#settle(batch);
+    return true;
+  };
 
   #settle(batch: Batch): void {
     const waiter = batch.waiter;
@@ -327,9 +300,7 @@ export class LogWriter {
       this.#resume();
       throw error;
     }
-    const givenUp = this.#queue;
-    this.#queue = [];
-    this.#queuedBytes = 0;
+    const givenUp = this.#queue.takeAll();
     try {
       const segment = this.space.takeSpare();
       segment.position = this.#current.endPosition;
@@ -407,9 +378,7 @@ export class LogWriter {
     this.stopTimers();
     void this.space.stop();
     this.commit.fail(failure);
-    const queue = this.#queue;
-    this.#queue = [];
-    for (const batch of queue) batch.waiter?.reject(failure);
+    for (const batch of this.#queue.takeAll()) batch.waiter?.reject(failure);
     this.onFailure?.(failure);
     return failure;
   }
@@ -452,9 +421,6 @@ export class LogWriter {
 
   /** Whoever waits for room is told that there will be none. */
   #giveUp(error: KvError): void {
-    const queue = this.#queue;
-    this.#queue = [];
-    this.#queuedBytes = 0;
-    for (const batch of queue) batch.waiter?.reject(error);
+    for (const batch of this.#queue.takeAll()) batch.waiter?.reject(error);
   }
 }

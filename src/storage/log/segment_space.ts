@@ -37,7 +37,10 @@ export class SegmentSpace {
   #full = false;
   #retryAtMs = 0;
   #retry: TimerHandle | undefined;
-  #spaceLeftBytes = Number.MAX_SAFE_INTEGER;
+  /** As of `#measuredAtMs`; nothing is taken for granted before it was asked for. */
+  #spaceLeftBytes = 0;
+  #measuredAtMs = 0;
+  #measuring = false;
   readonly #stepBytes: number;
   readonly #zeros: Uint8Array;
   readonly #options: SpaceOptions;
@@ -70,9 +73,25 @@ export class SegmentSpace {
     return this.#full;
   }
 
-  /** True when more than `bytes` could be had on the disk when it was last asked. */
+  /** True when there was ample room for `bytes` on the disk when it was last asked, about a second ago at most. */
   likely(bytes: number): boolean {
+    if (this.#options.ports.clock.monotonicMs() - this.#measuredAtMs >= RETRY_MS) void this.measure();
     return !this.#full && this.#spaceLeftBytes > bytes + 8 * this.#options.preallocateBytes;
+  }
+
+  /** Asks the disk how much room there is. */
+  async measure(): Promise<void> {
+    if (this.#measuring || this.#stopped) return;
+    const { disk, path, ports } = this.#options;
+    this.#measuring = true;
+    try {
+      this.#spaceLeftBytes = await disk.spaceLeftBytes(path);
+      this.#measuredAtMs = ports.clock.monotonicMs();
+    } catch (error) {
+      this.#onFailure(error);
+    } finally {
+      this.#measuring = false;
+    }
   }
 
   /** An append of so many bytes waits for room. */
@@ -143,10 +162,10 @@ export class SegmentSpace {
   }
 
   async #run(): Promise<void> {
-    const { disk, path, ports } = this.#options;
+    const { ports } = this.#options;
     try {
       for (let step = this.#nextStep(); step !== undefined && !this.#stopped; step = this.#nextStep()) {
-        this.#spaceLeftBytes = await disk.spaceLeftBytes(path);
+        await this.measure();
         await step();
         this.#full = false;
         // Still this.#work: what the callback appends must not start a second run.

@@ -82,6 +82,7 @@ export class SegmentedLog implements RaftLog {
       const writer = new LogWriter(options, state, segments, segments.at(-1)!);
       const log = new SegmentedLog(options, state, replay.terms, writer);
       // Room is promised before the first append, not some time after.
+      await writer.space.measure();
       writer.space.poke();
       await writer.space.settled();
       if (writer.failure !== undefined) {
