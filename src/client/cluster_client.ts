@@ -60,6 +60,8 @@ export class ClusterClient implements CallOwner {
   private refreshWanted = true;
   private lastRefreshMs = Number.NEGATIVE_INFINITY;
   private draining = false;
+  /** Calls wait that could not be sent: new ones line up behind them. */
+  private blocked = false;
   private closed = false;
 
   /** @throws KvError INVALID_ARGUMENT for endpoints that are none. */
@@ -92,7 +94,9 @@ export class ClusterClient implements CallOwner {
       const deadlineMs = nowMs + (options.timeoutMs ?? this.timeoutMs);
       const call = new Call(request, this, resolve, reject, deadlineMs);
       if (options.signal !== undefined) call.watchSignal(options.signal);
-      if (this.waiting.length > 0 || !this.trySend(call, nowMs)) this.enqueue(call);
+      if (!this.blocked && this.trySend(call, nowMs)) return;
+      this.blocked = true;
+      this.enqueue(call);
     });
   }
 
@@ -217,7 +221,11 @@ export class ClusterClient implements CallOwner {
   /** Sends what waits and may go now. */
   private drain(): void {
     if (this.streamWaiters.size > 0) this.wakeStreams();
-    if (this.waiting.length === 0 || this.draining) return;
+    if (this.draining) return;
+    if (this.waiting.length === 0) {
+      this.blocked = false;
+      return;
+    }
     this.draining = true;
     const nowMs = this.ports.clock.monotonicMs();
     const { waiting } = this;
@@ -234,6 +242,7 @@ export class ClusterClient implements CallOwner {
         this.enqueue(call);
       }
     }
+    this.blocked = blocked;
     this.draining = false;
   }
 

@@ -62,6 +62,8 @@ export class DoorConnection implements StreamOutput {
   private reading = false;
   private paused = false;
   private leaving = false;
+  /** Some stream was told that there is no room. */
+  private streamsHeld = false;
   private ending = false;
   private gone = false;
   private lastReceivedMs: number;
@@ -89,7 +91,10 @@ export class DoorConnection implements StreamOutput {
 
   /** True while streams may add to the output. */
   get hasRoom(): boolean {
-    return !this.gone && this.queuedBytes < this.context.config.maxQueuedBytesPerConnection;
+    if (this.gone) return false;
+    const room = this.queuedBytes < this.context.config.maxQueuedBytesPerConnection;
+    if (!room) this.streamsHeld = true;
+    return room;
   }
 
   get closed(): boolean {
@@ -433,7 +438,10 @@ export class DoorConnection implements StreamOutput {
     if (this.gone) return;
     this.flush();
     if (this.paused) this.readFrames();
-    if (this.hasRoom) for (const stream of this.streams.values()) stream.roomAgain();
+    if (this.streamsHeld && this.hasRoom) {
+      this.streamsHeld = false;
+      for (const stream of this.streams.values()) stream.roomAgain();
+    }
     if (this.leaving && this.running === 0 && !this.ending && !this.gone) {
       this.ending = true;
       this.flush();
