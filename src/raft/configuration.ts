@@ -50,11 +50,6 @@ export function isSoleVoter(configuration: Configuration, id: NodeId): boolean {
   );
 }
 
-/** Every voter and learner once, ascending. */
-export function memberIds(configuration: Configuration): NodeId[] {
-  return configuration.members.map((member) => member.id);
-}
-
 /**
  * The largest value that a majority of `ids` has reached: their matched indexes give the commit index, their confirmed rounds the confirmed round.
  * 0 for no ids (nobody can decide anything). `scratch` is overwritten.

@@ -39,6 +39,12 @@ function sendAppends(state: RaftState, progress: Progress): void {
     sendEmptyAppend(state, progress);
 }
 
+/** True when a follower in step has not been sent everything, or not been told of a commit that it can follow. */
+function hasNews(state: RaftState, progress: Progress): boolean {
+  const { lastIndex, commitIndex } = state.view;
+  return progress.next <= lastIndex || progress.commitSent < Math.min(commitIndex, progress.next - 1);
+}
+
 /** One append from `next` on. False when none could go out: the window is full, or the log does not reach back so far. */
 function sendNext(state: RaftState, progress: Progress): boolean {
   const { view, options } = state;
@@ -133,7 +139,7 @@ export function onAppendResponse(state: RaftState, progress: Progress, message: 
   const moved = progress.acknowledged(message.index);
   if (progress.state === PROBE) progress.becomeReplicate();
   else if (progress.state !== REPLICATE) endSnapshotIfCaughtUp(state, progress);
-  if (progress.state === REPLICATE && progress.next <= state.view.lastIndex) state.replicationPending = true;
+  if (progress.state === REPLICATE && hasNews(state, progress)) state.replicationPending = true;
   return moved;
 }
 

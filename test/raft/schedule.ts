@@ -45,10 +45,10 @@ export class Schedule {
       drop: level(0.3),
       duplicate: level(0.2),
       reorder: level(0.8),
-      crash: level(0.02),
-      partition: level(0.02),
-      membership: level(0.03),
-      snapshot: level(0.03),
+      crash: level(0.04),
+      partition: level(0.04),
+      membership: level(0.06),
+      snapshot: level(0.06),
     };
     const count = random.pick([1, 2, 3, 3, 3, 4, 5]);
     const voters = Array.from({ length: count }, (_, i) => i + 1);

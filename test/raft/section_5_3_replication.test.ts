@@ -2,6 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
+import { Inflight } from '../../src/raft/progress.ts';
 import { Cluster, configurationOf } from './cluster.ts';
 import { command, ofType, SingleCore } from './single_core.ts';
 
@@ -76,6 +77,18 @@ test('in flight is bounded by bytes, and what is acknowledged makes room', () =>
     [5, 6],
     'two acknowledged, two more sent',
   );
+});
+
+test('what is in flight is accounted for exactly, however long the queue gets', () => {
+  const inflight = new Inflight();
+  for (let i = 1; i <= 1000; i++) inflight.add(i, i);
+  inflight.freeTo(600);
+  assert.is(inflight.sizeBytes, (1000 * 1001 - 600 * 601) / 2);
+  inflight.freeTo(599);
+  inflight.freeTo(999);
+  assert.is(inflight.sizeBytes, 1000);
+  inflight.freeTo(1000);
+  assert.is(inflight.sizeBytes, 0);
 });
 
 test('an entry larger than every bound is sent alone', () => {
@@ -159,6 +172,15 @@ test('the commit index reaches followers without a new proposal, and never past 
   const other = new SingleCore({ id: 2, terms: [1, 1, 1] });
   other.step(other.append(1, 2, 1, 1, [], 3));
   assert.is(other.raft.commitIndex, 1, 'entries 2 and 3 may not be the leader’s');
+});
+
+test('a follower whose answer comes after the commit is told of it without waiting for a heartbeat', () => {
+  const node = leaderInStep();
+  const told = ofType(node.acknowledge(3, 1).messages, 'appendRequest');
+  assert.equal(
+    told.map(({ to, commit, entries }) => [to, commit, entries.length]),
+    [[3, 1, 0]],
+  );
 });
 
 test('what a follower has committed is acknowledged again, never compared or replaced', () => {
