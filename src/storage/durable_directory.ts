@@ -1,10 +1,19 @@
-/** Directories that survive a crash: a new one is lost with all that is in it unless the directory that names it is synced. */
+/** Creating directories so that a power loss can't take them (and all that was synced inside them) away again. */
 import type { Disk } from './disk.ts';
 
-/** Creates a directory when it is missing, and makes its name durable. REQUIRES: its parent's name is durable. */
+/** Creates a directory and what is missing above it, and syncs each directory that got a new name in it (known as the missing directory fsync). */
 export async function makeDurableDirectory(disk: Disk, path: string): Promise<void> {
-  if (await disk.exists(path)) return;
+  const missing: string[] = [];
+  for (let at = path; at !== '' && at !== '/' && !(await disk.exists(at)); at = parentOf(at))
+    missing.push(at);
+  if (missing.length === 0) return;
   await disk.makeDirectory(path);
-  const slash = path.lastIndexOf('/');
-  await disk.syncDirectory(slash < 0 ? '.' : slash === 0 ? '/' : path.slice(0, slash));
+  for (const directory of missing) await disk.syncDirectory(parentOf(directory) || '.');
+}
+
+function parentOf(path: string): string {
+  const trimmed = path.replace(/\/+$/, '');
+  const slash = trimmed.lastIndexOf('/');
+  if (slash < 0) return '';
+  return slash === 0 ? '/' : trimmed.slice(0, slash);
 }

@@ -186,11 +186,11 @@ test('a crash at any disk operation of a checkpoint leaves the old or the new on
         model.add(record);
         return record;
       };
-      await tree.flush(runOf(Array.from({ length: 300 }, write)), stateAt(1));
+      await tree.flush(runOf(Array.from({ length: 60 }, write)), stateAt(1));
       await tree.checkpoint();
       await disk.syncDirectory('/');
       const old = showAll(model.records);
-      await tree.flush(runOf(Array.from({ length: 300 }, write)), stateAt(2));
+      await tree.flush(runOf(Array.from({ length: 60 }, write)), stateAt(2));
       disk.crashAt(operation);
       const failure = await tree.checkpoint().then(
         () => undefined,

@@ -2,7 +2,7 @@
  * The packed form of a record, in memory (memory_tree/) and in snapshot files alike.
  *
  *     record := modRevision:varint keyLength:varint valueLength:varint shape:u8 createRevision:varint version:varint subRevision:varint
- *               [lease:u64le, when shape has LEASE] [expiresAtMs:varint, when shape has EXPIRES] key value
+ *               [lease:i64le, when shape has LEASE] [expiresAtMs:varint, when shape has EXPIRES] key value
  *     shape  := the record's flags (0 to 63), with LEASE and EXPIRES
  *     varint := groups of 7 bits, least significant first, the top bit set on all but the last; at most 53 bits
  *
@@ -174,7 +174,7 @@ export class RecordReader {
   #lease(): bigint {
     let lease = 0n;
     for (let i = 7; i >= 0; i--) lease = (lease << 8n) | BigInt(this.bytes[this.#leaseAt + i]!);
-    return lease;
+    return BigInt.asIntN(64, lease);
   }
 }
 
