@@ -33,7 +33,7 @@ export interface ApplierOptions {
   readonly captureState: (configuration: Configuration) => Uint8Array;
   /** Called after a run of entries, with the new applied index. */
   readonly onApplied: (index: number) => void;
-  readonly onConfiguration: (configuration: Configuration) => void;
+  readonly onConfiguration: (configuration: Configuration, before: Configuration) => void;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -189,6 +189,7 @@ export class Applier {
       throw new Error(`entry ${entry.index} follows applied index ${this.#index}`);
     }
     this.#shift(entry);
+    const before = this.#configuration;
     const expected = proposals.expects(entry.index, entry.term);
     const results: CommandResult[] | undefined = expected ? [] : undefined;
     if (entry.kind === ENTRY_COMMAND) this.#applyCommands(entry, results);
@@ -198,7 +199,7 @@ export class Applier {
     this.#appliedBytes += entry.data.length;
     engine.afterEntry(entry.index, entry.term, this.#capture);
     if (results !== undefined) proposals.applied(entry.index, results);
-    if (entry.kind === ENTRY_CONFIGURATION) onConfiguration(this.#configuration);
+    if (entry.kind === ENTRY_CONFIGURATION) onConfiguration(this.#configuration, before);
   }
 
   #applyCommands(entry: Entry, results: CommandResult[] | undefined): void {

@@ -5,7 +5,7 @@
  */
 import { KvError } from '../errors.ts';
 import { type Disk, DiskError } from '../storage/disk.ts';
-import { verifyLog } from '../storage/log/verify_log.ts';
+import { verifyLog } from '../storage/log/verify.ts';
 import { openSnapshot, verifySnapshot } from '../storage/snapshot/snapshot_reader.ts';
 import { readIdentity } from './identity.ts';
 import { decodeNodeState } from './node_state.ts';

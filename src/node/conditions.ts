@@ -45,6 +45,6 @@ export class Conditions {
 
   close(): void {
     for (const waiter of this.#waiters.splice(0))
-      waiter.reject(new KvError('CLOSED', 'the node is stopping'));
+      waiter.reject(new KvError('UNAVAILABLE', 'the node is stopping'));
   }
 }

@@ -20,6 +20,7 @@ import {
   PEER_MEMBER_REMOVE,
   PEER_MEMBERS,
   PEER_MOVE_LEADER,
+  PEER_REMOVED,
   PEER_STATUS,
   PEER_WRITE,
   type PeerOperation,
@@ -77,6 +78,8 @@ export interface ForwardingOptions {
 export interface ForwardTarget extends Service {
   writeHere(command: Uint8Array, timeoutMs: number): Promise<CommandResult>;
   notLeader(): KvError;
+  /** The cluster has let this node go. */
+  removed(): void;
 }
 
 export class Forwarding {
@@ -124,6 +127,11 @@ export class Forwarding {
     return [own, ...reached].toSorted((a, b) => a.id - b.id);
   }
 
+  /** Tells a node that it is no longer a member. Nothing depends on whether it hears of it. */
+  async farewell(id: NodeId): Promise<void> {
+    await this.#options.rpc.call(id, PEER_REMOVED, NOTHING, STATUS_TIMEOUT_MS);
+  }
+
   async #toLeader(operation: PeerOperation, body: Uint8Array, deadlineMs: number): Promise<Uint8Array> {
     const { raft, rpc, conditions, clock } = this.#options;
     await conditions.until(
@@ -147,6 +155,10 @@ export async function answerPeer(
 ): Promise<Uint8Array> {
   const options = { timeoutMs };
   if (operation === PEER_STATUS) return encodeJson(target.status());
+  if (operation === PEER_REMOVED) {
+    target.removed();
+    return NOTHING;
+  }
   // The command is kept until the end of the turn at least, by when it has been copied into the log entry.
   if (operation === PEER_WRITE) {
     const result = await target.writeHere(body, timeoutMs);

@@ -35,12 +35,14 @@ const schema = z.strictObject({
   promote: z.boolean(),
 });
 
-/** undefined when the directory holds no node yet. @throws KvError CORRUPT */
+/** undefined when the directory holds no node yet. REQUIRES: its log directory exists. @throws KvError CORRUPT */
 export async function readIdentity(disk: Disk, path: string): Promise<Identity | undefined> {
   const file = `${path}/${FILE}`;
   if (!(await disk.exists(file))) {
-    if (await disk.exists(`${path}/log`)) {
-      throw new KvError('CORRUPT', `${file} is missing although ${path}/log is there`, { details: { file } });
+    if ((await disk.list(`${path}/log`)).length > 0) {
+      throw new KvError('CORRUPT', `${file} is missing although ${path}/log is not empty`, {
+        details: { file },
+      });
     }
     return undefined;
   }

@@ -52,6 +52,7 @@ export interface KvServiceOptions {
   readonly status: () => NodeStatus;
   /** Throws when the node takes no calls (stopping, failed, removed). */
   readonly checkOpen: () => void;
+  readonly onRemoved: () => void;
 }
 
 export class KvService implements Service {
@@ -69,7 +70,7 @@ export class KvService implements Service {
     const { config, raft, replica, forwarding } = this.#options;
     try {
       this.#options.checkOpen();
-      checkClientCommand(decodeCommand(command), config.limits);
+      checkClientCommand(decodeCommand(command), config.limits, command.length);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -156,6 +157,10 @@ export class KvService implements Service {
       (deadlineMs) => forwarding.moveLeader(to, deadlineMs),
       (deadlineMs) => membership.moveLeader(to, deadlineMs),
     );
+  }
+
+  removed(): void {
+    this.#options.onRemoved();
   }
 
   notLeader(): KvError {

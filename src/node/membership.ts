@@ -94,7 +94,18 @@ export class Membership {
   /** Proposes a change and waits until it has been applied here and the configuration is no longer joint. */
   async #change(change: ConfigurationChange, deadlineMs: number): Promise<void> {
     const { raft, applier, conditions, schedule } = this.#options;
-    const result = raft.proposeConfiguration(change);
+    let result = raft.proposeConfiguration(change);
+    while (!result.ok && result.reason === 'changeInProgress') {
+      // Another change, or the first entry of a new leader, has to be applied first.
+      const refusal = changeRefusal(result);
+      const before = applier.appliedIndex;
+      await conditions.until(
+        () => applier.appliedIndex > before || raft.role !== 'leader',
+        deadlineMs,
+        () => refusal,
+      );
+      result = raft.proposeConfiguration(change);
+    }
     if (!result.ok) throw changeRefusal(result);
     schedule();
     await conditions.until(

@@ -10,6 +10,7 @@ import { KvError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Ports, TimerHandle } from '../ports.ts';
 import { Raft } from '../raft/raft.ts';
+import type { Configuration } from '../raft/types.ts';
 import type { Disk } from '../storage/disk.ts';
 import type { NodeStatus } from '../wire/messages.ts';
 import { FRAME_ANSWER, FRAME_RAFT, FRAME_REQUEST } from '../wire/peer_codec.ts';
@@ -68,6 +69,7 @@ export class KvorumNode {
   readonly #snapshots: Snapshots;
   readonly #replica: Replica;
   readonly #rpc: PeerRpc;
+  readonly #forwarding: Forwarding;
   readonly #membership: Membership;
   readonly #watches: Watches;
   readonly #housekeeping: Housekeeping;
@@ -149,9 +151,7 @@ export class KvorumNode {
         this.#replica.onApplied(index);
         this.#conditions.check();
       },
-      onConfiguration: (configuration) => {
-        if (!configuration.members.some((member) => member.id === identity.nodeId)) this.#removed();
-      },
+      onConfiguration: (configuration, before) => this.#configurationApplied(configuration, before),
       onFailure: fail,
     });
     this.#reads = new ReadBarrier({
@@ -215,6 +215,12 @@ export class KvorumNode {
       propose: (command) => this.#replica.propose(command, nowMs() + config.node.requestTimeoutMs),
       warn: (message, error) => logger.warn(message, { error }),
     });
+    this.#forwarding = new Forwarding({
+      rpc: this.#rpc,
+      raft: this.#raft,
+      conditions: this.#conditions,
+      clock: ports.clock,
+    });
     this.service = new KvService({
       config,
       raft: this.#raft,
@@ -224,18 +230,14 @@ export class KvorumNode {
       stateMachine,
       reads: this.#reads,
       conditions: this.#conditions,
-      forwarding: new Forwarding({
-        rpc: this.#rpc,
-        raft: this.#raft,
-        conditions: this.#conditions,
-        clock: ports.clock,
-      }),
+      forwarding: this.#forwarding,
       membership: this.#membership,
       watches: this.#watches,
       pins,
       clock: ports.clock,
       status: () => this.#status(),
       checkOpen: () => this.#checkOpen(),
+      onRemoved: () => this.#removed(),
     });
   }
 
@@ -373,7 +375,7 @@ export class KvorumNode {
   }
 
   #checkOpen(): void {
-    if (this.#closed) throw new KvError('CLOSED', 'the node is stopping');
+    if (this.#closed) throw new KvError('UNAVAILABLE', 'the node is stopping');
     if (this.#replica.failed) throw new KvError('UNAVAILABLE', `the node has failed: ${this.#health}`);
   }
 
@@ -384,7 +386,20 @@ export class KvorumNode {
     this.#options.onEnd(error);
   }
 
+  #configurationApplied(configuration: Configuration, before: Configuration): void {
+    const gone = before.members.filter(({ id }) => !configuration.members.some((member) => member.id === id));
+    for (const { id } of gone) {
+      if (id === this.identity.nodeId) this.#removed();
+      else {
+        this.#forwarding.farewell(id).catch((error) => {
+          this.#options.logger.info('a removed node could not be told', { node: id, error });
+        });
+      }
+    }
+  }
+
   #removed(): void {
+    if (this.#health === 'REMOVED') return;
     this.#health = 'REMOVED';
     this.#options.logger.info('this node was removed from the cluster');
     this.#options.ports.timers.afterIo(() => this.#options.onEnd(undefined));
@@ -396,6 +411,15 @@ export class KvorumNode {
     this.#rpc.close();
     this.#conditions.close();
     this.#watches.close();
+  }
+
+  /** Stops at once, as a power loss would: nothing is handed over, finished, written or closed. For simulated crashes. */
+  halt(): void {
+    this.#closed = true;
+    for (const timer of this.#timers.splice(0)) timer.cancel();
+    this.#replica.halt();
+    this.#abandonCallers();
+    void this.#transport.close();
   }
 
   /** Hands leadership over, finishes what is under way, and closes everything. Safe to call twice. */

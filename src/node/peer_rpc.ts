@@ -106,10 +106,10 @@ export class PeerRpc {
 
   close(): void {
     this.#closed = true;
-    for (const [id, pending] of this.#pending) this.#fail(id, pending, 'CLOSED', 'the node is stopping');
+    for (const [id, pending] of this.#pending) this.#fail(id, pending, 'UNAVAILABLE', 'the node is stopping');
   }
 
-  #fail(id: number, pending: Pending, code: 'UNAVAILABLE' | 'TIMEOUT' | 'CLOSED', message: string): void {
+  #fail(id: number, pending: Pending, code: 'UNAVAILABLE' | 'TIMEOUT', message: string): void {
     this.#pending.delete(id);
     const reads = pending.operation === PEER_STATUS || pending.operation === PEER_MEMBERS;
     pending.reject(new KvError(code, message, { maybeApplied: !reads }));

@@ -185,7 +185,7 @@ export class Proposals {
 
   /** The node ends: nobody will be answered any more. */
   close(): void {
-    this.refuseQueued(new KvError('CLOSED', 'the node is stopping'));
+    this.refuseQueued(new KvError('UNAVAILABLE', 'the node is stopping'));
     for (const [index, batch] of this.#inFlight) {
       this.#take(index, batch);
       refuse(

@@ -112,7 +112,7 @@ export class ReadBarrier {
   }
 
   close(): void {
-    const error = new KvError('CLOSED', 'the node is stopping');
+    const error = new KvError('UNAVAILABLE', 'the node is stopping');
     this.#collecting?.reject(error);
     for (const round of this.#asked.values()) round.reject(error);
     for (const round of this.#confirmed) round.reject(error);

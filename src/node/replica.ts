@@ -31,6 +31,7 @@ import type { Snapshots } from './snapshots.ts';
 
 /** After so many turns in a row without I/O being polled, the loop lets I/O happen: a caller that awaits each put must not starve timers. */
 const TURNS_BETWEEN_IO = 64;
+const FORGET_PEER_MS = 5_000;
 /** Appends from the leader are dropped while more committed bytes than this wait to be applied. */
 const MAX_BACKLOG_BYTES = 64 * 1024 * 1024;
 /** What a log record takes besides its data, generously. */
@@ -224,11 +225,17 @@ export class Replica {
       this.#knownPeers.set(member.id, member.peerAddress);
       transport.setPeer(member.id, member.peerAddress);
     }
-    for (const id of this.#knownPeers.keys()) {
-      if (present.has(id)) continue;
-      this.#knownPeers.delete(id);
+    for (const id of this.#knownPeers.keys()) if (!present.has(id)) this.#forgetLater(id);
+  }
+
+  /** A removed member can be reached for a while: it has to be told. */
+  #forgetLater(id: NodeId): void {
+    const { timers, transport } = this.#options;
+    timers.after(FORGET_PEER_MS, () => {
+      const { members } = this.#raft.status().configuration;
+      if (this.#stopped || members.some((member) => member.id === id) || !this.#knownPeers.delete(id)) return;
       transport.removePeer(id);
-    }
+    });
   }
 
   #noticeRole(): void {
@@ -260,6 +267,12 @@ export class Replica {
             { cause: error },
           );
     this.#options.onFailure(failure);
+  }
+
+  /** Nothing is started or reported any more. */
+  halt(): void {
+    this.#stopped = true;
+    this.#failed = true;
   }
 
   /** Nothing is started any more; resolves when appends under way have ended. */

@@ -16,6 +16,7 @@ import { StateMachine } from '../kv/state_machine.ts';
 import type { Ports } from '../ports.ts';
 import type { Configuration } from '../raft/types.ts';
 import { type Disk, DiskError } from '../storage/disk.ts';
+import { makeDurableDirectory } from '../storage/durable_directory.ts';
 import { StorageEngine } from '../storage/engine.ts';
 import { SegmentedLog } from '../storage/log/segmented_log.ts';
 import { openTree } from '../storage/open_tree.ts';
@@ -48,7 +49,9 @@ export interface OpenStorageOptions {
 export async function openStorage(options: OpenStorageOptions): Promise<ReplicaStorage> {
   const { disk, path } = options;
   try {
-    await disk.makeDirectory(path);
+    // All of them before anything is written: what is synced in a directory is lost with the directory.
+    for (const name of ['', '/log', '/tree', '/snapshots'])
+      await makeDurableDirectory(disk, `${path}${name}`);
     const lock = await disk.lock(path);
     const opened: { close(): Promise<void> }[] = [{ close: () => lock.release() }];
     try {

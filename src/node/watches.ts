@@ -49,6 +49,7 @@ export class Watches {
           ? (revision, events) => this.#hub.publish(revision, events)
           : undefined;
         stateMachine.eventsWithPrevious = previousWanted;
+        stateMachine.watches = watching ? (key) => this.#hub.watches(key) : undefined;
       },
       onLagging: () => this.#wake(),
     });
@@ -59,7 +60,7 @@ export class Watches {
 
   /** @throws KvError COMPACTED, INVALID_ARGUMENT */
   start(request: WatchRequest, sink: WatchSink): WatchHandle {
-    if (this.#closed) throw new KvError('CLOSED', 'the node is stopping');
+    if (this.#closed) throw new KvError('UNAVAILABLE', 'the node is stopping');
     const { start, end, fromRevision, prevKv } = request;
     const id = this.#hub.register({
       start,
@@ -113,6 +114,8 @@ export class Watches {
     this.#readAll().then(
       () => {
         this.#reading = false;
+        // One may have come to lag after the last look.
+        if (this.#hub.lagging().length > 0) this.#wake();
       },
       (error) => {
         this.#reading = false;
@@ -159,7 +162,7 @@ export class Watches {
       collector.feed(page.records);
       const last = page.records.at(-1);
       if (!page.more || last === undefined) break;
-      after = { key: last.key.slice(), modRevision: last.modRevision };
+      after = { key: new Uint8Array(last.key), modRevision: last.modRevision };
       await this.#otherWork();
       if (this.#closed) return;
     }

@@ -45,6 +45,7 @@ export interface ScanPageResponse {
 }
 export interface WatchRequest {
   readonly start: Uint8Array;
+  /** The first key not watched; undefined: only the key `start`. */
   readonly end: Uint8Array | undefined;
   /** The first revision wanted; 0: from now on. Below the compacted revision: COMPACTED. */
   readonly fromRevision: number;

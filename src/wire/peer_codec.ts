@@ -23,6 +23,8 @@ export const PEER_MEMBER_ADD = 4;
 export const PEER_MEMBER_PROMOTE = 5;
 export const PEER_MEMBER_REMOVE = 6;
 export const PEER_MOVE_LEADER = 7;
+/** The leader tells a member that its removal is committed: it would not hear of it otherwise, since nothing is replicated to it any more. */
+export const PEER_REMOVED = 8;
 export type PeerOperation =
   | typeof PEER_WRITE
   | typeof PEER_STATUS
@@ -30,7 +32,8 @@ export type PeerOperation =
   | typeof PEER_MEMBER_ADD
   | typeof PEER_MEMBER_PROMOTE
   | typeof PEER_MEMBER_REMOVE
-  | typeof PEER_MOVE_LEADER;
+  | typeof PEER_MOVE_LEADER
+  | typeof PEER_REMOVED;
 
 export const RAFT_PREFIX: Uint8Array = Uint8Array.of(FRAME_RAFT);
 
@@ -78,7 +81,7 @@ export function decodeAnswer(payload: Uint8Array): PeerAnswer {
 }
 
 function operationOf(number: number): PeerOperation {
-  if (number >= PEER_WRITE && number <= PEER_MOVE_LEADER) return number as PeerOperation;
+  if (number >= PEER_WRITE && number <= PEER_REMOVED) return number as PeerOperation;
   throw malformed(`unknown peer operation ${number}`);
 }
 
