@@ -14,7 +14,7 @@ export interface PeerFrame {
 }
 
 export interface TransportEvents {
-  /** Called for each frame, in order per peer. Must not throw. */
+  /** Called for each frame, in order per peer. A KvError it throws (a payload that is not a message) may end the connection; nothing else may be thrown. */
   frame(frame: PeerFrame): void;
   /** The connection to a peer came up or was lost (frames in flight may be lost). */
   connected?(peer: NodeId): void;
@@ -36,7 +36,7 @@ export interface Transport {
   /** Where a peer is. Called again when the address changes. */
   setPeer(id: NodeId, address: string): void;
   removePeer(id: NodeId): void;
-  /** Queues one frame of the given parts. False: not queued (unknown peer, queue full, closed); the frame is lost. The parts must not be changed afterwards. */
+  /** Queues one frame of the given parts. False: not queued (unknown peer, no connection, queue full, frame above the limit, closed); the frame is lost. The parts must not be changed afterwards. */
   send(to: NodeId, parts: readonly Uint8Array[]): boolean;
   /** Lets frames queued during this turn of the event loop go out now rather than at its end. */
   flush(): void;

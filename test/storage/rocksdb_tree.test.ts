@@ -114,7 +114,7 @@ if (binding !== undefined) {
         }
         if (index % 5 === 0) await place.reopen();
         const from = Math.max(1, compactRevision);
-        for (let i = 0; i < 40; i++) {
+        for (let i = 0; i < 15; i++) {
           const key = randomKey(random);
           const [mine, other] = [await place.tree.get(key, NEWEST), memory.get(key, NEWEST)];
           // Each may have dropped a compacted tombstone already, or not yet.

@@ -8,21 +8,21 @@
  * - After a failed write nothing more is written (known failure 1: what a failed fsync left behind is unknown).
  * - `mayContain` asks a filter in memory that knows every key that was flushed since the tree was opened or found then.
  *
- * Cost: opening reads every row's key once (to fill the filter); about a second per million rows.
+ * Cost: opening reads every row's key (to fill the filter and to find what a crash left over): some seconds per million rows.
  */
 import { KvError } from '../../errors.ts';
 import type { Ports, Timers } from '../../ports.ts';
 import type { Disk } from '../disk.ts';
 import { KeyFilter } from '../memory_tree/key_filter.ts';
-import { hashKey } from '../memory_tree/key_hash.ts';
 import { TimeSlice } from '../memory_tree/time_slice.ts';
 import type { AppliedState, ScanPage, ScanRequest, StoredRecord, VersionsRequest } from '../record.ts';
 import { SerialLock } from '../serial_lock.ts';
 import type { Run, Tree, TreeSnapshot, TreeStats } from '../tree.ts';
 import { type Generation, GenerationFiles } from './generation.ts';
+import { HashList, hashOf } from './hash_list.ts';
 import { type LevelDatabase, type LevelOpen, levelOpen, rocksDbError } from './level_binding.ts';
 import { probeRocksDb } from './rocksdb_probe.ts';
-import { removeSuperseded } from './row_cleaner.ts';
+import { removeRows, removeSuperseded } from './row_cleaner.ts';
 import { encodeState, RECORDS_END, STATE_KEY } from './row_codec.ts';
 import { everyRow, NEXT, newestRecord, STOP, scanRows, versionRows } from './row_reader.ts';
 import { RowWriter } from './row_writer.ts';
@@ -30,7 +30,7 @@ import { RowsSnapshot } from './rows_snapshot.ts';
 
 /** A pass that removes superseded versions begins when at least one row in so many may have become superseded since the last. */
 const CLEAN_SHARE = 4;
-const ROWS_PER_SLICE = 256;
+const ROWS_PER_BATCH = 512;
 const LAST_FLUSH_EVER = Number.MAX_SAFE_INTEGER;
 
 export interface RocksDbTreeOptions {
@@ -88,8 +88,7 @@ export class RocksDbTree implements Tree {
       const state = await generation.readState();
       tree.#lastFlush = state?.flushId ?? 0;
       tree.#durable = state?.applied;
-      await tree.#removeUnfinished();
-      await tree.#fillFilter(generation.database);
+      await tree.#takeStock();
       await tree.#measure();
     } catch (error) {
       await generation.close();
@@ -108,7 +107,7 @@ export class RocksDbTree implements Tree {
   }
 
   mayContain(key: Uint8Array): boolean {
-    return this.#filter.has(hashKey(key, 0, key.length));
+    return this.#filter.has(hashOf(key));
   }
 
   scan(request: ScanRequest): Promise<ScanPage> {
@@ -211,22 +210,26 @@ export class RocksDbTree implements Tree {
   async #flush(run: Run, applied: AppliedState): Promise<void> {
     const { database } = this.#generation;
     const flushId = this.#lastFlush + 1;
-    const writer = new RowWriter(database, flushId, (key) => this.#filter.add(hashKey(key, 0, key.length)));
+    const writer = new RowWriter(database, flushId, (key) => this.#filter.add(hashOf(key)));
     const slice = new TimeSlice(this.#ports);
-    for (const record of run.records()) {
-      if (!writer.put(record)) continue;
-      await writer.write(false);
-      this.#assertOpen();
-      if (slice.isOver()) await slice.rest();
+    try {
+      for (const record of run.records()) {
+        if (!writer.put(record)) continue;
+        await writer.write(false);
+        this.#assertOpen();
+        if (slice.isOver()) await slice.rest();
+      }
+      writer.putRaw(STATE_KEY, encodeState({ flushId, applied }));
+      await writer.write(true);
+    } finally {
+      await writer.settled();
     }
-    writer.putRaw(STATE_KEY, encodeState({ flushId, applied }));
-    await writer.write(true);
     this.#lastFlush = flushId;
     this.#durable = copyApplied(applied);
     this.#recordCount += writer.rows;
     this.#unclean += writer.rows;
     this.#unsettledBytes += writer.totalBytes;
-    if (this.#filter.count > this.#filter.capacity) await this.#fillFilter(database);
+    if (this.#filter.count > this.#filter.capacity) this.#filter = await this.#filterOf(database);
     await this.#measure();
     this.#clean();
   }
@@ -237,8 +240,8 @@ export class RocksDbTree implements Tree {
     const fresh = await this.#files.openFresh(old.number + 1);
     const flushId = 1;
     let rows = 0;
+    const writer = new RowWriter(fresh.database, flushId, () => undefined);
     try {
-      const writer = new RowWriter(fresh.database, flushId, () => undefined);
       for await (const page of records) {
         this.#assertOpen();
         for (const record of page) if (writer.put(record)) await writer.write(false);
@@ -248,11 +251,12 @@ export class RocksDbTree implements Tree {
       rows = writer.rows;
       this.#assertOpen();
     } catch (error) {
+      await writer.settled().catch(() => undefined); // the error that came first is the one to tell
       await fresh.close();
       await this.#files.remove(fresh.number);
       throw error;
     }
-    const filter = await this.#filterOf(fresh.database, rows);
+    const filter = await this.#filterOf(fresh.database);
     // From here on the new database may count after a crash, so it must count now, too.
     await this.#failing(() => this.#files.makeCurrent(fresh.number)).catch(async (error: unknown) => {
       await fresh.close();
@@ -283,52 +287,47 @@ export class RocksDbTree implements Tree {
     this.#retired.add(retired);
   }
 
-  /** Removes the rows of a flush that a crash cut short. */
-  async #removeUnfinished(): Promise<void> {
+  /** Reads all row keys: counts them, fills the filter, and removes the rows of a flush that a crash cut short. */
+  async #takeStock(): Promise<void> {
     const { database } = this.#generation;
     const pass = everyRow(database, LAST_FLUSH_EVER, false);
+    const hashes = new HashList();
     let doomed: Buffer[] = [];
     let rows = 0;
     try {
       for (let ended = false; !ended; ) {
         ended = await pass.each(() => {
           if (pass.row.flushId > this.#lastFlush) doomed.push(pass.row.bytes);
-          else rows++;
-          return doomed.length >= ROWS_PER_SLICE ? STOP : NEXT;
+          else {
+            rows++;
+            hashes.add(hashOf(pass.row.storedKey()));
+          }
+          return doomed.length >= ROWS_PER_BATCH ? STOP : NEXT;
         });
-        if (doomed.length === 0) continue;
-        const batch = database.batch();
-        for (const key of doomed) batch.del(key);
+        if (doomed.length > 0) await removeRows(database, doomed);
         doomed = [];
-        await batch.write({ sync: false });
       }
     } finally {
       await pass.end();
     }
     this.#recordCount = rows;
     this.#unclean = rows;
-  }
-
-  async #fillFilter(database: LevelDatabase): Promise<void> {
-    this.#filter = await this.#filterOf(database, this.#recordCount);
+    this.#filter = hashes.filter();
   }
 
   /** A filter that knows every key of a database, with room for as many again. */
-  async #filterOf(database: LevelDatabase, rows: number): Promise<KeyFilter> {
-    const filter = new KeyFilter(rows * 2);
+  async #filterOf(database: LevelDatabase): Promise<KeyFilter> {
+    const hashes = new HashList();
     const pass = everyRow(database, LAST_FLUSH_EVER, false);
     try {
       await pass.each(() => {
-        if (!pass.sameKey) {
-          const key = pass.row.storedKey();
-          filter.add(hashKey(key, 0, key.length));
-        }
+        if (!pass.sameKey) hashes.add(hashOf(pass.row.storedKey()));
         return NEXT;
       });
     } finally {
       await pass.end();
     }
-    return filter;
+    return hashes.filter();
   }
 
   /** Asks RocksDB for the size of its files. */

@@ -38,16 +38,9 @@ export async function removeSuperseded(
     tombstone = undefined;
   };
   const remove = async () => {
-    if (doomed.length === 0) return;
-    const batch = database.batch();
-    for (const key of doomed) batch.del(key);
+    if (doomed.length > 0) await removeRows(database, doomed);
     removedRows += doomed.length;
     doomed = [];
-    try {
-      await batch.write({ sync: false });
-    } catch (error) {
-      throw rocksDbError(error, 'cannot remove superseded versions');
-    }
   };
   try {
     for (;;) {
@@ -71,5 +64,16 @@ export async function removeSuperseded(
     }
   } finally {
     await pass.end();
+  }
+}
+
+/** Deletes rows in one batch. @throws KvError STORAGE_FAILED */
+export async function removeRows(database: LevelDatabase, keys: readonly Buffer[]): Promise<void> {
+  const batch = database.batch();
+  for (const key of keys) batch.del(key);
+  try {
+    await batch.write({ sync: false });
+  } catch (error) {
+    throw rocksDbError(error, 'cannot remove rows');
   }
 }

@@ -3,6 +3,7 @@
  *
  * Invariant: a record's bytes are copied out of engine memory by `put`; nothing of it is used afterwards.
  */
+import type { KvError } from '../../errors.ts';
 import type { StoredRecord } from '../record.ts';
 import { type LevelBatch, type LevelDatabase, rocksDbError } from './level_binding.ts';
 import { encodeRowKey, encodeRowValue } from './row_codec.ts';
@@ -20,6 +21,8 @@ export class RowWriter {
   #batch: LevelBatch;
   #batchBytes = 0;
   #batchRows = 0;
+  #underWay: Promise<void> = Promise.resolve();
+  #failure: KvError | undefined;
   rows = 0;
   totalBytes = 0;
 
@@ -47,16 +50,29 @@ export class RowWriter {
     this.totalBytes += key.length + value.length;
   }
 
-  /** Writes what was collected, all or nothing; with `sync` it and everything before it is durable afterwards. @throws KvError STORAGE_FAILED */
+  /**
+   * Writes what was collected, all or nothing. Without `sync` it answers when the write before it has ended, so that one batch is written while the next is
+   * collected; with `sync` when this and everything before it is durable.
+   * @throws KvError STORAGE_FAILED, also for a write before it
+   */
   async write(sync: boolean): Promise<void> {
     const batch = this.#batch;
     this.#batch = this.#database.batch();
     this.#batchBytes = 0;
     this.#batchRows = 0;
-    try {
-      await batch.write({ sync });
-    } catch (error) {
-      throw rocksDbError(error, 'cannot write');
-    }
+    await this.settled();
+    this.#underWay = batch.write({ sync }).then(
+      () => undefined,
+      (error: unknown) => {
+        this.#failure = rocksDbError(error, 'cannot write');
+      },
+    );
+    if (sync) await this.settled();
+  }
+
+  /** Waits until no write is under way. @throws KvError STORAGE_FAILED when one failed */
+  async settled(): Promise<void> {
+    await this.#underWay;
+    if (this.#failure !== undefined) throw this.#failure;
   }
 }
