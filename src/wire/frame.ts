@@ -12,8 +12,8 @@ import { KvError } from '../errors.ts';
 
 export const FRAME_HEADER_BYTES = 4;
 
-/** Parts up to this size are copied together before they are written: below it a copy is cheaper than one more piece of a gathered write. */
-export const GATHER_COPY_BYTES = 8 * 1024;
+/** Parts up to this size are copied together before they are written: below it a copy is no dearer than one more piece of a gathered write (measured). */
+export const GATHER_COPY_BYTES = 4 * 1024;
 
 /** Queued bytes at which a writer no longer waits for the end of the turn: the network should be busy while more is being queued. */
 export const EAGER_WRITE_BYTES = 256 * 1024;
