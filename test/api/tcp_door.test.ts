@@ -388,6 +388,58 @@ const watchFields =
       prevKv: false,
     });
 
+test('a page or an event that the client cannot take ends its stream; a single page can be cancelled while it is fetched', () =>
+  withDoor(async (_door, service, dial) => {
+    const client = dial();
+    await client.hello(1024);
+    const scanAll = (id: number, credit: number, maxBytes = 1000) =>
+      client.send(OPCODE.SCAN, id, (writer) =>
+        writeScan(writer.varint(400).varint(credit), {
+          level: 'eventual',
+          minRevision: 0,
+          revision: 0,
+          start: stored(''),
+          end: undefined,
+          reverse: false,
+          keysOnly: false,
+          limit: 10,
+          maxBytes,
+        }),
+      );
+    client.send(OPCODE.WATCH, 1, watchFields(100_000));
+    await client.next(1);
+    client.send(OPCODE.WRITE, 2, putFields('big', 'x'.repeat(3000)));
+    await client.next(2);
+    assert.is((await client.nextError(1)).code, 'FRAME_TOO_LARGE');
+    assert.is(service.store.watcherCount, 0);
+    scanAll(3, 0);
+    assert.is((await client.nextError(3)).code, 'FRAME_TOO_LARGE');
+    scanAll(4, 100);
+    assert.is((await client.nextError(4)).code, 'FRAME_TOO_LARGE');
+    scanAll(5, 0, 0);
+    assert.is((await client.nextError(5)).code, 'INVALID_ARGUMENT');
+    let release: () => void = () => {};
+    service.before = () =>
+      new Promise<void>((resolve) => {
+        release = resolve;
+      });
+    scanAll(6, 0);
+    client.send(OPCODE.CANCEL, 6);
+    assert.is((await client.nextError(6)).code, 'CANCELLED');
+    release();
+    scanAll(7, 0);
+    client.send(OPCODE.PING, 8);
+    await client.next(8);
+    client.socket.destroy();
+    await turns(5);
+    release();
+    service.before = () => {};
+    const other = dial();
+    await other.hello();
+    other.send(OPCODE.GET, 9, getFields('big'));
+    assert.is((await other.next(9)).opcode, OPCODE.RESULT);
+  }));
+
 test('a watch says from where it delivers, stops at the end of its credit, and goes on in order', () =>
   withDoor(async (_door, service, dial) => {
     const client = dial();
