@@ -81,6 +81,44 @@ test('a key with more versions than a leaf holds is found at each revision, both
   await tree.close();
 });
 
+test('keys far from what all others share are found, and not found, among many leaves', async () => {
+  const tree = await MemoryTree.open({ disk: new MemoryDisk(), path: undefined, ports });
+  const random = seededRandom(21);
+  const model = new RecordModel();
+  const prefixes = [
+    '\u0001shared/',
+    '\u0001shared/prefix/of/many/keys/',
+    '\u0001shared/prefix/of/many/keys/\u0000',
+  ];
+  const anyKey = (): Uint8Array => {
+    const text = `${prefixes[Math.floor(random() * 3)]}${Math.floor(random() * 4_000).toString(36)}`;
+    return Buffer.from(text.slice(0, 1 + Math.floor(random() * 60)), 'latin1');
+  };
+  for (let revision = 1; revision <= 4_000; revision++)
+    model.add(plainRecord(anyKey(), revision, new Uint8Array(300).fill(revision)));
+  await tree.flush(runOf(model.records), stateAt(1));
+  const odd = [
+    '',
+    '\u0000',
+    '\u0001',
+    '\u0001s',
+    '\u0001shared',
+    '\u0001sharec/zzz',
+    '\u0001sharee',
+    '\u0002',
+    '\u00ff\u00ff',
+  ];
+  for (let i = 0; i < 4_000; i++) {
+    const key = i < odd.length ? Buffer.from(odd[i]!, 'latin1') : anyKey();
+    const revision = 1 + Math.floor(random() * 4_000);
+    assert.is(show(tree.get(key, revision)), show(model.get(key, revision)));
+    if (i % 40 !== 0 && i >= odd.length) continue;
+    const request = { ...ALL_LIVE, start: key, revision, limit: 3, reverse: random() < 0.5 };
+    assert.equal(showAll(tree.scan(request).records), showAll(model.scan(request).records));
+  }
+  await tree.close();
+});
+
 test('between any two slices of a merge readers see everything once', async () => {
   const stepped = new SteppedPorts();
   const tree = await MemoryTree.open({ disk: new MemoryDisk(), path: undefined, ports: stepped });

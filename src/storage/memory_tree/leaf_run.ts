@@ -7,6 +7,7 @@
 import { RecordReader } from '../snapshot/record_codec.ts';
 import { compareBytes, equalBytes } from './key_hash.ts';
 import type { Leaf } from './leaf.ts';
+import { LeafFences } from './leaf_fences.ts';
 
 export class LeafRun {
   readonly leaves: Leaf[];
@@ -14,6 +15,8 @@ export class LeafRun {
   head: number;
   #records = 0;
   #sizeBytes = 0;
+  #fences: LeafFences | undefined;
+  #searches = 0;
 
   constructor(leaves: Leaf[] = [], head = 0) {
     this.leaves = leaves;
@@ -41,6 +44,8 @@ export class LeafRun {
   }
 
   #count(leaf: Leaf, sign: 1 | -1): void {
+    this.#fences = undefined;
+    this.#searches = 0;
     this.#records += sign * leaf.recordCount;
     this.#sizeBytes += sign * leaf.sizeBytes;
   }
@@ -61,6 +66,14 @@ export class LeafRun {
     const { leaves } = this;
     let low = 0;
     let high = leaves.length;
+    // Building pays only when more searches than leaves come before the next change.
+    if (this.#fences === undefined && ++this.#searches > high && high > 1)
+      this.#fences = new LeafFences(leaves);
+    if (this.#fences !== undefined) {
+      this.#fences.search(key);
+      low = this.#fences.from;
+      high = this.#fences.to;
+    }
     while (low < high) {
       const middle = (low + high) >>> 1;
       if (leaves[middle]!.compareFirst(key, modRevision) <= 0) low = middle + 1;
@@ -80,7 +93,8 @@ export class LeafRun {
       const end = leaf.endOf(position);
       const record = leaf.newestAtOrBelow(Math.min(end, this.firstRecordOf(index, position)), end, revision);
       if (record < end) {
-        reader.read(leaf.offsets[record]!);
+        // findKey left the reader on the first one.
+        if (record !== leaf.starts[position]) reader.read(leaf.offsets[record]!);
         return true;
       }
     }

@@ -90,7 +90,7 @@ export class MemoryTree implements Tree {
     if (!this.#filter.has(hash)) return undefined;
     const runs = this.#runs;
     for (let i = 0; i < runs.length; i++)
-      if (runs[i]!.find(key, hash, revision, this.#reader)) return this.#reader.record();
+      if (runs[i]!.find(key, hash, revision, this.#reader)) return this.#reader.recordOf(key);
     return undefined;
   }
 

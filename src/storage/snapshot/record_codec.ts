@@ -157,9 +157,14 @@ export class RecordReader {
 
   /** The record last read, as views. */
   record(keysOnly = false): StoredRecord {
+    return this.recordOf(this.bytes.subarray(this.keyStart, this.keyStart + this.keyLength), keysOnly);
+  }
+
+  /** The same with a key that the caller has already. */
+  recordOf(key: Uint8Array, keysOnly = false): StoredRecord {
     const valueStart = this.keyStart + this.keyLength;
     return {
-      key: this.bytes.subarray(this.keyStart, valueStart),
+      key,
       value: this.bytes.subarray(valueStart, keysOnly ? valueStart : this.end),
       modRevision: this.modRevision,
       createRevision: this.createRevision,
