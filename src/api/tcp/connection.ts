@@ -11,7 +11,7 @@ import type { DoorConfig, Limits } from '../../config.ts';
 import { KvError } from '../../errors.ts';
 import type { CommandResult } from '../../kv/command.ts';
 import type { Ports } from '../../ports.ts';
-import { PROTOCOL_VERSION, readGet, readHello, writeGot, writeWelcome } from '../../wire/client_codec.ts';
+import { readGet, writeGot, writeWelcome } from '../../wire/client_codec.ts';
 import {
   beginFrame,
   endFrame,
@@ -25,6 +25,7 @@ import type { GetResponse } from '../../wire/messages.ts';
 import { encodeResult } from '../../wire/result_codec.ts';
 import { ByteReader, ByteWriter } from '../../wire/varint.ts';
 import type { CallOptions, Service } from '../service.ts';
+import { acceptHello, maxRunning, welcomeOf } from './greeting.ts';
 import { answerAdmin, checkUserKey } from './requests.ts';
 import { openScan } from './scan_stream.ts';
 import type { DoorStream, StreamOutput } from './stream_output.ts';
@@ -34,7 +35,6 @@ import { openWatch } from './watch_stream.ts';
 const EAGER_FLUSH_BYTES = 256 * 1024;
 /** An output buffer that a burst made larger than this is not kept. */
 const KEPT_BUFFER_BYTES = 1024 * 1024;
-const MIN_CLIENT_FRAME_BYTES = 1024;
 const DEFAULT_CALL: CallOptions = {};
 
 export interface ConnectionContext {
@@ -224,41 +224,12 @@ export class DoorConnection implements StreamOutput {
   }
 
   private greet(reader: ByteReader): void {
-    const hello = readHello(reader);
-    if (hello.minVersion > PROTOCOL_VERSION || hello.maxVersion < PROTOCOL_VERSION) {
-      throw new KvError(
-        'UNSUPPORTED_VERSION',
-        `client speaks versions ${hello.minVersion} to ${hello.maxVersion}, this node ${PROTOCOL_VERSION}`,
-        { details: { minVersion: PROTOCOL_VERSION, maxVersion: PROTOCOL_VERSION } },
-      );
-    }
-    if (hello.maxFrameBytes < MIN_CLIENT_FRAME_BYTES) {
-      throw new KvError('PROTOCOL', `a client must take frames of ${MIN_CLIENT_FRAME_BYTES} bytes`);
-    }
+    const hello = acceptHello(reader);
     this.greeted = true;
     this.clientMaxFrameBytes = hello.maxFrameBytes;
-    const { config, limits, service } = this.context;
-    this.frames.setLimit(config.maxFrameBytes);
-    const status = service.status();
+    this.frames.setLimit(this.context.config.maxFrameBytes);
     const start = beginFrame(this.out, OPCODE.WELCOME, 0);
-    writeWelcome(this.out, {
-      version: PROTOCOL_VERSION,
-      nodeId: status.id,
-      leader: status.leader,
-      clusterId: status.clusterId,
-      limits: {
-        maxFrameBytes: config.maxFrameBytes,
-        maxKeyBytes: limits.maxKeyBytes,
-        maxValueBytes: limits.maxValueBytes,
-        maxCommandBytes: limits.maxCommandBytes,
-        maxTxnOperations: limits.maxTxnOperations,
-        maxDeleteRangeKeys: limits.maxDeleteRangeKeys,
-        maxSessionResults: limits.maxSessionResults,
-        // One less than where reading stops: a client that keeps to it is always heard when it asks whether we live.
-        maxRequests: maxRunning(config) - 1,
-        idleTimeoutMs: config.idleTimeoutMs,
-      },
-    });
+    writeWelcome(this.out, welcomeOf(this.context));
     endFrame(this.out, start);
   }
 
@@ -457,11 +428,6 @@ export class DoorConnection implements StreamOutput {
     if (this.socket.writableLength === 0 && sizeBytes <= KEPT_BUFFER_BYTES) this.out.reset();
     else this.out.finish();
   }
-}
-
-/** Requests at which reading stops. */
-function maxRunning(config: DoorConfig): number {
-  return Math.max(2, config.maxRequestsPerConnection);
 }
 
 function closing(): KvError {
