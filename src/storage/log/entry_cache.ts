@@ -20,10 +20,6 @@ export class EntryCache {
     return this.#first;
   }
 
-  get bytes(): number {
-    return this.#bytes;
-  }
-
   reset(next: number): void {
     this.#ring.fill(undefined);
     this.#first = next;

@@ -218,6 +218,8 @@ export class LogWriter {
       this.#state.written.term = last.term;
     }
     segment.end += total;
+    if (segment.end > segment.zeroedEnd) segment.zeroedEnd = segment.end;
+    this.space.appended(total);
     this.#bytesSinceCommit = withCommit ? 0 : this.#bytesSinceCommit + bytes;
     if (segment.roomBytes < this.#options.preallocateBytes) this.space.poke();
     this.#armIdle();
@@ -235,6 +237,7 @@ export class LogWriter {
   #makePlace(bytes: number, mayUseReserve: boolean): boolean {
     const needed = mayUseReserve ? bytes : bytes + this.space.reserveBytes;
     if (needed <= this.#current.roomBytes) return true;
+    if (this.space.mayExtend(bytes)) return true;
     if (needed > this.space.spareRoomBytes) return false;
     const before = this.#current;
     const segment = this.space.takeSpare();

@@ -1,7 +1,9 @@
 /**
  * Space ahead of the log: keeps zeros written in the current segment and a next segment ready, in the background.
  *
- * Invariants: zeros are only written beyond `zeroedEnd`, appends only below it, so the two never meet; a spare segment's name is durable before it is
+ * While appends are large and the disk is far from full, zeros are not worth their price: appends then go straight past `zeroedEnd`.
+ *
+ * Invariants: zeros are only written beyond `zeroedEnd`, appends only below it or while no zeros are being written, so the two never meet; a spare segment's name is durable before it is
  * used; a full disk is not a failure: it is tried again after a second, until there is room. Any other error is one.
  */
 import type { Ports, TimerHandle } from '../../ports.ts';
@@ -14,6 +16,8 @@ const RETRY_MS = 1000;
 /** Zeros written (and synced) in one go: an fdatasync of appended entries waits for at most so many of them. */
 const MAX_STEP_BYTES = 1024 * 1024;
 const RESERVE_BYTES = 64 * 1024;
+/** Appends of this size gain less from zeros written ahead than writing every byte twice costs. */
+const LARGE_APPEND_BYTES = 64 * 1024;
 
 export interface SpaceOptions {
   readonly disk: Disk;
@@ -41,6 +45,9 @@ export class SegmentSpace {
   #spaceLeftBytes = 0;
   #measuredAtMs = 0;
   #measuring = false;
+  /** A moving average of what is appended at once. */
+  #appendBytes = 0;
+  readonly #largeBytes: number;
   readonly #stepBytes: number;
   readonly #zeros: Uint8Array;
   readonly #options: SpaceOptions;
@@ -60,6 +67,7 @@ export class SegmentSpace {
     this.#onRoom = onRoom;
     this.#onFailure = onFailure;
     this.#stepBytes = Math.max(1024, Math.min(MAX_STEP_BYTES, Math.floor(preallocateBytes / 4)));
+    this.#largeBytes = Math.min(LARGE_APPEND_BYTES, preallocateBytes);
     this.#zeros = new Uint8Array(this.#stepBytes);
     this.reserveBytes = Math.floor(Math.min(RESERVE_BYTES, preallocateBytes / 4, segmentSizeBytes / 8));
   }
@@ -92,6 +100,23 @@ export class SegmentSpace {
     } finally {
       this.#measuring = false;
     }
+  }
+
+  /** Takes note of an append. */
+  appended(bytes: number): void {
+    this.#appendBytes += (bytes - this.#appendBytes) / 16;
+  }
+
+  #appendsAreLarge(): boolean {
+    return this.#appendBytes >= this.#largeBytes && this.likely(0);
+  }
+
+  /** True when `bytes` may be written to the current segment past its zeros, now. */
+  mayExtend(bytes: number): boolean {
+    if (this.#work !== undefined || this.#current.end + bytes > this.#options.segmentSizeBytes) return false;
+    if (!this.#appendsAreLarge() || !this.likely(bytes)) return false;
+    this.#spaceLeftBytes -= bytes;
+    return true;
   }
 
   /** An append of so many bytes waits for room. */
@@ -191,7 +216,7 @@ export class SegmentSpace {
     const fitsCurrent = current.end + wanted <= segmentSizeBytes;
     const room = current.roomBytes;
     if (current.zeroedEnd < segmentSizeBytes && fitsCurrent) {
-      if (room < wanted || room + this.#stepBytes <= preallocateBytes) {
+      if (room < wanted || (room + this.#stepBytes <= preallocateBytes && !this.#appendsAreLarge())) {
         return () => this.#extend(current, Math.min(this.#stepBytes, segmentSizeBytes - current.zeroedEnd));
       }
       if (segmentSizeBytes - current.end >= preallocateBytes) return undefined;
@@ -199,7 +224,8 @@ export class SegmentSpace {
     // The current segment is nearly used up, or too small for what waits.
     const spare = this.spare;
     if (spare === undefined) return () => this.#createSpare();
-    const size = Math.max(Math.min(preallocateBytes, segmentSizeBytes), HEADER_BYTES + wanted);
+    const ahead = this.#appendsAreLarge() ? 0 : Math.min(preallocateBytes, segmentSizeBytes);
+    const size = Math.max(ahead, HEADER_BYTES + wanted);
     if (spare.zeroedEnd >= size) return undefined;
     return () => this.#extend(spare, Math.min(this.#stepBytes, size - spare.zeroedEnd));
   }

@@ -159,6 +159,36 @@ for (const rule of LOSS_RULES) {
     crashEverywhere(rule));
 }
 
+test('large appends are written past the preallocated zeros, and a crash at any operation loses nothing acknowledged', async () => {
+  const options = { segmentSizeBytes: 40_000, preallocateBytes: 512 };
+  const run = async (disk: MemoryDisk, witness: Witness): Promise<void> => {
+    const log = await openLog(disk, options);
+    for (let i = 0; i < 24; i++) {
+      const hardState = { term: i + 1, vote: 1, commit: 0 };
+      await witness.append(log, hardState, entries(2 * i + 1, 2 * i + 2, i + 1, 1500));
+    }
+    await log.close();
+  };
+  const clean = new MemoryDisk();
+  await run(clean, new Witness());
+  // With zeros ahead of every append it would be a write and a sync of zeros for every 1 KB: 8 operations an append.
+  assert.ok(clean.operations < 24 * 5, `${clean.operations} operations`);
+  for (let at = 1; at <= clean.operations; at++) {
+    for (const rule of LOSS_RULES) {
+      const disk = new MemoryDisk();
+      const witness = new Witness();
+      disk.crashAt(at);
+      await run(disk, witness).catch((error: unknown) => assert.instance(error, KvError));
+      await settle();
+      disk.crash(rule, seededRandom(at));
+      const log = await openLog(disk, options).catch((error: unknown) => {
+        throw new Error(`${rule} at ${at}: ${String(error)}`);
+      });
+      witness.check(log, `${rule} at ${at}`);
+    }
+  }
+});
+
 test('crashes of crashes: recovery itself may be cut off anywhere', async () => {
   const total = await countOperations();
   const random = seededRandom(7);
