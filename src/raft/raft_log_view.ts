@@ -223,10 +223,19 @@ export class RaftLogView {
 
   /** An append handed out in `term` and ending at `index`, and all before it, are durable. Returns true when the durable index moved. */
   appended(term: number, index: number): boolean {
-    const at = this.#outstanding.findIndex((append) => append.term === term && append.index === index);
+    const outstanding = this.#outstanding;
     let durable = this.durableIndex;
-    for (let i = 0; i <= at; i++) durable = Math.max(durable, this.#outstanding[i]!.intactTo);
-    if (at >= 0) this.#outstanding.splice(0, at + 1);
+    for (let i = 0; i < outstanding.length; i++) {
+      const append = outstanding[i]!;
+      if (append.intactTo > durable) durable = append.intactTo;
+      if (append.term !== term || append.index !== index) continue;
+      outstanding.splice(0, i + 1);
+      return this.#durableTo(durable);
+    }
+    return false;
+  }
+
+  #durableTo(durable: number): boolean {
     if (durable === this.durableIndex) return false;
     this.durableIndex = durable;
     this.#shrink();

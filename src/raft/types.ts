@@ -197,7 +197,8 @@ export interface SnapshotChunk {
 export interface Ready {
   /**
    * True when this Ready must be durable (fsync) before its `messagesAfterAppend` go out: it carries entries, or the term or the vote changed. A change
-   * of `hardState.commit` alone may be written lazily, or with the next Ready: losing it costs nothing but the hint.
+   * of `hardState.commit` alone may be written lazily, or with the next Ready: losing it costs nothing but the hint. The `messagesAfterAppend` of a Ready
+   * without it wait only for the earlier Readys that had it.
    */
   readonly mustSync: boolean;
   /** Present when it changed. */

@@ -217,3 +217,30 @@ export class Schedule {
     }
   }
 }
+
+/**
+ * Runs many seeds. @returns what they did together, and how the first few that failed did so, by seed.
+ */
+export function runSchedules(
+  from: number,
+  count: number,
+  steps: number,
+): { readonly total: ScheduleResult; readonly failures: string[] } {
+  const sums = { decided: 0, terms: 0, readsAnswered: 0, changes: 0, snapshotsInstalled: 0, transfers: 0 };
+  const failures: string[] = [];
+  for (let seed = from; seed < from + count && failures.length < 20; seed++) {
+    try {
+      const result = new Schedule(seed).run(steps);
+      sums.decided += result.decided;
+      sums.terms += result.terms;
+      sums.readsAnswered += result.readsAnswered;
+      sums.changes += result.changes;
+      sums.snapshotsInstalled += result.snapshotsInstalled;
+      sums.transfers += result.transfers;
+    } catch (error) {
+      const shown = count === 1 && error instanceof Error ? error.stack : String(error);
+      failures.push(`seed ${seed}: ${shown}`);
+    }
+  }
+  return { total: sums, failures };
+}

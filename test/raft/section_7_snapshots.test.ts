@@ -235,20 +235,31 @@ test('chunks of an older term are refused; one for entries that are all there on
 });
 
 test('a late acknowledgement of an append from before the snapshot is not taken for a newer one', () => {
-  const node = follower();
-  node.raft.step(node.append(2, 2, 2, 1, [command(3, 2)]));
-  node.raft.ready();
-  node.raft.step(chunk(4, 0, 10));
-  node.raft.ready();
-  node.log.reset(4, 1);
-  node.raft.snapshotInstalled(metaOf(4));
-  node.raft.ready();
-  node.raft.step(node.append(2, 2, 4, 1, [command(5, 2)], 5));
-  assert.is(node.raft.ready().entries.length, 1);
-  node.raft.appended(2, 3);
-  assert.not(node.raft.hasReady(), 'entry 5 is committed, but not on this disk');
+  // Both appends were handed out in term 2 and end at index 5.
+  const node = new SingleCore({ terms: [1, 1], term: 1 });
+  node.raft.step(node.append(2, 1, 2, 1, [command(3, 1), command(4, 1), command(5, 1)]));
+  node.raft.step(chunk(4, 0, 10, 2));
+  assert.equal(node.raft.ready().snapshotChunks, [], 'not needed: what it covers is there');
   node.raft.appended(2, 5);
-  assert.is(node.raft.ready().committed.length, 1);
+
+  const late = new SingleCore({ terms: [1, 1], term: 1 });
+  late.raft.step(late.append(2, 1, 2, 1, [command(3, 1), command(4, 1), command(5, 1)]));
+  late.raft.step({ ...chunk(4, 0, 10), snapshot: metaOf(4, 2) });
+  const ready = late.raft.ready();
+  assert.equal([ready.appendTerm, ready.entries.length, ready.snapshotChunks.length], [2, 3, 1]);
+  late.log.reset(4, 2);
+  late.raft.snapshotInstalled(metaOf(4, 2));
+  late.raft.ready();
+  late.raft.step(late.append(2, 2, 4, 2, [command(5, 2)], 5));
+  assert.is(late.raft.ready().entries.length, 1);
+  late.raft.appended(2, 5);
+  assert.not(
+    late.raft.hasReady(),
+    'that was the first append: entry 5 of term 2 is committed, but not on this disk',
+  );
+  late.log.append([command(5, 2)]);
+  late.raft.appended(2, 5);
+  assert.is(late.raft.ready().committed[0]?.term, 2);
 });
 
 test('a follower that was away catches up by snapshot and then by entries, through drops', () => {
