@@ -95,12 +95,14 @@ export async function* watchEvents<T>(
   const signal = options.signal === undefined ? closed : AbortSignal.any([options.signal, closed]);
   if (signal.aborted) return;
   const request = { ...range, fromRevision, prevKv: options.prevKv ?? false };
+  // A node that lags behind what this store has seen would show some of it again as new.
+  const seen = fromRevision === 0 ? source.seenRevision : 0;
   try {
     for await (const batch of source.channel.watch(request, { signal, timeoutMs: options.timeoutMs })) {
       source.saw(batch.revision);
       for (const event of batch.events) {
         if (signal.aborted) return;
-        yield convert(event);
+        if (event.record.modRevision > seen) yield convert(event);
       }
     }
   } catch (error) {
