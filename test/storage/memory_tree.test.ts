@@ -296,6 +296,51 @@ test('a damaged checkpoint is refused with its file and offset, never taken for 
   );
 });
 
+test('when merging fails, reads go on and the next flush says so', async () => {
+  const stepped = new SteppedPorts();
+  const tree = await MemoryTree.open({ disk: new MemoryDisk(), path: undefined, ports: stepped });
+  await tree.flush(runOf([plainRecord('a', 1, new Uint8Array(1))]), stateAt(1));
+  stepped.timers.afterIo = () => {
+    throw new Error('out of memory');
+  };
+  await tree.flush(runOf([plainRecord('b', 2, new Uint8Array(1))]), stateAt(2));
+  await tree.settled();
+  const code = await tree.flush(runOf([]), stateAt(3)).then(
+    () => 'done',
+    (error: KvError) => error.code,
+  );
+  assert.is(code, 'STORAGE_FAILED');
+  assert.equal(tree.scan(ALL_LIVE).records.length, 2);
+  await tree.close();
+});
+
+test('many versions outside the asked revisions are passed over, wherever the wanted ones lie', async () => {
+  const tree = await MemoryTree.open({ disk: new MemoryDisk(), path: undefined, ports });
+  const model = new RecordModel();
+  for (let revision = 1; revision <= 9_000; revision++)
+    model.add(plainRecord(keyOf((revision * 7_919) % 3_000), revision, new Uint8Array(80)));
+  await tree.flush(runOf(model.records), stateAt(1));
+  const windows = [
+    [8_990, NEWEST],
+    [1, 3],
+    [4_000, 4_000],
+    [9_001, NEWEST],
+    [4_495, 4_505],
+  ] as const;
+  for (const [minRevision, maxRevision] of windows) {
+    let after: { key: Uint8Array; modRevision: number } | undefined;
+    for (let more = true; more; ) {
+      const request = { ...ALL_VERSIONS, minRevision, maxRevision, after, limit: 4 };
+      const page = tree.versions(request);
+      assert.equal(showAll(page.records), showAll(model.versions(request).records));
+      assert.is(page.more, model.versions(request).more);
+      ({ more } = page);
+      after = page.records.at(-1);
+    }
+  }
+  await tree.close();
+});
+
 test('close gives a checkpoint under way up and refuses what comes later', async () => {
   const disk = new MemoryDisk();
   const tree = await MemoryTree.open({ disk, path: '/tree', ports });

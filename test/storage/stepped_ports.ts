@@ -10,7 +10,7 @@ export class SteppedPorts implements Ports {
   #timers: { atMs: number; run: () => void }[] = [];
   readonly clock = { wallMs: () => this.nowMs, monotonicMs: () => this.nowMs };
   readonly random: Ports['random'];
-  readonly timers: Ports['timers'] = {
+  readonly timers: { -readonly [Name in keyof Ports['timers']]: Ports['timers'][Name] } = {
     after: (delayMs, run) => this.#after(delayMs, run),
     every: () => {
       throw new Error('not used here');

@@ -4,7 +4,7 @@
  * Invariants: leaves only ever leave at the front (a merge has taken their records over, `head` counts those of the first leaf that it took) and only
  * arrive at the back. Every look-up sees exactly the records behind `head`.
  */
-import { RecordReader } from '../snapshot/record_codec.ts';
+import { modRevisionAt, RecordReader } from '../snapshot/record_codec.ts';
 import { compareBytes, equalBytes } from './key_hash.ts';
 import type { Leaf } from './leaf.ts';
 import { LeafFences } from './leaf_fences.ts';
@@ -211,7 +211,7 @@ export class RecordCursor {
   #position = 0;
   valid = false;
 
-  /** Leaves without any version in [minRevision, maxRevision] are passed over. */
+  /** Versions outside of [minRevision, maxRevision] are passed over, by leaves where possible. */
   constructor(run: LeafRun, minRevision = 0, maxRevision = Number.MAX_SAFE_INTEGER) {
     this.run = run;
     this.#minRevision = minRevision;
@@ -250,12 +250,12 @@ export class RecordCursor {
   }
 
   next(): void {
-    this.record++;
-    const leaf = this.run.leaves[this.leafIndex]!;
-    if (this.record < leaf.recordCount) {
-      if (this.record === leaf.endOf(this.#position)) this.#position++;
-      this.reader.read(leaf.offsets[this.record]!);
-    } else this.#settle();
+    do {
+      const leaf = this.run.leaves[this.leafIndex]!;
+      this.record++;
+      if (this.record >= leaf.recordCount) this.#enter(this.leafIndex + 1);
+      else if (this.record === leaf.endOf(this.#position)) this.#position++;
+    } while (this.valid && !this.#show());
   }
 
   /** The run has dropped everything before this cursor. */
@@ -264,24 +264,35 @@ export class RecordCursor {
   }
 
   #settle(): void {
-    const { leaves } = this.run;
-    let leaf = leaves[this.leafIndex];
-    if (leaf !== undefined && this.record >= leaf.recordCount) leaf = this.#nextLeaf();
-    while (
-      leaf !== undefined &&
-      (leaf.maxRevision < this.#minRevision || leaf.minRevision > this.#maxRevision)
-    )
-      leaf = this.#nextLeaf();
-    this.valid = leaf !== undefined;
-    if (leaf === undefined) return;
-    this.reader.bytes = leaf.slab;
-    this.reader.read(leaf.offsets[this.record]!);
+    const leaf = this.run.leaves[this.leafIndex];
+    if (leaf !== undefined && this.#isWanted(leaf) && this.record < leaf.recordCount) this.valid = true;
+    else this.#enter(this.leafIndex + (leaf === undefined ? 0 : 1));
+    if (this.valid && !this.#show()) this.next();
   }
 
-  #nextLeaf(): Leaf | undefined {
-    this.leafIndex++;
+  /** Goes to the beginning of the first leaf from `leafIndex` on that has a wanted version. */
+  #enter(leafIndex: number): void {
+    const { leaves } = this.run;
+    let index = leafIndex;
+    while (index < leaves.length && !this.#isWanted(leaves[index]!)) index++;
+    this.leafIndex = index;
     this.record = 0;
     this.#position = 0;
-    return this.run.leaves[this.leafIndex];
+    this.valid = index < leaves.length;
+  }
+
+  #isWanted(leaf: Leaf): boolean {
+    return leaf.maxRevision >= this.#minRevision && leaf.minRevision <= this.#maxRevision;
+  }
+
+  /** Unpacks the record that it stands on; false, without unpacking it, for one that is not wanted. */
+  #show(): boolean {
+    const leaf = this.run.leaves[this.leafIndex]!;
+    const offset = leaf.offsets[this.record]!;
+    const modRevision = modRevisionAt(leaf.slab, offset);
+    if (modRevision < this.#minRevision || modRevision > this.#maxRevision) return false;
+    this.reader.bytes = leaf.slab;
+    this.reader.read(offset);
+    return true;
   }
 }

@@ -32,6 +32,7 @@ import { TimeSlice } from './time_slice.ts';
 /** A flush waits while merging is further behind than this. */
 const MAX_RUNS = 10;
 const RECORDS_PER_CHECK = 32;
+const BYTES_PER_CHECK = 64 * 1024;
 const CHECKPOINT_PAGE_BYTES = 256 * 1024;
 const FIRST_FILTER_KEYS = 16 * 1024;
 
@@ -56,6 +57,8 @@ export class MemoryTree implements Tree {
   /** The compact revision of the last pass over the oldest run. */
   #cleanedRevision = 0;
   #closed = false;
+  /** Why merging ended for good. */
+  #failure: unknown;
   #merging: Promise<void> | undefined;
   #mergeEnded: (() => void)[] = [];
   /** Whatever changes the list of runs other than merging. Taken inside #fileLock, never around it. */
@@ -192,6 +195,8 @@ export class MemoryTree implements Tree {
 
   #assertOpen(): void {
     if (this.#closed) throw new KvError('CLOSED', 'the tree is closed');
+    if (this.#failure !== undefined)
+      throw new KvError('STORAGE_FAILED', 'merging the tree in memory failed', { cause: this.#failure });
   }
 
   #takeSnapshot(applied: AppliedState): RunsSnapshot {
@@ -227,12 +232,16 @@ export class MemoryTree implements Tree {
     const builder = new LeafBuilder((leaf) => fresh.append(leaf));
     const slice = new TimeSlice(this.#ports);
     let count = 0;
+    let bytes = 0;
     for (const record of run.records()) {
       builder.appendRecord(record);
-      if (++count % RECORDS_PER_CHECK === 0 && slice.isOver()) {
-        await slice.rest();
-        this.#assertOpen();
-      }
+      bytes += record.value.length;
+      if (++count < RECORDS_PER_CHECK && bytes < BYTES_PER_CHECK) continue;
+      count = 0;
+      bytes = 0;
+      if (!slice.isOver()) continue;
+      await slice.rest();
+      this.#assertOpen();
     }
     builder.finish();
     return fresh;
@@ -297,14 +306,24 @@ export class MemoryTree implements Tree {
 
   /** Starts merging where it is wanted and not under way. */
   #merge(): void {
-    if (this.#merging !== undefined || this.#closed) return;
+    if (this.#merging !== undefined || this.#closed || this.#failure !== undefined) return;
     const plan = chooseMerge(this.#runs, this.#compactRevision, this.#cleanedRevision);
     if (plan === undefined) return;
-    this.#merging = this.#runMerge(plan.first, plan.count).then(() => {
+    const ended = (): void => {
       this.#merging = undefined;
       for (const resolve of this.#mergeEnded.splice(0)) resolve();
-      this.#merge();
-    });
+    };
+    this.#merging = this.#runMerge(plan.first, plan.count).then(
+      () => {
+        ended();
+        this.#merge();
+      },
+      (error: unknown) => {
+        // Out of memory, most likely. Whoever writes next is told; what is readable stays so.
+        this.#failure = error;
+        ended();
+      },
+    );
   }
 
   async #runMerge(first: number, count: number): Promise<void> {

@@ -12,6 +12,8 @@ import { LeafRun, RecordCursor } from './leaf_run.ts';
 import { RunMergeCursor, VersionDropper } from './run_reader.ts';
 
 const RECORDS_PER_STEP = 64;
+/** Copied in one step at most, but for one record. */
+const BYTES_PER_STEP = 64 * 1024;
 
 export class RunMerge {
   readonly inputs: readonly LeafRun[];
@@ -39,7 +41,8 @@ export class RunMerge {
 
   /** Does a little more; true when all is done. */
   step(): boolean {
-    for (let i = 0; i < RECORDS_PER_STEP; i++) {
+    let bytes = 0;
+    for (let i = 0; i < RECORDS_PER_STEP && bytes < BYTES_PER_STEP; i++) {
       const cursor = this.#merge.current;
       if (cursor === undefined) {
         this.#builder.finish();
@@ -48,6 +51,7 @@ export class RunMerge {
       }
       const reader: RecordReader = cursor.reader;
       if (!this.#dropper.drops(reader)) this.#builder.appendPacked(reader, cursor.hash);
+      bytes += reader.end - reader.start;
       this.#merge.next();
     }
     return false;

@@ -149,7 +149,6 @@ export function versionsOfRuns(runs: readonly LeafRun[], request: VersionsReques
   for (; merge.current !== undefined; merge.next()) {
     const { reader } = merge.current;
     if (request.end !== undefined && orderToKey(reader, request.end) >= 0) break;
-    if (reader.modRevision < minRevision || reader.modRevision > maxRevision) continue;
     if (records.length >= request.limit || bytes >= request.maxBytes) return { records, more: true };
     records.push(reader.record());
     bytes += reader.keyLength + reader.valueLength;
