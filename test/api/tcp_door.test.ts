@@ -1,3 +1,4 @@
+/** The TCP door against a raw socket: what it answers, what it refuses, and that everything stays bounded. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startTcpDoor } from '../../src/api/tcp/door.ts';

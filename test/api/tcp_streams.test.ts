@@ -1,3 +1,4 @@
+/** Scans and watches through the TCP door: credit, order, parts, and clean ends. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';

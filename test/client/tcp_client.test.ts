@@ -318,7 +318,7 @@ test('connect says which endpoints were tried and why each failed', async () => 
   const { address } = closed;
   await closed.close();
   const error = await failure(
-    connectWith({ endpoints: [address, 'nowhere.invalid:7400'], timeoutMs: 150 }, realPorts()),
+    connectWith({ endpoints: [address, 'nowhere.invalid:7400'], timeoutMs: 1_500 }, realPorts()),
   );
   assert.is(error.code, wireCode['lost']);
   assert.ok(error.message.includes(address) && error.message.includes('nowhere.invalid'), error.message);
