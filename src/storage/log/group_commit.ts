@@ -37,6 +37,8 @@ export class GroupCommit {
   #rolled: Segment[] = [];
   #running: Group | undefined;
   #next: Group | undefined;
+  /** The sync that was begun last; never rejects. */
+  #work: Promise<void> = Promise.resolve();
   #failure: unknown;
   readonly #onFailure: (error: unknown) => void;
 
@@ -66,7 +68,7 @@ export class GroupCommit {
     if (this.#running === undefined) {
       const group = new Group();
       this.#running = group;
-      void this.#run(group);
+      this.#work = this.#run(group);
     } else {
       this.#next ??= new Group();
     }
@@ -85,6 +87,14 @@ export class GroupCommit {
       const group = this.#next ?? this.#running;
       if (group === undefined) return;
       await group.wait();
+    }
+  }
+
+  /** Resolves when the disk is at rest, whatever came of it: only then may files be closed. REQUIRES: nothing is requested any more. */
+  async quiet(): Promise<void> {
+    for (let work: Promise<void> | undefined; work !== this.#work; ) {
+      work = this.#work;
+      await work;
     }
   }
 
@@ -115,7 +125,7 @@ export class GroupCommit {
     const next = this.#next;
     this.#next = undefined;
     this.#running = next;
-    if (next !== undefined) void this.#run(next);
+    if (next !== undefined) this.#work = this.#run(next);
     group.resolve();
   }
 }

@@ -283,9 +283,10 @@ export class LogWriter {
     }
   }
 
-  #remove(segment: Segment): Promise<void> {
+  async #remove(segment: Segment): Promise<void> {
     const { disk, path } = this.#options;
-    return removeFile(disk, path, segment.file.path, segment.file);
+    await this.space.release(segment);
+    await removeFile(disk, path, segment.file.path, segment.file);
   }
 
   /**
@@ -418,6 +419,7 @@ export class LogWriter {
   async closeFiles(): Promise<void> {
     this.stopTimers();
     await this.space.stop();
+    await this.commit.quiet();
     if (this.space.spare !== undefined) await this.space.spare.file.close();
     for (const segment of this.segments) await segment.file.close();
   }

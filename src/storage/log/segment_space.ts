@@ -37,6 +37,7 @@ export class SegmentSpace {
   #nextSequence: number;
   #wantedBytes = 0;
   #work: Promise<void> | undefined;
+  #extending: { readonly segment: Segment; readonly ended: Promise<void> } | undefined;
   #stopped = false;
   #full = false;
   #retryAtMs = 0;
@@ -189,8 +190,11 @@ export class SegmentSpace {
   async #run(): Promise<void> {
     const { ports } = this.#options;
     try {
-      for (let step = this.#nextStep(); step !== undefined && !this.#stopped; step = this.#nextStep()) {
+      while (!this.#stopped) {
         await this.measure();
+        // Chosen only now: while the disk was asked, the segments may have moved on.
+        const step = this.#nextStep();
+        if (step === undefined) break;
         await step();
         this.#full = false;
         // Still this.#work: what the callback appends must not start a second run.
@@ -234,12 +238,27 @@ export class SegmentSpace {
     this.spare = await this.create();
   }
 
-  async #extend(segment: Segment, bytes: number): Promise<void> {
+  #extend(segment: Segment, bytes: number): Promise<void> {
+    const step = this.#writeZeros(segment, bytes);
+    const ended = step.then(nothing, nothing);
+    this.#extending = { segment, ended };
+    return step;
+  }
+
+  async #writeZeros(segment: Segment, bytes: number): Promise<void> {
     await segment.file.write([this.#zeros.subarray(0, bytes)], segment.zeroedEnd);
     if (this.#options.syncZeros) await segment.file.sync();
     segment.zeroedEnd += bytes;
   }
+
+  /** Resolves when no zeros are being written to a segment that is no longer the current one: only then may its file be closed. */
+  async release(segment: Segment): Promise<void> {
+    if (this.#extending?.segment === segment) await this.#extending.ended;
+  }
 }
+
+/** For whoever waits for an end and leaves the outcome to others. */
+function nothing(): void {}
 
 /** An empty file for a segment, under a name that was never used before. */
 export async function createSegmentFile(

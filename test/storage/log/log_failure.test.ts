@@ -2,6 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
+import type { DiskFile } from '../../../src/storage/disk.ts';
 import type { Durability } from '../../../src/storage/log/batch.ts';
 import type { SegmentedLog } from '../../../src/storage/log/segmented_log.ts';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
@@ -58,6 +59,57 @@ test('a failed fsync rejects all that wait for it, poisons the log and is never 
   assert.is(failures.length, 1);
   assert.is(failures[0], errors[0]);
   assert.is(log.entries(1, 2, 100).length, 1, 'reading goes on');
+});
+
+test('no file is closed under an operation that still runs on it', async () => {
+  const running = new Map<string, number>();
+  const closedEarly: string[] = [];
+  class WatchedDisk extends MemoryDisk {
+    override async open(path: string, mode: 'read' | 'create' | 'open'): Promise<DiskFile> {
+      const file = await super.open(path, mode);
+      const during = async (work: () => Promise<void>): Promise<void> => {
+        running.set(path, (running.get(path) ?? 0) + 1);
+        // Long enough for everything else to go on.
+        await settle();
+        try {
+          await work();
+        } finally {
+          running.set(path, (running.get(path) ?? 0) - 1);
+        }
+      };
+      return {
+        path,
+        readSync: (target, offset) => file.readSync(target, offset),
+        read: (target, offset) => file.read(target, offset),
+        writeSync: (parts, offset) => file.writeSync(parts, offset),
+        write: (parts, offset) => during(() => file.write(parts, offset)),
+        sync: () => during(() => file.sync()),
+        syncSync: () => file.syncSync(),
+        truncate: (size) => file.truncate(size),
+        sizeBytes: () => file.sizeBytes(),
+        close: () => {
+          if ((running.get(path) ?? 0) > 0) closedEarly.push(path);
+          return file.close();
+        },
+      };
+    }
+  }
+  for (const durability of ['fsync', 'os'] satisfies Durability[]) {
+    const disk = new WatchedDisk();
+    const log = await openLog(disk, { durability, segmentSizeBytes: 1024, preallocateBytes: 512 });
+    for (let i = 1; i <= 60; i++) {
+      await log.append(HARD_STATE, [entry(i, 1, 60)], true);
+      if (i % 7 === 0) void log.cut(i);
+    }
+    await log.reset(100, 1);
+    await log.append(undefined, [entry(101, 1, 60)], true);
+    const last = log.append(undefined, [entry(102, 1, 60)], true);
+    disk.failWrite(1);
+    const failed = log.append(undefined, [entry(103, 1, 60)], true);
+    await log.close();
+    await Promise.allSettled([last, failed]);
+    assert.equal(closedEarly, [], durability);
+  }
 });
 
 test('a failed write poisons the log in every mode', async () => {
