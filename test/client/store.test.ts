@@ -263,7 +263,7 @@ test('a watch gives events with their previous values and ends with the channel\
   const channel = new DirectChannel();
   const kv = openStore(channel).withCodec(stringCodec);
   await kv.put('a', 'x');
-  const iterator = kv.watch()[Symbol.asyncIterator]();
+  const iterator = kv.watch({ fromRevision: 1 })[Symbol.asyncIterator]();
   const { value } = await iterator.next();
   assert.is(value!.value, 'x');
   assert.is(value!.previous, undefined);
