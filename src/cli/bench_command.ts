@@ -7,6 +7,7 @@ import { type GlobalOptions, positiveInteger, withStore } from './endpoints.ts';
 import { note, print, printJson, table } from './output.ts';
 
 const PREFIX = 'kvorum-bench/';
+const DELETE_KEYS = 5_000;
 
 interface Row {
   readonly case: string;
@@ -31,14 +32,18 @@ export function addBench(program: Command): void {
       const value = randomBytes(positiveInteger('--value-size', flags.valueSize));
       return withStore(globals, async (store) => {
         const keyOf = (i: number): string => PREFIX + String(i).padStart(10, '0');
-        const rows = [
-          await measure('put', operations, concurrency, (i) => store.put(keyOf(i), value)),
-          await measure('get linearizable', operations, concurrency, (i) => store.get(keyOf(i))),
-          await measure('get eventual', operations, concurrency, (i) =>
-            store.get(keyOf(i), { level: 'eventual' }),
-          ),
-        ];
-        await clear(store);
+        const rows: Row[] = [];
+        try {
+          rows.push(await measure('put', operations, concurrency, (i) => store.put(keyOf(i), value)));
+          rows.push(await measure('get linearizable', operations, concurrency, (i) => store.get(keyOf(i))));
+          rows.push(
+            await measure('get eventual', operations, concurrency, (i) =>
+              store.get(keyOf(i), { level: 'eventual' }),
+            ),
+          );
+        } finally {
+          await clear(store);
+        }
         if (globals.json) for (const row of rows) printJson(row);
         else print(table([['case', 'per second', 'p50 us', 'p95 us', 'p99 us'], ...rows.map(cells)]));
       });
@@ -89,7 +94,20 @@ async function measure(
   return { case: name, opsPerSecond: operations / seconds, p50Us: at(0.5), p95Us: at(0.95), p99Us: at(0.99) };
 }
 
+/** Deletes everything under PREFIX in pieces: what one delete may touch is bounded by the server. */
 async function clear(store: Store): Promise<void> {
   note('deleting what was written');
-  await store.txn({ then: [{ type: 'deleteRange', start: PREFIX, end: `${PREFIX}~` }] });
+  for (;;) {
+    let last: Uint8Array | undefined;
+    let found = 0;
+    for await (const { key } of store.scan({ prefix: PREFIX, limit: DELETE_KEYS, keysOnly: true })) {
+      last = key;
+      found++;
+    }
+    if (last === undefined) return;
+    const end = new Uint8Array(last.length + 1);
+    end.set(last);
+    await store.txn({ then: [{ type: 'deleteRange', start: PREFIX, end }] });
+    if (found < DELETE_KEYS) return;
+  }
 }

@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
@@ -69,6 +70,9 @@ class LocalCluster {
     if (count > MAX_NODES)
       throw new KvError('INVALID_ARGUMENT', `--nodes is ${count}, allowed: 1 to ${MAX_NODES}`);
     const base = positiveInteger('--base-port', options.basePort);
+    const lastBase = 65_534 - (count - 1) * PORT_STEP;
+    if (base > lastBase)
+      throw new KvError('INVALID_ARGUMENT', `--base-port is ${base}, allowed: 1 to ${lastBase}`);
     this.#nodes = Array.from({ length: count }, (_, i) => ({
       id: i + 1,
       client: `127.0.0.1:${base + i * PORT_STEP}`,
@@ -86,6 +90,10 @@ class LocalCluster {
     });
     process.on('SIGINT', () => this.#stop());
     process.on('SIGTERM', () => this.#stop());
+    for (const { client, peer } of this.#nodes) {
+      await mustBeFree(client);
+      await mustBeFree(peer);
+    }
     mkdirSync(this.#options.data, { recursive: true });
     for (const node of this.#nodes) this.#start(node);
     await this.#announce();
@@ -221,4 +229,18 @@ Try, from another terminal in this folder:
       }
     }, STOP_WAIT_MS).unref();
   }
+}
+
+/** Said here, before anything is started, and not in the nodes' logs. @throws KvError UNAVAILABLE */
+function mustBeFree(address: string): Promise<void> {
+  const colon = address.lastIndexOf(':');
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', (cause) => {
+      reject(new KvError('UNAVAILABLE', `cannot listen on ${address}: ${cause.message}`, { cause }));
+    });
+    probe.listen(Number(address.slice(colon + 1)), address.slice(0, colon), () =>
+      probe.close(() => resolve()),
+    );
+  });
 }

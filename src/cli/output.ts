@@ -64,9 +64,12 @@ export function fail(error: unknown, json: boolean): void {
   }
   note(`kvorum: ${message} [${code}]`);
   if (maybeApplied) note('The write may have taken effect all the same: read the key before you repeat it.');
-  const advice = ADVICE[code];
+  const advice = message.startsWith('cannot listen on') ? LISTEN_ADVICE : ADVICE[code];
   if (advice !== undefined) note(advice);
 }
+
+const LISTEN_ADVICE =
+  'If another process (a node that still runs?) has that address, stop it; or choose others with --listen and --peer-listen (kvorum local: --base-port).';
 
 const ADVICE: Partial<Record<KvError['code'], string>> = {
   UNAVAILABLE:
@@ -74,5 +77,13 @@ const ADVICE: Partial<Record<KvError['code'], string>> = {
   NO_LEADER: 'A cluster needs a majority of its voters: `kvorum status` shows which nodes answer.',
   LOCKED: 'Another process has this data directory open: stop it first, or use another directory.',
   NO_SPACE: 'Make room on the disk: writes go on by themselves then.',
+  OVERLOADED: 'The cluster has more work than it takes on: try again, or slower.',
+  TIMEOUT:
+    'The nodes may be busy, or cut off from each other: `kvorum status` shows them; --timeout gives a call longer.',
+  COMPACTED: 'That revision is no longer kept: leave --revision or --from out, or give a later one.',
+  CONFIG_INVALID: '`kvorum serve --help` shows the options.',
+  STORAGE_FAILED:
+    'Look at the disk (dmesg, free space), then start the node again: it recovers from its log.',
+  CLUSTER_MISMATCH: 'These addresses belong to different clusters: check --endpoints, or the data directory.',
   CORRUPT: '`kvorum check DIRECTORY` lists every damage.',
 };

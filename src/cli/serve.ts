@@ -12,7 +12,7 @@ import { pinoLogger } from '../observability/pino_logger.ts';
 import type { Member } from '../raft/types.ts';
 import { type Server, type ServerOptions, startServer } from '../server.ts';
 import { positiveInteger } from './endpoints.ts';
-import { EXIT_FAILED, note, print } from './output.ts';
+import { EXIT_FAILED, fail, note, print } from './output.ts';
 
 interface ServeOptions {
   data: string;
@@ -74,7 +74,11 @@ async function serve(options: ServeOptions): Promise<void> {
     join: options.join,
     learner: options.learner,
   };
-  const server = await startServer(serverOptions);
+  const server = await startServer(serverOptions).catch((error: unknown) => {
+    fail(error, false);
+    // At once: nothing half-started may keep the process, and with it the directory's lock.
+    process.exit(EXIT_FAILED);
+  });
   stopOnSignals(server);
   print(
     JSON.stringify({

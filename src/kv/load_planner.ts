@@ -30,9 +30,10 @@ export class LoadPlanner {
         const keys: Uint8Array[] = [];
         const ranges: KeyRange[] = [];
         for (const compare of command.compares) keys.push(compare.key);
-        addOperations(command.success, keys, ranges);
-        addOperations(command.failure, keys, ranges);
-        return { keys, ranges };
+        const revisions: number[] = [];
+        addOperations(command.success, keys, ranges, revisions);
+        addOperations(command.failure, keys, ranges, revisions);
+        return { keys, ranges, revisions };
       }
       case 'expire':
         return { keys: command.keys, ranges: NO_RANGES };
@@ -42,8 +43,14 @@ export class LoadPlanner {
   }
 }
 
-function addOperations(operations: readonly Operation[], keys: Uint8Array[], ranges: KeyRange[]): void {
+function addOperations(
+  operations: readonly Operation[],
+  keys: Uint8Array[],
+  ranges: KeyRange[],
+  revisions: number[],
+): void {
   for (const operation of operations) {
+    if (operation.type === 'range' && operation.revision > 0) revisions.push(operation.revision);
     if ((operation.type === 'delete' || operation.type === 'range') && operation.end !== undefined) {
       ranges.push({ start: operation.key, end: operation.end });
     } else {

@@ -175,12 +175,14 @@ export class Applier {
     const { engine, stateMachine } = this.#options;
     const keys: Uint8Array[] = [];
     const ranges: KeyRange[] = [];
+    const revisions: number[] = [];
     decodeEntry(entry.data, (bytes) => {
       const reads = stateMachine.reads(decodeCommand(bytes));
       for (const key of reads.keys) keys.push(key);
       for (const range of reads.ranges) ranges.push(range);
+      for (const revision of reads.revisions ?? []) revisions.push(revision);
     });
-    return engine.load({ keys, ranges }) ?? undefined;
+    return engine.load({ keys, ranges, revisions }) ?? undefined;
   }
 
   #finish(entry: Entry): void {

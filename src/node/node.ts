@@ -12,11 +12,11 @@ import type { Ports, TimerHandle } from '../ports.ts';
 import { Raft } from '../raft/raft.ts';
 import type { Configuration } from '../raft/types.ts';
 import type { Disk } from '../storage/disk.ts';
-import type { NodeStatus } from '../wire/messages.ts';
 import { FRAME_ANSWER, FRAME_RAFT, FRAME_REQUEST } from '../wire/peer_codec.ts';
 import { Applier } from './applier.ts';
 import { Conditions } from './conditions.ts';
 import { answerPeer, Forwarding } from './forwarding.ts';
+import { Health } from './health.ts';
 import { Housekeeping } from './housekeeping.ts';
 import type { Identity } from './identity.ts';
 import { KvService } from './kv_service.ts';
@@ -75,8 +75,7 @@ export class KvorumNode {
   readonly #housekeeping: Housekeeping;
   readonly #duties: LeaderDuties;
   readonly #timers: TimerHandle[] = [];
-  readonly #startedMs: number;
-  #health = 'ok';
+  readonly #health: Health;
   #closed = false;
   #stopping: Promise<void> | undefined;
   readonly service: KvService;
@@ -84,11 +83,12 @@ export class KvorumNode {
   /** Opens the data directory and starts to run. @throws KvError when the directory can't be opened or an address is taken. */
   static async start(options: NodeOptions): Promise<KvorumNode> {
     const storage = await openStorage(options);
-    let node: KvorumNode;
+    let node: KvorumNode | undefined;
     try {
       node = new KvorumNode(options, storage);
       await node.#start();
     } catch (error) {
+      if (node !== undefined) await node.#transport.close();
       await storage.close();
       throw error;
     }
@@ -101,7 +101,6 @@ export class KvorumNode {
     const { config, ports, logger } = options;
     const { engine, log, stateMachine, identity } = storage;
     const nowMs = (): number => ports.clock.monotonicMs();
-    this.#startedMs = nowMs();
     const tickMs = config.raft.tickMs;
     const fail = (error: unknown): void => this.#replica.fail(error);
     engine.onFailure = fail;
@@ -130,11 +129,18 @@ export class KvorumNode {
       snapshotChunkBytes: config.raft.snapshotChunkBytes,
       random: () => ports.random.next(),
     });
+    this.#health = new Health({
+      ...options,
+      storage,
+      raft: this.#raft,
+      appliedIndex: () => this.#applier.appliedIndex,
+      nowMs,
+    });
     this.#proposals = new Proposals({
       maxEntryBytes: config.raft.maxAppendBytes,
       maxPendingBytes: config.node.maxPendingBytes,
       propose: (entries) => this.#raft.propose(entries),
-      hasRoom: (bytes) => this.#hasRoom(bytes),
+      hasRoom: (bytes) => this.#health.hasRoom(bytes),
       held: () => engine.behind,
     });
     this.#applier = new Applier({
@@ -235,7 +241,7 @@ export class KvorumNode {
       watches: this.#watches,
       pins,
       clock: ports.clock,
-      status: () => this.#status(),
+      status: () => this.#health.status(),
       checkOpen: () => this.#checkOpen(),
       onRemoved: () => this.#removed(),
     });
@@ -334,53 +340,19 @@ export class KvorumNode {
     return lowest;
   }
 
-  #hasRoom(bytes: number): boolean {
-    const room = this.#storage.log.hasRoom(bytes);
-    if (room === (this.#health === 'NO_SPACE')) {
-      this.#health = room ? 'ok' : 'NO_SPACE';
-      if (room) this.#options.logger.info('there is room on the disk again: writes go on');
-      else this.#options.logger.error('the disk is full: no writes until there is room');
-    }
-    return room;
-  }
-
   #housekeepingFailed(error: unknown): void {
     if (error instanceof KvError && error.code === 'NO_SPACE') {
       this.#options.logger.warn('no room for a checkpoint; trying again', { error });
     } else this.#replica.fail(error);
   }
 
-  #status(): NodeStatus {
-    const { stateMachine, engine, identity, log } = this.#storage;
-    const configuration = this.#raft.status().configuration;
-    const learner = configuration.learners.includes(identity.nodeId);
-    return {
-      id: identity.nodeId,
-      clusterId: identity.clusterId,
-      role: learner ? 'learner' : this.#raft.role,
-      pid: this.#options.pid,
-      term: this.#raft.term,
-      leader: this.#raft.leader,
-      commitIndex: this.#raft.commitIndex,
-      appliedIndex: this.#applier.appliedIndex,
-      revision: stateMachine.revision,
-      compactRevision: stateMachine.compactRevision,
-      version: this.#options.version,
-      uptimeMs: Math.round(this.#options.ports.clock.monotonicMs() - this.#startedMs),
-      rssBytes: this.#options.rssBytes(),
-      dataBytes: engine.stats().tree.sizeBytes + engine.stats().memtableBytes + log.sizeBytes(),
-      health: this.#health,
-      endpoints: this.#options.endpoints,
-    };
-  }
-
   #checkOpen(): void {
     if (this.#closed) throw new KvError('UNAVAILABLE', 'the node is stopping');
-    if (this.#replica.failed) throw new KvError('UNAVAILABLE', `the node has failed: ${this.#health}`);
+    if (this.#replica.failed) throw new KvError('UNAVAILABLE', `the node has failed: ${this.#health.state}`);
   }
 
   #failed(error: KvError): void {
-    this.#health = error.code;
+    this.#health.state = error.code;
     this.#options.logger.error('the node has failed and takes no more calls', { error });
     this.#abandonCallers();
     this.#options.onEnd(error);
@@ -399,8 +371,8 @@ export class KvorumNode {
   }
 
   #removed(): void {
-    if (this.#health === 'REMOVED') return;
-    this.#health = 'REMOVED';
+    if (this.#health.state === 'REMOVED') return;
+    this.#health.state = 'REMOVED';
     this.#options.logger.info('this node was removed from the cluster');
     this.#options.ports.timers.afterIo(() => this.#options.onEnd(undefined));
   }

@@ -7,7 +7,12 @@ import type { Facts, Logger } from './logger.ts';
 /** `base` stands in every line: the node's id, for instance. */
 export function pinoLogger(level: NodeConfig['logLevel'], base: Facts): Logger {
   const logger = pino(
-    { level, base, timestamp: pino.stdTimeFunctions.isoTime, formatters: { level: (label) => ({ level: label }) } },
+    {
+      level,
+      base,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+    },
     destination(2),
   );
   return {
@@ -22,7 +27,8 @@ export function pinoLogger(level: NodeConfig['logLevel'], base: Facts): Logger {
 function plain(facts: Facts = {}): Facts {
   const out: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(facts)) {
-    if (value instanceof KvError) out[name] = { code: value.code, message: value.message, details: value.details };
+    if (value instanceof KvError)
+      out[name] = { code: value.code, message: value.message, details: value.details };
     else if (value instanceof Error) out[name] = { message: value.message, stack: value.stack };
     else out[name] = value;
   }

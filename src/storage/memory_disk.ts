@@ -111,7 +111,13 @@ class MemoryFile implements DiskFile {
 
   syncSync(): void {
     this.#check();
-    this.#disk.begin('sync', this.path);
+    try {
+      this.#disk.begin('sync', this.path);
+    } catch (error) {
+      // As on Linux: after a failed fsync the cache shows the bytes and calls them clean, and no later fsync writes them.
+      if (!this.#disk.down) this.#node.abandonChanges();
+      throw error;
+    }
     this.#node.sync();
   }
 
@@ -174,7 +180,7 @@ export class MemoryDisk implements Disk {
     this.#failWrites = n;
   }
 
-  /** The nth sync (of a file or a directory) from now fails with IO; what it should have synced stays unsynced. */
+  /** The nth sync (of a file or a directory) from now fails with IO. What a file's sync should have made durable is lost at the next crash, unless it is written anew. */
   failSync(n: number): void {
     this.#failSyncs = n;
   }

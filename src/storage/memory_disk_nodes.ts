@@ -72,6 +72,11 @@ export class FileNode {
     this.#changes = [];
   }
 
+  /** What is not durable yet stays visible, but never will be durable by itself. */
+  abandonChanges(): void {
+    this.#changes = [];
+  }
+
   damage(offset: number, mask: number): void {
     for (const content of [this.#now, this.#durable]) {
       if (offset < content.sizeBytes) content.bytes[offset]! ^= mask;

@@ -35,18 +35,18 @@ test('no folder that the package ships but never runs', () => {
 test('a forbidden import is found, as a type import too', () => {
   const problems = layerProblems(
     sample({
-      'src/raft/a.ts': "import type { KvError } from '../errors.ts';",
+      'src/raft/a.ts': "import type { Clock } from '../ports.ts';",
       'src/kv/b.ts': "import type { A } from '../raft/a.ts';\nimport { readFile } from 'node:fs';",
       'src/node/c.ts': "import { tcp } from '../../transports/tcp.ts';\nimport pino from 'pino';",
       'src/client/d.ts': "import { apply } from '../kv/b.ts';\nimport type { Kv } from '../kv/b.ts';",
       'src/elsewhere/e.ts': 'export const e = 1;',
       'src/wire/f.ts': "import { gone } from './gone.ts';",
-      'src/errors.ts': '',
+      'src/ports.ts': '',
       'transports/tcp.ts': "const net = await import('node:net');",
     }),
   );
   assert.equal(problems, [
-    'src/raft/a.ts: raft may not import src/errors.ts (line 1)',
+    'src/raft/a.ts: raft may not import src/ports.ts (line 1)',
     'src/kv/b.ts: kv may not import src/raft/a.ts (line 1)',
     'src/kv/b.ts: kv is pure and may not import node:fs (line 2)',
     'src/node/c.ts: node may not import transports/tcp.ts (line 1)',

@@ -153,6 +153,17 @@ test('failAt, failWrite and failSync strike the nth operation from now, once', a
   assert.ok(disk.counts.get('write')! >= 5);
 });
 
+test('what a failed sync should have made durable stays visible, and no later sync saves it', async () => {
+  const disk = await halfSynced();
+  const file = await disk.open('/d/a', 'open');
+  disk.failSync(1);
+  assert.ok(isCode('IO')(await failureOf(file.sync())));
+  assert.ok((await disk.readFile('/d/a')).every((byte) => byte === 2));
+  await file.sync();
+  disk.crash('all', () => 0);
+  assert.ok((await disk.readFile('/d/a')).every((byte) => byte === 1));
+});
+
 test('after crashAt has struck the disk is down until crash is called', async () => {
   const disk = await halfSynced();
   const file = await disk.open('/d/a', 'open');

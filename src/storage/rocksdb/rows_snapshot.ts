@@ -30,6 +30,7 @@ export class RowsSnapshot implements TreeSnapshot {
   /** REQUIRES: the call before it has answered. @throws KvError CLOSED after `release`, CORRUPT */
   next(maxBytes: number): Promise<StoredRecord[]> {
     const read = this.#read(maxBytes);
+    // The caller sees the failure; here it only matters that the read is over.
     this.#reading = read.catch(() => undefined);
     return read;
   }

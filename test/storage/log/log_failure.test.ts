@@ -102,14 +102,48 @@ test('no file is closed under an operation that still runs on it', async () => {
       if (i % 7 === 0) void log.cut(i);
     }
     await log.reset(100, 1);
-    await log.append(undefined, [entry(101, 1, 60)], true);
-    const last = log.append(undefined, [entry(102, 1, 60)], true);
-    disk.failWrite(1);
-    const failed = log.append(undefined, [entry(103, 1, 60)], true);
     await log.close();
-    await Promise.allSettled([last, failed]);
     assert.equal(closedEarly, [], durability);
   }
+});
+
+test('a process that comes back after a failed fsync makes durable again what the page cache only shows', async () => {
+  const disk = new MemoryDisk();
+  const log = await openLog(disk);
+  await log.append(HARD_STATE, [entry(1, 1)], true);
+  disk.failSync(1);
+  await errorOf(() => log.append({ term: 2, vote: 3, commit: 0 }, [entry(2, 2)], true));
+  await log.close();
+  const again = await openLog(disk);
+  assert.is(again.lastIndex(), 2, 'the cache shows it, and whoever opens the log builds on it');
+  disk.crash('all', () => 0);
+  const third = await openLog(disk);
+  assert.is(third.lastIndex(), 2);
+  assert.equal(third.hardState, { term: 2, vote: 3, commit: 0 });
+});
+
+test('a failed log is closed only when the sync under way has ended', async () => {
+  let hold: Promise<void> | undefined;
+  let release = (): void => undefined;
+  const disk = new MemoryDisk({ delay: (operation) => (operation === 'sync' ? hold : undefined) });
+  const log = await openLog(disk, { segmentSizeBytes: 1 << 20, preallocateBytes: 1 << 16 });
+  await settle();
+  hold = new Promise((resolve) => {
+    release = resolve;
+  });
+  const waiting = errorOf(() => log.append(HARD_STATE, [entry(1, 1)], true));
+  disk.failWrite(1);
+  const failed = errorOf(() => log.append(undefined, [entry(2, 1)], true));
+  let closed = false;
+  const close = log.close().then(() => {
+    closed = true;
+  });
+  assert.is((await failed).code, 'STORAGE_FAILED');
+  assert.is((await waiting).code, 'STORAGE_FAILED');
+  await settle();
+  assert.is(closed, false);
+  release();
+  await close;
 });
 
 test('a failed write poisons the log in every mode', async () => {

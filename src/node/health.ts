@@ -1,0 +1,66 @@
+/** How a node is: what its status tells, and whether its disk takes writes. */
+import type { Logger } from '../observability/logger.ts';
+import type { RaftCore } from '../raft/types.ts';
+import type { NodeStatus } from '../wire/messages.ts';
+import type { ReplicaStorage } from './replica_storage.ts';
+
+export interface HealthOptions {
+  readonly storage: ReplicaStorage;
+  readonly raft: RaftCore;
+  readonly appliedIndex: () => number;
+  readonly nowMs: () => number;
+  readonly logger: Logger;
+  readonly version: string;
+  readonly pid: number;
+  readonly rssBytes: () => number;
+  readonly endpoints: readonly string[];
+}
+
+export class Health {
+  readonly #options: HealthOptions;
+  readonly #startedMs: number;
+  /** 'ok', or the code of what keeps the node from taking writes. */
+  state = 'ok';
+
+  constructor(options: HealthOptions) {
+    this.#options = options;
+    this.#startedMs = options.nowMs();
+  }
+
+  /** Whether the log takes so many bytes; notes and logs when a full disk begins and ends. */
+  hasRoom(bytes: number): boolean {
+    const { storage, logger } = this.#options;
+    const room = storage.log.hasRoom(bytes);
+    if (room === (this.state === 'NO_SPACE')) {
+      this.state = room ? 'ok' : 'NO_SPACE';
+      if (room) logger.info('there is room on the disk again: writes go on');
+      else logger.error('the disk is full: no writes until there is room');
+    }
+    return room;
+  }
+
+  status(): NodeStatus {
+    const { storage, raft, appliedIndex, nowMs, version, pid, rssBytes, endpoints } = this.#options;
+    const { stateMachine, engine, identity, log } = storage;
+    const { learners } = raft.status().configuration;
+    const { tree, memtableBytes } = engine.stats();
+    return {
+      id: identity.nodeId,
+      clusterId: identity.clusterId,
+      role: learners.includes(identity.nodeId) ? 'learner' : raft.role,
+      pid,
+      term: raft.term,
+      leader: raft.leader,
+      commitIndex: raft.commitIndex,
+      appliedIndex: appliedIndex(),
+      revision: stateMachine.revision,
+      compactRevision: stateMachine.compactRevision,
+      version,
+      uptimeMs: Math.round(nowMs() - this.#startedMs),
+      rssBytes: rssBytes(),
+      dataBytes: tree.sizeBytes + memtableBytes + log.sizeBytes(),
+      health: this.state,
+      endpoints,
+    };
+  }
+}
