@@ -52,9 +52,13 @@ export class TcpTransport implements Transport {
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (cause) =>
         reject(
-          new KvError('UNAVAILABLE', `cannot listen on ${formatAddress(listen.host, listen.port)}`, {
-            cause,
-          }),
+          new KvError(
+            'UNAVAILABLE',
+            `cannot listen on ${formatAddress(listen.host, listen.port)}: ${cause.message}`,
+            {
+              cause,
+            },
+          ),
         ),
       );
       this.#server.once('close', () => reject(new KvError('CLOSED', 'the transport is closed')));

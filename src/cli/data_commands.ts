@@ -123,8 +123,11 @@ export function addDataCommands(program: Command): void {
     .option('--prefix', 'watch all keys that begin with KEY')
     .option('--from <revision>', 'begin with the changes of this revision')
     .addHelpText('after', '\nExamples:\n  kvorum watch colour\n  kvorum watch user/ --prefix --from 1')
-    .action((key: string | undefined, flags: { prefix?: boolean; from?: string }) =>
-      withStore(globals(), async (store) => {
+    .action((key: string | undefined, flags: { prefix?: boolean; from?: string }) => {
+      if (flags.prefix && key === undefined) {
+        throw new KvError('INVALID_ARGUMENT', '--prefix needs a KEY; without both everything is watched');
+      }
+      return withStore(globals(), async (store) => {
         const stop = new AbortController();
         process.once('SIGINT', () => stop.abort());
         const fromRevision = flags.from === undefined ? undefined : positiveInteger('--from', flags.from);
@@ -137,8 +140,8 @@ export function addDataCommands(program: Command): void {
         } catch (error) {
           if (!stop.signal.aborted) throw error;
         }
-      }),
-    );
+      });
+    });
 }
 
 interface ScanFlags {

@@ -42,6 +42,9 @@ Examples:
     )
     .action((flags: TxnFlags) => {
       const globals = program.opts<GlobalOptions>();
+      if (flags.then.length + flags.else.length === 0) {
+        throw new KvError('INVALID_ARGUMENT', 'nothing to do: give --then or --else; see kvorum txn --help');
+      }
       const request = {
         compare: flags.if.map(parseCondition),
         then: flags.then.map(parseOperation),
