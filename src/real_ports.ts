@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Ports } from './ports.ts';
 
+const settled = Promise.resolve();
+
 export function realPorts(): Ports {
   return {
     clock: { wallMs: () => Date.now(), monotonicMs: () => performance.now() },
@@ -14,7 +16,8 @@ export function realPorts(): Ports {
         const timer = setInterval(run, intervalMs);
         return { cancel: () => clearInterval(timer) };
       },
-      soon: (run) => queueMicrotask(run),
+      // A microtask without the bookkeeping of queueMicrotask.
+      soon: (run) => void settled.then(run),
       afterIo: (run) => void setImmediate(run),
     },
     random: { next: () => Math.random(), bytes: (count) => randomBytes(count) },

@@ -6,7 +6,7 @@
  *
  * Invariants: entries are applied in index order with no gap; a failure here ends the node, since an entry can't be skipped.
  */
-import type { Command, CommandResult } from '../kv/command.ts';
+import type { CommandResult } from '../kv/command.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock, Timers } from '../ports.ts';
 import { decodeConfiguration } from '../raft/configuration.ts';
@@ -14,7 +14,7 @@ import { type Configuration, ENTRY_COMMAND, ENTRY_CONFIGURATION, type Entry } fr
 import type { Engine } from '../storage/engine_port.ts';
 import type { KeyRange } from '../storage/record.ts';
 import { decodeCommand } from '../wire/command_codec.ts';
-import { decodeEntry } from '../wire/entry_codec.ts';
+import { decodeEntry, EntryReader } from '../wire/entry_codec.ts';
 import type { Proposals } from './proposals.ts';
 
 const SLICE_MS = 10;
@@ -206,13 +206,12 @@ export class Applier {
 
   #applyCommands(entry: Entry, results: CommandResult[] | undefined): void {
     const { stateMachine } = this.#options;
-    const context = { index: entry.index, term: entry.term, timeMs: 0 };
-    decodeEntry(entry.data, (bytes, timeMs) => {
-      context.timeMs = timeMs;
-      const command: Command = decodeCommand(bytes);
-      const result = stateMachine.apply(context, command);
+    const reader = new EntryReader(entry.data);
+    const context = { index: entry.index, term: entry.term, timeMs: reader.timeMs };
+    while (reader.next()) {
+      const result = stateMachine.apply(context, decodeCommand(reader.bytes, reader.start, reader.end));
       results?.push(result);
-    });
+    }
   }
 
   #shift(entry: Entry): void {

@@ -6,7 +6,12 @@ import { MemoryTree } from './memory_tree/memory_tree.ts';
 import type { Tree } from './tree.ts';
 
 /** @throws KvError TREE_UNAVAILABLE, CORRUPT */
-export async function openTree(kind: StorageConfig['tree'], disk: Disk, path: string, ports: Ports): Promise<Tree> {
+export async function openTree(
+  kind: StorageConfig['tree'],
+  disk: Disk,
+  path: string,
+  ports: Ports,
+): Promise<Tree> {
   if (kind === 'memory') return MemoryTree.open({ disk, path, ports });
   const { RocksDbTree } = await import('./rocksdb/rocksdb_tree.ts');
   return RocksDbTree.open({ disk, path, ports });

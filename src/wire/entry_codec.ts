@@ -10,15 +10,20 @@ import { ByteReader, malformed, putVarint, varintBytes } from './varint.ts';
 
 export const ENTRY_VERSION = 1;
 const HEADER_BYTES = 13;
+/** Entries are kept, and let go, in the order of their making: a slab does not outlive its entries by much. */
+const SLAB_BYTES = 256 * 1024;
+const MAX_SHARED_BYTES = 8 * 1024;
 const TWO_32 = 0x1_0000_0000;
 
 /**
- * Gathers commands into the data of one entry; may be used again after `finish`. The commands are copied by `finish`, once and into a buffer of the exact size:
+ * Gathers commands into the data of one entry; may be used again after `finish`. The commands are copied by `finish`, once and into memory of its own:
  * until then they must not change.
  */
 export class EntryBuilder {
   private commands: Uint8Array[] = [];
   private size = HEADER_BYTES;
+  private slab: Buffer = Buffer.alloc(0);
+  private slabUsed = 0;
 
   get count(): number {
     return this.commands.length;
@@ -36,7 +41,7 @@ export class EntryBuilder {
 
   /** The entry's data, in memory of its own. REQUIRES: at least one command; `timeMs` a safe integer >= 0. */
   finish(timeMs: number): Uint8Array {
-    const bytes = Buffer.allocUnsafeSlow(this.size);
+    const bytes = this.take(this.size);
     bytes[0] = ENTRY_VERSION;
     bytes.writeUInt32LE(timeMs % TWO_32, 1);
     bytes.writeUInt32LE(Math.floor(timeMs / TWO_32), 5);
@@ -49,6 +54,18 @@ export class EntryBuilder {
     }
     this.commands = [];
     this.size = HEADER_BYTES;
+    return bytes;
+  }
+
+  /** Small entries share a slab: an ArrayBuffer of its own costs more than filling it. */
+  private take(size: number): Buffer {
+    if (size > MAX_SHARED_BYTES) return Buffer.allocUnsafeSlow(size);
+    if (size > this.slab.length - this.slabUsed) {
+      this.slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+      this.slabUsed = 0;
+    }
+    const bytes = this.slab.subarray(this.slabUsed, this.slabUsed + size);
+    this.slabUsed += size;
     return bytes;
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Space ahead of the log: keeps zeros written in the current segment and a next segment ready, in the background.
  *
- * While appends are large and the disk is far from full, zeros are not worth their price: appends then go straight past `zeroedEnd`.
+ * While appends are large, or not synced, and the disk is far from full, zeros are not worth their price: appends then go straight past `zeroedEnd`.
  *
  * Invariants: zeros are only written beyond `zeroedEnd`, appends only below it or while no zeros are being written, so the two never meet; a spare segment's name is durable before it is
  * used; a full disk is not a failure: it is tried again after a second, until there is room. Any other error is one.
@@ -18,6 +18,8 @@ const MAX_STEP_BYTES = 1024 * 1024;
 const RESERVE_BYTES = 64 * 1024;
 /** Appends of this size gain less from zeros written ahead than writing every byte twice costs. */
 const LARGE_APPEND_BYTES = 64 * 1024;
+/** A disk with this much left will not be full within the second until it is asked again. */
+const AMPLE_BYTES = 256 * 1024 * 1024;
 
 export interface SpaceOptions {
   readonly disk: Disk;
@@ -68,7 +70,8 @@ export class SegmentSpace {
     this.#onRoom = onRoom;
     this.#onFailure = onFailure;
     this.#stepBytes = Math.max(1024, Math.min(MAX_STEP_BYTES, Math.floor(preallocateBytes / 4)));
-    this.#largeBytes = Math.min(LARGE_APPEND_BYTES, preallocateBytes);
+    // Without an fdatasync a append there is nothing to gain from zeros but the certainty of room.
+    this.#largeBytes = options.syncZeros ? Math.min(LARGE_APPEND_BYTES, preallocateBytes) : 0;
     this.#zeros = new Uint8Array(this.#stepBytes);
     this.reserveBytes = Math.floor(Math.min(RESERVE_BYTES, preallocateBytes / 4, segmentSizeBytes / 8));
   }
@@ -85,7 +88,7 @@ export class SegmentSpace {
   /** True when there was ample room for `bytes` on the disk when it was last asked, about a second ago at most. */
   likely(bytes: number): boolean {
     if (this.#options.ports.clock.monotonicMs() - this.#measuredAtMs >= RETRY_MS) void this.measure();
-    return !this.#full && this.#spaceLeftBytes > bytes + 8 * this.#options.preallocateBytes;
+    return !this.#full && this.#spaceLeftBytes > bytes + AMPLE_BYTES;
   }
 
   /** Asks the disk how much room there is. */
