@@ -5,8 +5,7 @@
  */
 import { SingleBar } from 'cli-progress';
 import type { Command } from 'commander';
-import { checkDirectory, type Damage } from '../node/check_directory.ts';
-import { NodeDisk } from '../storage/node_disk.ts';
+import type { Damage } from '../node/check_directory.ts';
 import type { GlobalOptions } from './endpoints.ts';
 import { EXIT_FAILED, print, printJson } from './output.ts';
 
@@ -17,6 +16,11 @@ export function addCheck(program: Command): void {
     .argument('<directory>', "a node's data directory, e.g. ./data/node-1")
     .addHelpText('after', '\nExample:\n  kvorum check ./data/node-1')
     .action(async (directory: string) => {
+      // Loaded here: the other commands need nothing of it.
+      const [{ checkDirectory }, { NodeDisk }] = await Promise.all([
+        import('../node/check_directory.ts'),
+        import('../storage/node_disk.ts'),
+      ]);
       const json = program.opts<GlobalOptions>().json === true;
       const bar = new SingleBar({ format: 'checking {bar} {value}/{total} files', stream: process.stderr });
       let started = false;
@@ -30,6 +34,7 @@ export function addCheck(program: Command): void {
       if (report.damages.length > 0) process.exitCode = EXIT_FAILED;
       if (json) return printJson(report);
       for (const damage of report.damages) print(damageLine(damage));
+      for (const finding of report.notes) print(`note: ${damageLine(finding)}`);
       const { files, node } = report;
       const found = report.damages.length === 0 ? 'sound' : `${report.damages.length} damages`;
       print(`node ${node.nodeId} of cluster ${node.clusterId}: ${files} files checked: ${found}`);

@@ -8,9 +8,8 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { ConfigInput } from '../config.ts';
 import { KvError } from '../errors.ts';
-import { pinoLogger } from '../observability/pino_logger.ts';
 import type { Member } from '../raft/types.ts';
-import { type Server, type ServerOptions, startServer } from '../server.ts';
+import type { Server, ServerOptions } from '../server.ts';
 import { positiveInteger } from './endpoints.ts';
 import { EXIT_FAILED, fail, note, print } from './output.ts';
 
@@ -64,6 +63,11 @@ Examples:
 
 async function serve(options: ServeOptions): Promise<void> {
   const config = readConfig(options);
+  // Loaded here: commands that only talk to a server should not wait for what one is made of.
+  const [{ startServer }, { pinoLogger }] = await Promise.all([
+    import('../server.ts'),
+    import('../observability/pino_logger.ts'),
+  ]);
   const logLevel = config.node?.logLevel ?? 'info';
   const logger = pinoLogger(logLevel, { pid: process.pid });
   const serverOptions: ServerOptions = {

@@ -20,6 +20,8 @@ export interface CheckReport {
   /** Files looked at. */
   readonly files: number;
   readonly damages: readonly Damage[];
+  /** What is no damage but worth knowing: an unfinished write at the log's end, files that this does not look into. */
+  readonly notes: readonly Damage[];
 }
 
 /** @throws KvError LOCKED when a node has it open, NOT_FOUND when there is no node in the directory, CORRUPT when node.json is damaged. */
@@ -43,7 +45,22 @@ export async function checkDirectory(
     const segments = await filesIn(disk, `${path}/log`);
     const total = snapshots.length + segments.length + 1;
     progress(0, total);
-    const damages: Damage[] = [...(await verifyLog(disk, `${path}/log`))];
+    const damages: Damage[] = [];
+    const notes: Damage[] = [];
+    for (const { severity, file, offset, problem } of await verifyLog(disk, `${path}/log`)) {
+      if (severity === 'damage') damages.push({ file, offset, problem });
+      else
+        notes.push({
+          file,
+          offset,
+          problem: `${problem}: an unfinished write, which the next start cuts off`,
+        });
+    }
+    if (tree === 'rocksdb') {
+      const problem =
+        'not looked into: RocksDB and its rows carry checksums that are checked when they are read';
+      notes.push({ file: `${path}/tree`, offset: undefined, problem });
+    }
     let done = segments.length;
     for (const file of snapshots) {
       progress(done++, total);
@@ -52,7 +69,7 @@ export async function checkDirectory(
       damages.push(...(await verifyStateFile(disk, file)));
     }
     progress(total, total);
-    return { node: { nodeId, clusterId, tree }, files: total, damages };
+    return { node: { nodeId, clusterId, tree }, files: total, damages, notes };
   } finally {
     await lock.release();
   }
