@@ -72,13 +72,6 @@ export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
   return undefined;
 }
 
-/** The smallest key greater than `key`. */
-export function keyAfter(key: Uint8Array): Uint8Array {
-  const after = new Uint8Array(key.length + 1);
-  after.set(key);
-  return after;
-}
-
 /**
  * The range of stored keys that start, end and prefix name together; `undefined` when it holds no key.
  * @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE

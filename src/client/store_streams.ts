@@ -6,10 +6,10 @@
  */
 import { KvError } from '../errors.ts';
 import type { KvEvent } from '../kv/command.ts';
-import type { MaybePromise, StoredRecord } from '../storage/record.ts';
+import { keyAfter, type MaybePromise, type StoredRecord } from '../storage/record.ts';
 import type { ScanPageRequest, ScanPageResponse } from '../wire/messages.ts';
 import type { Channel } from './channel.ts';
-import { keyAfter, rangeOf, type StoredRange, storedKeyOf } from './key_range.ts';
+import { rangeOf, type StoredRange, storedKeyOf } from './key_range.ts';
 import { checkRevision, type StoreLimits } from './operations.ts';
 import type { ScanOptions, WatchOptions } from './store_types.ts';
 

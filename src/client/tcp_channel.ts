@@ -5,7 +5,7 @@
  * reconnects; records that come back are private copies.
  */
 import type { CommandResult } from '../kv/command.ts';
-import type { StoredRecord } from '../storage/record.ts';
+import { copyRecord } from '../storage/record.ts';
 import { readGot, readPage, wireTimeoutMs, writeGet, writeScan } from '../wire/client_codec.ts';
 import { OPCODE } from '../wire/client_frames.ts';
 import type {
@@ -103,7 +103,7 @@ class GetCall implements CallRequest<GetResponse> {
   read(reader: ByteReader): GetResponse {
     const response = readGot(reader);
     if (response.record === undefined) return response;
-    return { revision: response.revision, record: privateRecord(response.record) };
+    return { revision: response.revision, record: copyRecord(response.record) };
   }
 }
 
@@ -131,21 +131,6 @@ class ScanCall implements CallRequest<ScanPageResponse> {
 
   read(reader: ByteReader): ScanPageResponse {
     const page = readPage(reader);
-    return { ...page, records: page.records.map(privateRecord) };
+    return { ...page, records: page.records.map((record) => copyRecord(record)) };
   }
-}
-
-/** A record whose bytes hold on to nothing of what else arrived with it. */
-function privateRecord(record: StoredRecord): StoredRecord {
-  return {
-    key: Uint8Array.prototype.slice.call(record.key),
-    value: Uint8Array.prototype.slice.call(record.value),
-    modRevision: record.modRevision,
-    createRevision: record.createRevision,
-    version: record.version,
-    subRevision: record.subRevision,
-    flags: record.flags,
-    lease: record.lease,
-    expiresAtMs: record.expiresAtMs,
-  };
 }

@@ -3,8 +3,8 @@
  * other target of a missing key counts as 0.
  */
 import type { StoredRecord } from '../storage/record.ts';
+import { compareKeys } from '../storage/record.ts';
 import type { Compare, CompareResult } from './command.ts';
-import { compareKeys } from './key_order.ts';
 
 /** Whether a condition holds for the key's live record (undefined: there is none). */
 export function compareHolds(compare: Compare, record: StoredRecord | undefined): boolean {

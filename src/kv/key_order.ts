@@ -1,16 +1,7 @@
 /**
- * Order, equality and hash of keys as unsigned bytes.
+ * Equality, hash and ranges of keys as unsigned bytes (their order: storage/record.ts).
  */
-
-/** Negative, 0 or positive as `a` lies before, at or after `b`; a prefix lies before what it begins. */
-export function compareKeys(a: Uint8Array, b: Uint8Array): number {
-  const shared = Math.min(a.length, b.length);
-  for (let at = 0; at < shared; at++) {
-    const difference = (a[at] as number) - (b[at] as number);
-    if (difference !== 0) return difference;
-  }
-  return a.length - b.length;
-}
+import { compareKeys } from '../storage/record.ts';
 
 export function equalKeys(a: Uint8Array, b: Uint8Array): boolean {
   const length = a.length;

@@ -2,8 +2,10 @@
  * Finds out whether the writes of one transaction meet on a key. Decided from the operations alone, never from what the store holds, so that the
  * same request is refused or taken in every state.
  */
+
+import { compareKeys } from '../storage/record.ts';
 import type { Operation } from './command.ts';
-import { compareKeys, equalKeys, hashKey } from './key_order.ts';
+import { equalKeys, hashKey } from './key_order.ts';
 
 /** Below this many writes comparing all pairs is cheapest. */
 const FEW = 8;

@@ -1,24 +1,9 @@
 /**
- * Copies of records: what leaves the state machine must outlive the engine's views.
+ * Small questions about records.
  */
 import { FLAG_TOMBSTONE, type StoredRecord } from '../storage/record.ts';
 
 export const EMPTY_BYTES: Uint8Array = new Uint8Array(0);
-
-/** A private copy; with `keysOnly` the value is left empty. */
-export function copyRecord(record: StoredRecord, keysOnly = false): StoredRecord {
-  return {
-    key: new Uint8Array(record.key),
-    value: keysOnly || record.value.length === 0 ? EMPTY_BYTES : new Uint8Array(record.value),
-    modRevision: record.modRevision,
-    createRevision: record.createRevision,
-    version: record.version,
-    subRevision: record.subRevision,
-    flags: record.flags,
-    lease: record.lease,
-    expiresAtMs: record.expiresAtMs,
-  };
-}
 
 /** The record when it is there and no tombstone. */
 export function live(record: StoredRecord | undefined): StoredRecord | undefined {

@@ -6,7 +6,7 @@
  * first write; records in results and events are copies. The shell calls `engine.load(machine.reads(command))` before `apply`.
  */
 import type { KvEngine, LoadRequest } from '../storage/engine_port.ts';
-import { FLAG_TOMBSTONE, type StoredRecord } from '../storage/record.ts';
+import { copyRecord, copyWithoutValue, FLAG_TOMBSTONE, type StoredRecord } from '../storage/record.ts';
 import type {
   ApplyContext,
   Command,
@@ -24,7 +24,7 @@ import { SPACE_USER } from './keyspace.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { LoadPlanner } from './load_planner.ts';
 import { writesOverlap } from './overlap.ts';
-import { copyRecord, EMPTY_BYTES, live } from './records.ts';
+import { EMPTY_BYTES, live } from './records.ts';
 import { failed, type SessionState, SessionTable } from './sessions.ts';
 import { planBranch, type Refusal, readRange, refuseOperation, refuseTxn, type TxnPlan } from './txn_plan.ts';
 
@@ -245,7 +245,7 @@ export class StateMachine {
       const record = live(this.engine.latest(key));
       if (record === undefined || record.expiresAtMs === 0 || record.expiresAtMs > this.clockMs) continue;
       if (sub === 0) this.currentRevision++;
-      this.remove(copyRecord(record, !withValues), sub++);
+      this.remove((withValues ? copyRecord : copyWithoutValue)(record), sub++);
     }
     this.publish();
     return { type: 'done', revision: this.currentRevision };

@@ -6,10 +6,10 @@
  */
 import type { ErrorCode } from '../errors.ts';
 import type { KvEngine } from '../storage/engine_port.ts';
-import type { StoredRecord } from '../storage/record.ts';
+import { copyRecord, copyWithoutValue, type StoredRecord } from '../storage/record.ts';
 import type { DeleteOp, Operation, RangeOp, RangeResult, TxnCommand } from './command.ts';
 import type { StateMachineLimits } from './limits.ts';
-import { copyRecord, live, recordBytes } from './records.ts';
+import { live, recordBytes } from './records.ts';
 
 export interface Refusal {
   readonly code: ErrorCode;
@@ -116,10 +116,10 @@ function findVictims(
   limits: StateMachineLimits,
   valuesWanted: boolean,
 ): readonly StoredRecord[] | Refusal {
-  const keysOnly = !operation.prevKv && !valuesWanted;
+  const copy = operation.prevKv || valuesWanted ? copyRecord : copyWithoutValue;
   if (operation.end === undefined) {
     const record = live(engine.latest(operation.key));
-    return record === undefined ? [] : [copyRecord(record, keysOnly)];
+    return record === undefined ? [] : [copy(record)];
   }
   const most = limits.maxDeleteRangeKeys;
   const range = { start: operation.key, end: operation.end };
@@ -127,7 +127,7 @@ function findVictims(
   if (records.length > most) {
     return { code: 'REQUEST_TOO_LARGE', message: `a delete may remove ${most} keys, the range holds more` };
   }
-  return records.map((record) => copyRecord(record, keysOnly));
+  return records.map((record) => copy(record));
 }
 
 function refuseRevision(revision: number, store: Revisions): Refusal | undefined {
@@ -166,7 +166,7 @@ export function readRange(
   let more = found.length > most;
   for (const record of found) {
     if (records.length === most) break;
-    const copy = copyRecord(record, operation.keysOnly);
+    const copy = operation.keysOnly ? copyWithoutValue(record) : copyRecord(record);
     plan.resultBytesLeft -= recordBytes(copy);
     if (plan.resultBytesLeft < 0) {
       more = true;

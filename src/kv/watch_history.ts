@@ -7,10 +7,10 @@
  * Invariants: every event of the range with from <= revision <= `completeUpTo` is in the answer, none above it; a revision is in it whole or not at
  * all; at least one revision is (a single one may exceed the budget).
  */
-import { FLAG_TOMBSTONE, type StoredRecord } from '../storage/record.ts';
+import { copyRecord, FLAG_TOMBSTONE, type StoredRecord } from '../storage/record.ts';
 import type { KvEvent } from './command.ts';
 import { equalKeys } from './key_order.ts';
-import { copyRecord, live, recordBytes } from './records.ts';
+import { live, recordBytes } from './records.ts';
 
 export interface WatchHistoryOptions {
   readonly fromRevision: number;

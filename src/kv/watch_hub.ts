@@ -10,9 +10,10 @@
  * all; progress is never ahead of events.
  */
 import { KvError } from '../errors.ts';
+import { compareKeys } from '../storage/record.ts';
 import type { KvEvent } from './command.ts';
 import { EventQueue, eventBytes } from './event_queue.ts';
-import { compareKeys, equalKeys } from './key_order.ts';
+import { equalKeys } from './key_order.ts';
 import { type Watched, WatcherIndex } from './watcher_index.ts';
 
 export interface WatcherOptions {

@@ -5,7 +5,8 @@
  * trees). Priorities are a mix of the id's bits instead of random numbers, so that the same watchers always give the same tree.
  * Invariants: heap order by priority, search order by (start, id), `greatestEnd` right in every node. Finding k of n ranges takes O(k log n) at worst.
  */
-import { compareKeys, equalKeys, hashKey } from './key_order.ts';
+import { compareKeys } from '../storage/record.ts';
+import { equalKeys, hashKey } from './key_order.ts';
 
 export interface Watched {
   /** Unique, a safe integer. */

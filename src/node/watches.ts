@@ -12,7 +12,7 @@ import { WatchHistoryCollector } from '../kv/watch_history.ts';
 import { type LaggingWatcher, WatchHub } from '../kv/watch_hub.ts';
 import type { TimerHandle, Timers } from '../ports.ts';
 import type { Engine } from '../storage/engine_port.ts';
-import type { ScanPage } from '../storage/record.ts';
+import { keyAfter, type ScanPage } from '../storage/record.ts';
 import type { WatchRequest } from '../wire/messages.ts';
 
 const HISTORY_BYTES = 1024 * 1024;
@@ -27,6 +27,8 @@ export interface WatchesOptions {
   readonly stateMachine: StateMachine;
   readonly config: NodeConfig;
   readonly timers: Timers;
+  /** While a snapshot is being put in place (snapshots.ts): a promise of its end. */
+  readonly replaced: () => Promise<void> | undefined;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -140,7 +142,7 @@ export class Watches {
   async #readFor(watcher: LaggingWatcher): Promise<void> {
     const { engine, stateMachine } = this.#options;
     const { id, start, fromRevision, prevKv } = watcher;
-    const end = watcher.end ?? successor(start);
+    const end = watcher.end ?? keyAfter(start);
     const toRevision = stateMachine.revision;
     const collector = new WatchHistoryCollector({
       fromRevision,
@@ -166,6 +168,9 @@ export class Watches {
       await this.#otherWork();
       if (this.#closed) return;
     }
+    // What was read may be from the new content, with less history than the state machine knows yet to be gone.
+    for (let wait = this.#options.replaced(); wait !== undefined; wait = this.#options.replaced()) await wait;
+    if (this.#closed) return;
     const { events, completeUpTo } = collector.finish();
     this.#hub.catchUp(id, completeUpTo, events);
   }
@@ -173,11 +178,4 @@ export class Watches {
   #otherWork(): Promise<void> {
     return new Promise((resolve) => this.#options.timers.afterIo(resolve));
   }
-}
-
-/** The first key after `key`. */
-function successor(key: Uint8Array): Uint8Array {
-  const next = new Uint8Array(key.length + 1);
-  next.set(key);
-  return next;
 }

@@ -100,11 +100,23 @@ export function keyAfter(key: Uint8Array): Uint8Array {
   return after;
 }
 
+const NO_BYTES = new Uint8Array(0);
+
 /** A record that owns its bytes: for one that must outlive the turn. */
 export function copyRecord(record: StoredRecord): StoredRecord {
+  return copyWith(record, record.value.length === 0 ? NO_BYTES : new Uint8Array(record.value));
+}
+
+/** The same without the value. */
+export function copyWithoutValue(record: StoredRecord): StoredRecord {
+  return copyWith(record, NO_BYTES);
+}
+
+function copyWith(record: StoredRecord, value: Uint8Array): StoredRecord {
   return {
-    key: record.key.slice(),
-    value: record.value.slice(),
+    // Not slice(): of a Buffer that is a view.
+    key: new Uint8Array(record.key),
+    value,
     modRevision: record.modRevision,
     createRevision: record.createRevision,
     version: record.version,

@@ -2,9 +2,9 @@
  * A KvEngine that is nothing but a sorted array: the plainest thing that can be right. For tests of the state machine and as the model that others
  * compare the real engine with.
  */
-import { compareKeys } from '../../src/kv/key_order.ts';
 import type { KvEngine } from '../../src/storage/engine_port.ts';
 import {
+  compareKeys,
   FLAG_TOMBSTONE,
   type KeyRange,
   type ScanPage,

@@ -94,8 +94,8 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'client',
     paths: ['src/client/'],
-    mayImport: [...FOUNDATION, 'src/wire/', KEYSPACE],
-    mayImportTypes: ['src/kv/', 'src/api/service.ts', RECORD],
+    mayImport: [...FOUNDATION, 'src/wire/', KEYSPACE, RECORD],
+    mayImportTypes: ['src/kv/', 'src/api/service.ts'],
   },
   {
     name: 'composition roots',

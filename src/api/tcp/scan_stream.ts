@@ -5,6 +5,7 @@
  * a page never holds more than a frame may.
  */
 import { KvError } from '../../errors.ts';
+import { keyAfter } from '../../storage/record.ts';
 import { readScan, writePage } from '../../wire/client_codec.ts';
 import { beginFrame, endFrame, OPCODE } from '../../wire/client_frames.ts';
 import { asKvError } from '../../wire/error_codec.ts';
@@ -151,11 +152,4 @@ class ScanStream implements DoorStream {
     // The next page waits for other work: a scan must not hold up the connection's neighbours.
     this.output.context.ports.timers.afterIo(() => this.roomAgain());
   }
-}
-
-/** The smallest key greater than `key`. */
-function keyAfter(key: Uint8Array): Uint8Array {
-  const after = new Uint8Array(key.length + 1);
-  after.set(key);
-  return after;
 }
