@@ -4,6 +4,7 @@ import * as assert from 'uvu/assert';
 import {
   Command,
   type Ended,
+  endAll,
   eventually,
   freePorts,
   kvorum,
@@ -257,5 +258,7 @@ test('every command explains itself, with examples', async () => {
   }
   for (const name of commands) assert.match(all[0]!.stdout, new RegExp(`\\n  ${name} `));
 });
+
+test.after(endAll);
 
 test.run();

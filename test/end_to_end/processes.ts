@@ -14,6 +14,7 @@ import { fileURLToPath } from 'node:url';
 export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const WAIT_MS = 30_000;
 const STOP_WAIT_MS = 15_000;
+const LEFT_OPEN_MS = 3_000;
 
 const running = new Set<ChildProcess>();
 /** Processes that are not our children (the nodes of `kvorum local`): ended with it, and once more here. */
@@ -28,6 +29,21 @@ process.on('exit', () => {
   for (const directory of directories) rmSync(directory, { recursive: true, force: true, maxRetries: 5 });
 });
 for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => process.exit(1));
+
+/**
+ * For `test.after`: ends what a test that failed left running. A store that it left open would keep the process alive: then the process is ended too,
+ * as a failure.
+ */
+export async function endAll(): Promise<void> {
+  const ended = [...running].map((child) => new Promise((resolve) => child.on('exit', resolve)));
+  for (const child of running) child.kill('SIGKILL');
+  for (const pid of strangers) signal(pid, 'SIGKILL');
+  await Promise.all(ended);
+  setTimeout(() => {
+    console.error('something is still open after the last test: ending the process');
+    process.exit(1);
+  }, LEFT_OPEN_MS).unref();
+}
 
 /** Runs when the test's process ends, after all children were ended. */
 export function whenTestEnds(run: () => void): void {

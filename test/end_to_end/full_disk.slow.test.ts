@@ -1,0 +1,112 @@
+/** A disk that fills up: writes are refused with NO_SPACE, reads go on, and the node takes writes again by itself once there is room. */
+import { spawnSync } from 'node:child_process';
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { KvError } from '../../src/errors.ts';
+import { connect } from '../../src/index.ts';
+import {
+  endAll,
+  eventually,
+  freePorts,
+  kvorum,
+  serve,
+  statusOf,
+  temporaryDirectory,
+  whenTestEnds,
+} from './processes.ts';
+
+const MIB = 1024 * 1024;
+const DISK_BYTES = 48 * MIB;
+
+/** A small file system of its own; undefined where this user may not mount one. */
+function smallDisk(): string | undefined {
+  const directory = temporaryDirectory();
+  const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_BYTES}`, 'kvorum-test', directory]);
+  if (mounted.status !== 0) return undefined;
+  whenTestEnds(() => {
+    // -l: also when the node's last breath still holds it.
+    spawnSync('umount', ['-l', directory]);
+  });
+  return directory;
+}
+
+test('writes become NO_SPACE on a full disk while reads go on, and room heals it', async () => {
+  const disk = smallDisk();
+  if (disk === undefined) {
+    console.log('skipped: a small tmpfs can only be mounted by root');
+    return;
+  }
+  const [clientPort, peerPort] = (await freePorts(2)) as [number, number];
+  const config = {
+    storage: {
+      memtableSizeBytes: 4 * MIB,
+      segmentSizeBytes: MIB,
+      preallocateBytes: 256 * 1024,
+      checkpointLogBytes: 4 * MIB,
+      logRetainBytes: 0,
+    },
+  };
+  // The config file stands beside the data directory: not on the small disk.
+  const node = await serve({ data: disk, clientPort, peerPort, config });
+  const store = await connect({ endpoints: [node.endpoint], timeoutMs: 3_000 });
+  await store.put('before', 'there was room');
+
+  // Somebody else takes most of the room, the store the rest.
+  const ballast = join(disk, 'ballast');
+  const value = 'v'.repeat(100_000);
+  writeFileSync(ballast, Buffer.alloc(DISK_BYTES - 16 * MIB));
+  let acknowledged = 0;
+  let refusal: KvError | undefined;
+  for (let i = 0; i < 1_000 && refusal === undefined; i++) {
+    try {
+      await store.put(`fill/${String(i).padStart(5, '0')}`, value + i, { timeoutMs: 3_000 });
+      acknowledged = i + 1;
+    } catch (error) {
+      if (!(error instanceof KvError)) throw error;
+      refusal = error;
+    }
+  }
+  assert.ok(acknowledged > 0);
+  assert.is(refusal?.code, 'NO_SPACE', `${refusal?.code}: ${refusal?.message}`);
+
+  assert.is(Buffer.from((await store.get('before')) ?? '').toString(), 'there was room');
+  assert.ok(await store.get('fill/00000', { level: 'eventual' }));
+  const [full] = await statusOf([node.endpoint]);
+  assert.is(full!.health, 'NO_SPACE');
+  // Larger than what may be left: a write that still fits is taken.
+  const flags = ['--endpoints', node.endpoint, '--timeout', '1500'];
+  const put = await kvorum(['put', 'no-room', '-', ...flags], { input: Buffer.alloc(2 * MIB, 'x') });
+  assert.is(put.status, 1);
+  assert.match(put.stderr, /NO_SPACE[\s\S]*Make room on the disk/);
+
+  rmSync(ballast);
+  await eventually('writes to be taken again', async () => {
+    await store.put('after', 'there is room again', { timeoutMs: 1_000 });
+    return true;
+  });
+  await eventually('the status to say so', async () => {
+    const [healed] = await statusOf([node.endpoint]);
+    return healed!.health === 'ok' ? true : undefined;
+  });
+  assert.is((await statusOf([node.endpoint]))[0]!.pid, node.pid, 'by itself: the same process');
+  for (let i = 0; i < acknowledged; i++) {
+    const key = `fill/${String(i).padStart(5, '0')}`;
+    assert.is(Buffer.from((await store.get(key)) ?? '').toString(), value + i, `${key} was acknowledged`);
+  }
+  await store.close();
+  assert.is((await node.command.stop()).status, 0);
+  const checked = await kvorum(['check', disk]);
+  assert.is(checked.status, 0, checked.stdout);
+
+  // What was acknowledged is there after a restart too.
+  const again = await serve({ data: disk, clientPort, peerPort, config });
+  const { stdout } = await kvorum(['scan', 'fill/', '--keys-only', '--endpoints', again.endpoint]);
+  assert.ok(stdout.trim().split('\n').length >= acknowledged);
+  await again.command.stop();
+});
+
+test.after(endAll);
+
+test.run();
