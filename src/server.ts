@@ -101,8 +101,11 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     whenLed: (timeoutMs) => node.whenLed(timeoutMs),
     async stop() {
       promotion.stop();
-      await door.close();
-      await node.stop();
+      try {
+        await door.close();
+      } finally {
+        await node.stop();
+      }
     },
   };
 }

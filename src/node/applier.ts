@@ -165,7 +165,10 @@ export class Applier {
         this.#run();
       },
       (error) => {
+        this.#busy = false;
         this.#failed = true;
+        // Whoever waits to stop this must not wait for ever.
+        for (const resolve of this.#idleWaiters.splice(0)) resolve();
         this.#options.onFailure(error);
       },
     );

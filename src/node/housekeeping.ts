@@ -66,8 +66,9 @@ export class Housekeeping {
     this.#samples.push({ index: applier.appliedIndex, bytes });
     const due = Math.max(config.checkpointLogBytes, engine.stats().tree.sizeBytes);
     if (bytes - this.#checkpointedBytes > due) {
-      this.#checkpointedBytes = bytes;
       await engine.checkpoint(applier.appliedIndex, applier.appliedTerm, applier.capture);
+      // Only now: one that found no room is tried again in the next round, or the log could never be cut.
+      this.#checkpointedBytes = bytes;
     }
     await this.#cut();
   }

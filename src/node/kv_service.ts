@@ -49,6 +49,10 @@ export interface KvServiceOptions {
   readonly watches: Watches;
   readonly pins: Pins;
   readonly clock: Clock;
+  /** While a snapshot is being put in place (snapshots.ts): a promise of its end. */
+  readonly replaced: () => Promise<void> | undefined;
+  /** Grows whenever this node slept for longer than an election timeout. */
+  readonly sleeps: () => number;
   readonly status: () => NodeStatus;
   /** Throws when the node takes no calls (stopping, failed, removed). */
   readonly checkOpen: () => void;
@@ -59,6 +63,8 @@ export class KvService implements Service {
   readonly #options: KvServiceOptions;
   readonly #electionTimeoutMs: number;
   readonly #requestTimeoutMs: number;
+  /** How many sleeps were followed by a word of a quorum. */
+  #sleepsOver = 0;
 
   constructor(options: KvServiceOptions) {
     this.#options = options;
@@ -86,13 +92,15 @@ export class KvService implements Service {
   }
 
   get(request: GetRequest, options?: CallOptions): MaybePromise<GetResponse> {
-    const ready = this.#ready(request, options);
-    return ready === undefined ? this.#get(request) : ready.then(() => this.#get(request));
+    const ready = this.#ready(request, options) ?? this.#options.replaced();
+    if (ready === undefined) return this.#get(request);
+    return ready.then(() => this.#whenWhole(() => this.#get(request)));
   }
 
   scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse> {
-    const ready = this.#ready(request, options);
-    return ready === undefined ? this.#scan(request) : ready.then(() => this.#scan(request));
+    const ready = this.#ready(request, options) ?? this.#options.replaced();
+    if (ready === undefined) return this.#scan(request);
+    return ready.then(() => this.#whenWhole(() => this.#scan(request)));
   }
 
   /** "From now on" begins with what this node applies next: nothing that is written after this call is missed. */
@@ -192,19 +200,44 @@ export class KvService implements Service {
     );
   }
 
+  /** Serves a read that had to wait: not in the middle of an installation, which may have begun meanwhile. */
+  #whenWhole<T>(serve: () => MaybePromise<T>): MaybePromise<T> {
+    const replaced = this.#options.replaced();
+    if (replaced !== undefined) return replaced.then(() => this.#whenWhole(serve));
+    this.#options.checkOpen();
+    return serve();
+  }
+
+  /** A read index: what this node has applied is as new as the cluster was a moment ago. */
+  #barrier(): Promise<void> {
+    const ready = this.#options.reads.wait();
+    this.#options.replica.schedule();
+    return ready;
+  }
+
   /** undefined when the read may be served at once, else a promise of the moment when it may. */
   #ready(request: ReadOptions, options: CallOptions | undefined): Promise<void> | undefined {
     this.#options.checkOpen();
     if (request.level === 'eventual') return undefined;
     if (request.level === 'linearizable') {
       if (this.#servesAlone()) return undefined;
-      const ready = this.#options.reads.wait();
-      this.#options.replica.schedule();
-      return ready;
+      return this.#barrier();
     }
-    const { stateMachine, conditions } = this.#options;
-    if (this.#cutOff())
+    if (this.#options.raft.leader === 0)
       throw new KvError('NO_LEADER', 'this node has heard of no quorum for an election timeout');
+    const sleeps = this.#options.sleeps();
+    if (sleeps === this.#sleepsOver && this.#options.replica.sinceTickMs <= this.#electionTimeoutMs)
+      return this.#reached(request, options);
+    // Who slept does not know yet whether it is cut off, and old messages may still wait in its sockets: a quorum has to say so.
+    return this.#barrier().then(() => {
+      this.#sleepsOver = Math.max(this.#sleepsOver, sleeps);
+      return this.#reached(request, options);
+    });
+  }
+
+  /** undefined when this node has what the reader has seen elsewhere, else a promise of that. */
+  #reached(request: ReadOptions, options: CallOptions | undefined): Promise<void> | undefined {
+    const { stateMachine, conditions } = this.#options;
     if (stateMachine.revision >= request.minRevision) return undefined;
     const late = (): KvError =>
       new KvError('TIMEOUT', `this node has not reached revision ${request.minRevision} in time`);
@@ -213,12 +246,6 @@ export class KvService implements Service {
       this.#deadline(options),
       late,
     );
-  }
-
-  /** Followers notice by their election timer, the leader by check-quorum; a process that slept does not know yet. */
-  #cutOff(): boolean {
-    const { raft, replica } = this.#options;
-    return raft.leader === 0 || replica.sinceTickMs > this.#electionTimeoutMs;
   }
 
   #revisionOf(request: ReadOptions): number {

@@ -78,8 +78,14 @@ export class LeaderDuties {
   }
 
   async #expire(): Promise<void> {
-    const { engine, stateMachine, clock, propose } = this.#options;
+    const { clock } = this.#options;
     const nowMs = clock.wallMs();
+    for (let more = true; more; ) more = await this.#expireSome(nowMs);
+  }
+
+  /** Deletes some of what is due at `nowMs`; true when there may be more. */
+  async #expireSome(nowMs: number): Promise<boolean> {
+    const { engine, stateMachine, propose } = this.#options;
     // A key written from now on expires after the store's time: never before this.
     const settledMs = Math.min(nowMs, stateMachine.timeMs);
     const page = await engine.scan({
@@ -95,6 +101,9 @@ export class LeaderDuties {
       const keys = page.records.flatMap((record) => parseExpiryRow(record.key)?.key ?? []);
       await propose(encodeCommand({ type: 'expire', keys }));
     }
-    if (!page.more) this.#expiredBeforeMs = Math.max(this.#expiredBeforeMs, settledMs);
+    // With a clock that went back, apply may have spared them: they are looked at again in the next round.
+    if (page.more) return stateMachine.timeMs >= nowMs;
+    this.#expiredBeforeMs = Math.max(this.#expiredBeforeMs, settledMs);
+    return false;
   }
 }

@@ -47,12 +47,29 @@ export class Membership {
   }
 
   async add(request: MemberAddRequest, deadlineMs: number): Promise<MemberAddResponse> {
-    await this.#change({ type: 'addLearner', member: request }, deadlineMs);
+    try {
+      await this.#change({ type: 'addLearner', member: request }, deadlineMs);
+    } catch (error) {
+      if (!(error instanceof KvError && error.code === 'MEMBER_EXISTS') || !this.#isWaitedFor(request))
+        throw error;
+    }
     const { clusterId, members } = this.members();
     const added = members.find((member) => member.peerAddress === request.peerAddress);
     if (added === undefined)
       throw new KvError('UNAVAILABLE', 'the member was removed again while it was being added');
     return { id: added.id, clusterId, members };
+  }
+
+  /**
+   * Whether a learner of these addresses was added and has never been heard of: the answer to it was lost, and it asks again. A learner has no vote, so even
+   * one that comes back without its disk can do no harm under its old id.
+   */
+  #isWaitedFor(request: MemberAddRequest): boolean {
+    const { learners, members } = this.#options.applier.appliedConfiguration;
+    const member = members.find(({ peerAddress }) => peerAddress === request.peerAddress);
+    if (member === undefined || member.clientAddress !== request.clientAddress) return false;
+    const { matchIndex } = this.members().members.find(({ id }) => id === member.id) ?? {};
+    return learners.includes(member.id) && matchIndex === 0;
   }
 
   async promote(id: NodeId, deadlineMs: number): Promise<MembersResponse> {

@@ -77,6 +77,8 @@ export class KvorumNode {
   readonly #timers: TimerHandle[] = [];
   readonly #health: Health;
   #closed = false;
+  /** How often time has passed without a tick for longer than an election takes: the process was stopped, or very busy. */
+  #sleeps = 0;
   #stopping: Promise<void> | undefined;
   readonly service: KvService;
 
@@ -88,7 +90,11 @@ export class KvorumNode {
       node = new KvorumNode(options, storage);
       await node.#start();
     } catch (error) {
-      if (node !== undefined) await node.#transport.close();
+      if (node !== undefined) {
+        node.#closed = true;
+        node.#abandonCallers();
+        await node.#transport.close();
+      }
       await storage.close();
       throw error;
     }
@@ -111,6 +117,11 @@ export class KvorumNode {
       store: storage.snapshots,
       engine,
       log,
+      timers: ports.timers,
+      onInstalled: (index) => {
+        this.#proposals.skippedTo(index);
+        this.#replica.usePeersOf(this.#raft.status().configuration);
+      },
       onFailure: fail,
       info: (message, facts) => logger.info(message, facts),
     });
@@ -201,6 +212,7 @@ export class KvorumNode {
       stateMachine,
       config: config.node,
       timers: ports.timers,
+      replaced: () => this.#snapshots.replaced,
       onFailure: fail,
     });
     const pins = new Pins(nowMs);
@@ -241,6 +253,8 @@ export class KvorumNode {
       watches: this.#watches,
       pins,
       clock: ports.clock,
+      replaced: () => this.#snapshots.replaced,
+      sleeps: () => this.#sleeps,
       status: () => this.#health.status(),
       checkOpen: () => this.#checkOpen(),
       onRemoved: () => this.#removed(),
@@ -266,7 +280,10 @@ export class KvorumNode {
     if (voters.length === 1 && voters[0] === this.identity.nodeId) this.#raft.campaign();
     const { timers } = ports;
     this.#timers.push(
-      timers.every(config.raft.tickMs, () => this.#replica.tick()),
+      timers.every(config.raft.tickMs, () => {
+        if (this.#replica.sinceTickMs > config.raft.tickMs * config.raft.electionTicks) this.#sleeps++;
+        this.#replica.tick();
+      }),
       timers.every(SWEEP_MS, () => this.#sweep()),
       timers.every(DUTIES_MS, () => {
         if (this.#raft.role === 'leader' && !this.#replica.failed) this.#duties.run();
@@ -352,6 +369,8 @@ export class KvorumNode {
   }
 
   #failed(error: KvError): void {
+    // What is cut short by stopping is no failure.
+    if (this.#closed) return;
     this.#health.state = error.code;
     this.#options.logger.error('the node has failed and takes no more calls', { error });
     this.#abandonCallers();
@@ -389,6 +408,7 @@ export class KvorumNode {
   halt(): void {
     this.#closed = true;
     for (const timer of this.#timers.splice(0)) timer.cancel();
+    this.#snapshots.close();
     this.#replica.halt();
     this.#abandonCallers();
     void this.#transport.close();
@@ -404,12 +424,14 @@ export class KvorumNode {
     if (!this.#replica.failed) await this.#handOver();
     this.#closed = true;
     for (const timer of this.#timers.splice(0)) timer.cancel();
+    this.#snapshots.close();
     this.#abandonCallers();
     await this.#transport.close();
     await this.#replica.stop();
     await this.#applier.pause();
-    await this.#housekeeping.idle();
+    // Checkpoints and snapshots under way end with CLOSED: waited for before, they might wait for room on a full disk.
     await this.#storage.close();
+    await this.#housekeeping.idle();
   }
 
   async #handOver(): Promise<void> {

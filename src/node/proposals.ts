@@ -112,6 +112,7 @@ export class Proposals {
       refuse(waiters, refusal(result));
       return to;
     }
+    this.#replaced(result.index);
     this.#inFlight.set(result.index, { term: result.term, waiters, bytes });
     this.#inFlightBytes += bytes;
     return to;
@@ -142,7 +143,8 @@ export class Proposals {
   /** Entries up to `index` came in by a snapshot: whether the writes among them were ours is not known. */
   skippedTo(index: number): void {
     for (const [at, batch] of this.#inFlight) {
-      if (at > index) break;
+      // Not in order: what lost its place keeps its position in the map.
+      if (at > index) continue;
       this.#take(at, batch);
       refuse(
         batch.waiters,
@@ -193,6 +195,14 @@ export class Proposals {
         new KvError('UNAVAILABLE', 'the node stopped before the write was committed', { maybeApplied: true }),
       );
     }
+  }
+
+  /** An entry of an earlier term of ours gave way in this log; another node may still bring it back. */
+  #replaced(index: number): void {
+    const batch = this.#inFlight.get(index);
+    if (batch === undefined) return;
+    this.#take(index, batch);
+    refuse(batch.waiters, new KvError('UNAVAILABLE', 'the leader changed', { maybeApplied: true }));
   }
 
   #take(index: number, batch: Batch): void {

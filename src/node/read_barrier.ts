@@ -37,6 +37,8 @@ export class ReadBarrier {
   #collecting: Round | undefined;
   readonly #asked = new Map<number, Round>();
   readonly #confirmed: Round[] = [];
+  /** Lost rounds whose readers wait for a later one, each with its own deadline. */
+  readonly #joined = new Set<Round>();
   #lastContext = 0;
 
   constructor(options: ReadBarrierOptions) {
@@ -105,6 +107,11 @@ export class ReadBarrier {
         this.#askAgain(round);
       }
     }
+    for (const round of this.#joined) {
+      if (round.deadlineMs > nowMs) continue;
+      this.#joined.delete(round);
+      round.reject(late);
+    }
     for (let i = this.#confirmed.length - 1; i >= 0; i--) {
       if (this.#confirmed[i]!.deadlineMs > nowMs) continue;
       this.#confirmed.splice(i, 1)[0]!.reject(late);
@@ -116,7 +123,9 @@ export class ReadBarrier {
     this.#collecting?.reject(error);
     for (const round of this.#asked.values()) round.reject(error);
     for (const round of this.#confirmed) round.reject(error);
+    for (const round of this.#joined) round.reject(error);
     this.#collecting = undefined;
+    this.#joined.clear();
     this.#asked.clear();
     this.#confirmed.length = 0;
   }
@@ -129,7 +138,17 @@ export class ReadBarrier {
       round.askedMs = 0;
       return;
     }
-    next.promise.then(round.resolve, round.reject);
+    this.#joined.add(round);
+    next.promise.then(
+      () => {
+        this.#joined.delete(round);
+        round.resolve();
+      },
+      (error) => {
+        this.#joined.delete(round);
+        round.reject(error);
+      },
+    );
   }
 }
 

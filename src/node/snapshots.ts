@@ -5,20 +5,29 @@
  * starts anew after it; only then does Raft learn of it. A crash in between leaves a tree that is ahead of the log, which opening the node
  * recognises and mends by resetting the log (replica_storage.ts).
  *
- * Invariants: one snapshot is made and one installed at a time; nothing is applied and no append is taken in while one is being installed.
+ * Invariants: one snapshot is made and one installed at a time; nothing is applied and no append is taken in while one is being installed; nothing is read
+ * between the engine's change to the new content and the state machine's (`replaced`): the two would not fit each other.
  */
 import { KvError } from '../errors.ts';
+import type { TimerHandle, Timers } from '../ports.ts';
 import type { RaftCore, SnapshotChunk, SnapshotMeta, SnapshotSource } from '../raft/types.ts';
 import type { Engine } from '../storage/engine_port.ts';
 import type { SegmentedLog } from '../storage/log/segmented_log.ts';
+import type { StoredRecord } from '../storage/record.ts';
 import type { SnapshotFile, SnapshotStore } from '../storage/snapshot/snapshot_store.ts';
 import type { Applier } from './applier.ts';
 import { decodeNodeState, type NodeState } from './node_state.ts';
+
+/** A full disk is not asked again before. */
+const NO_SPACE_RETRY_MS = 1_000;
 
 export interface SnapshotsOptions {
   readonly store: SnapshotStore;
   readonly engine: Engine;
   readonly log: SegmentedLog;
+  readonly timers: Timers;
+  /** Everything up to an index is now in place that did not come through the log. */
+  readonly onInstalled: (index: number) => void;
   readonly onFailure: (error: unknown) => void;
   readonly info: (message: string, facts: Record<string, number>) => void;
 }
@@ -28,6 +37,8 @@ export class Snapshots implements SnapshotSource {
   #making: Promise<void> | undefined;
   #installing = false;
   #meta: SnapshotMeta | undefined;
+  #replaced: { readonly over: Promise<void>; readonly end: () => void } | undefined;
+  #retry: TimerHandle | undefined;
 
   constructor(options: SnapshotsOptions) {
     this.#options = options;
@@ -36,6 +47,16 @@ export class Snapshots implements SnapshotSource {
   /** True while a snapshot is being installed: appends must be dropped. */
   get installing(): boolean {
     return this.#installing;
+  }
+
+  /** While engine and state machine may show different states: resolves when they agree again, or when the node has failed. */
+  get replaced(): Promise<void> | undefined {
+    return this.#replaced?.over;
+  }
+
+  /** Nothing is begun any more by itself. */
+  close(): void {
+    this.#retry?.cancel();
   }
 
   latest(): SnapshotMeta | undefined {
@@ -94,12 +115,18 @@ export class Snapshots implements SnapshotSource {
         next = this.#options.store.receive({ index, term, sizeBytes }, chunk.offset, chunk.data);
       } catch (error) {
         if (!(error instanceof KvError && error.code === 'NO_SPACE')) throw error;
-        // No answer: the leader sends the chunk again after a while.
+        this.#askAgainLater(index, raft);
         return;
       }
       if (next < sizeBytes) raft.snapshotChunkStored(index, next);
       else this.#startInstall(chunk.snapshot, raft, applier, restore);
     }
+  }
+
+  /** The leader is told to begin anew, when there may be room. Until then Raft waits for this answer and takes no other chunk. */
+  #askAgainLater(index: number, raft: RaftCore): void {
+    this.#retry?.cancel();
+    this.#retry = this.#options.timers.after(NO_SPACE_RETRY_MS, () => raft.snapshotChunkStored(index, 0));
   }
 
   #startInstall(
@@ -112,15 +139,40 @@ export class Snapshots implements SnapshotSource {
     this.#install(snapshot, raft, applier, restore).then(
       () => {
         this.#installing = false;
+        this.#endReplaced();
       },
       (error) => {
         this.#installing = false;
-        const again = error instanceof KvError && (error.code === 'CORRUPT' || error.code === 'NO_SPACE');
-        if (!again) return this.#options.onFailure(error);
+        const code = error instanceof KvError ? error.code : undefined;
+        // Once the engine shows the new content there is no way back: the next start goes on from there.
+        const again = !(error instanceof HalfInstalled) && (code === 'CORRUPT' || code === 'NO_SPACE');
+        if (!again) this.#options.onFailure(error instanceof HalfInstalled ? error.cause : error);
+        this.#endReplaced();
+        if (!again) return;
         applier.resume();
-        raft.snapshotChunkStored(snapshot.index, 0);
+        if (code === 'NO_SPACE') this.#askAgainLater(snapshot.index, raft);
+        else raft.snapshotChunkStored(snapshot.index, 0);
       },
     );
+  }
+
+  #beginReplaced(): void {
+    let end: () => void = () => undefined;
+    const over = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    this.#replaced = { over, end };
+  }
+
+  #endReplaced(): void {
+    this.#replaced?.end();
+    this.#replaced = undefined;
+  }
+
+  /** The records, noting when the last of them has been taken: from then on the engine may show them. */
+  async *#lastNoted(records: AsyncIterable<StoredRecord[]>): AsyncGenerator<StoredRecord[]> {
+    yield* records;
+    this.#beginReplaced();
   }
 
   async #install(
@@ -139,11 +191,24 @@ export class Snapshots implements SnapshotSource {
     const file: SnapshotFile = await store.finishIncoming();
     const state = decodeNodeState(file.state);
     const reader = await store.open(file.index);
-    await engine.install({ index: file.index, term: file.term, state: file.state }, reader.records());
-    await log.reset(file.index, file.term);
+    const applied = { index: file.index, term: file.term, state: file.state };
+    await engine.install(applied, this.#lastNoted(reader.records()));
+    try {
+      await log.reset(file.index, file.term);
+    } catch (error) {
+      throw new HalfInstalled(error);
+    }
     restore(state);
     raft.snapshotInstalled(snapshot);
+    this.#options.onInstalled(file.index);
     applier.resume({ index: file.index, term: file.term, configuration: state.configuration });
     info('installed a snapshot', { index: file.index, sizeBytes: file.sizeBytes });
+  }
+}
+
+/** The log could not follow the engine. */
+class HalfInstalled extends Error {
+  constructor(cause: unknown) {
+    super('the log could not be begun anew after a snapshot', { cause });
   }
 }

@@ -15,8 +15,9 @@ import { KvorumNode } from '../../src/node/node.ts';
 import { silentLogger } from '../../src/observability/logger.ts';
 import type { Member } from '../../src/raft/types.ts';
 import { realPorts } from '../../src/real_ports.ts';
-import { MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { type LossRule, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemoryNetwork } from '../../transports/memory.ts';
+import { SleepyPorts } from './sleepy_ports.ts';
 
 const MIB = 1024 * 1024;
 export const WAIT_MS = 20_000;
@@ -31,6 +32,7 @@ export interface LabNode {
   readonly id: number;
   readonly node: KvorumNode;
   readonly store: Store;
+  readonly ports: SleepyPorts;
   /** Set when the node has ended by itself. */
   readonly ended: { reason: KvError | undefined; is: boolean };
 }
@@ -53,8 +55,14 @@ export class ClusterLab {
     this.#founders = Array.from({ length: count }, (_, i) => memberOf(i + 1));
   }
 
-  static async start(count: number, config: ConfigInput = {}): Promise<ClusterLab> {
+  /** @param disks disks that are not plain ones, by node. */
+  static async start(
+    count: number,
+    config: ConfigInput = {},
+    disks: ReadonlyMap<number, MemoryDisk> = new Map(),
+  ): Promise<ClusterLab> {
     const lab = new ClusterLab(count, config);
+    for (const [id, disk] of disks) lab.disks.set(id, disk);
     await Promise.all(lab.#founders.map((member) => lab.startNode(member.id)));
     await lab.leader();
     return lab;
@@ -64,7 +72,7 @@ export class ClusterLab {
   async startNode(id: number): Promise<LabNode> {
     const disk = this.disks.get(id) ?? new MemoryDisk();
     this.disks.set(id, disk);
-    const ports = realPorts();
+    const ports = new SleepyPorts();
     const ended: LabNode['ended'] = { reason: undefined, is: false };
     const node = await KvorumNode.start({
       path: `node-${id}`,
@@ -90,7 +98,7 @@ export class ClusterLab {
       ports,
       maxSessionResults: this.config.limits.maxSessionResults,
     });
-    const labNode = { id, node, store, ended };
+    const labNode = { id, node, store, ports, ended };
     this.nodes.set(id, labNode);
     return labNode;
   }
@@ -144,11 +152,29 @@ export class ClusterLab {
   }
 
   /** Power loss: the node stops where it is, and its disk keeps only what it must. */
-  crash(id: number): void {
+  crash(id: number, rule: LossRule = 'all', random: () => number = () => 0): void {
     const { node } = this.node(id);
     this.nodes.delete(id);
-    this.disks.get(id)!.crash('all', () => 0);
+    this.disks.get(id)!.crash(rule, random);
     node.halt();
+  }
+
+  /** The process of a node is stopped: no timer of it runs, and nothing is taken from its connections. */
+  sleep(id: number): void {
+    for (const other of this.disks.keys())
+      if (other !== id) this.network.setLink(other, id, { ...this.network.fault(other, id), held: true });
+    this.node(id).ports.sleep();
+  }
+
+  /** It goes on: with its timers first, or with what waits in its connections. */
+  wake(id: number, first: 'timers' | 'frames'): void {
+    const receive = (): void => {
+      for (const other of this.disks.keys())
+        if (other !== id) this.network.setLink(other, id, { ...this.network.fault(other, id), held: false });
+    };
+    if (first === 'frames') receive();
+    this.nodes.get(id)?.ports.wake();
+    if (first === 'timers') receive();
   }
 
   async stopNode(id: number): Promise<void> {
