@@ -50,7 +50,10 @@ export class RetryingChannel implements Channel {
       try {
         if (node === undefined) throw new KvError('UNAVAILABLE', 'no node is running');
         // A while at one node, then at another: what is given must not show it.
-        const signal = AbortSignal.any([AbortSignal.timeout(400), ...(options.signal ? [options.signal] : [])]);
+        const signal = AbortSignal.any([
+          AbortSignal.timeout(400),
+          ...(options.signal ? [options.signal] : []),
+        ]);
         for await (const batch of channelTo(node).watch({ ...request, fromRevision }, { signal })) {
           fromRevision = Math.max(fromRevision, batch.revision + 1);
           yield batch;
