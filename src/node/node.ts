@@ -378,7 +378,10 @@ export class KvorumNode {
   }
 
   #configurationApplied(configuration: Configuration, before: Configuration): void {
-    const gone = before.members.filter(({ id }) => !configuration.members.some((member) => member.id === id));
+    // A node that joined knows of members, itself among them, that the entries which it replays do not have yet: ids above lastId are still to come.
+    const gone = before.members.filter(
+      ({ id }) => id <= configuration.lastId && !configuration.members.some((member) => member.id === id),
+    );
     for (const { id } of gone) {
       if (id === this.identity.nodeId) this.#removed();
       else {
