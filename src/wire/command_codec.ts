@@ -27,8 +27,8 @@ import type {
   WriteCommand,
   WriteId,
 } from '../kv/command.ts';
-import { compareKeys } from '../kv/key_order.ts';
 import { SPACE_USER, USER_SPACE_END } from '../kv/keyspace.ts';
+import { compareKeys } from '../storage/record.ts';
 import {
   MIN_OPERATION_BYTES,
   OP_PUT,
