@@ -11,10 +11,16 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 
 const integer = (from: number, to: number) => z.number().int().min(from).max(to);
+const ADDRESS = /^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/;
 const address = z
   .string()
-  .regex(/^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/, 'must be HOST:PORT')
+  .regex(ADDRESS, 'must be HOST:PORT')
   .refine((value) => Number(value.slice(value.lastIndexOf(':') + 1)) <= 65535, 'the port must be 0 to 65535');
+
+/** Whether a text is an address as settings and members write it. */
+export function isAddress(text: string): boolean {
+  return address.safeParse(text).success;
+}
 
 /** What a request may not exceed; the same on every node of a cluster. */
 const limitsSchema = z.strictObject({

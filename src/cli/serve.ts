@@ -64,11 +64,12 @@ Examples:
 async function serve(options: ServeOptions): Promise<void> {
   const config = readConfig(options);
   // Loaded here: commands that only talk to a server should not wait for what one is made of.
-  const [{ startServer }, { pinoLogger }] = await Promise.all([
+  const [{ parseConfig }, { startServer }, { pinoLogger }] = await Promise.all([
+    import('../config.ts'),
     import('../server.ts'),
     import('../observability/pino_logger.ts'),
   ]);
-  const logLevel = config.node?.logLevel ?? 'info';
+  const { logLevel } = parseConfig(config).node;
   const logger = pinoLogger(logLevel, { pid: process.pid });
   const serverOptions: ServerOptions = {
     path: options.data,
@@ -147,8 +148,12 @@ function readConfig(options: ServeOptions): ConfigInput {
 }
 
 function section(file: Record<string, unknown>, name: string): Record<string, unknown> {
-  const value = file[name];
-  return typeof value === 'object' && value !== null ? { ...value } : {};
+  const value = file[name] ?? {};
+  if (typeof value === 'object' && !Array.isArray(value)) return { ...value };
+  throw new KvError(
+    'CONFIG_INVALID',
+    `${name} is ${JSON.stringify(value)}, allowed: an object with settings`,
+  );
 }
 
 function readConfigFile(path: string): Record<string, unknown> {

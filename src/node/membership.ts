@@ -4,6 +4,7 @@
  * Raft does the work (joint consensus, raft/membership.ts); this room waits until a change has been applied and tells what came of it.
  * REQUIRES everywhere: this node leads; other nodes forward (kv_service.ts).
  */
+import { isAddress } from '../config.ts';
 import { KvError } from '../errors.ts';
 import type { Clock } from '../ports.ts';
 import type { ConfigurationChange, NodeId, ProposeResult, RaftCore } from '../raft/types.ts';
@@ -47,6 +48,13 @@ export class Membership {
   }
 
   async add(request: MemberAddRequest, deadlineMs: number): Promise<MemberAddResponse> {
+    for (const name of ['peerAddress', 'clientAddress'] as const) {
+      if (isAddress(request[name])) continue;
+      throw new KvError(
+        'INVALID_ARGUMENT',
+        `${name} is ${JSON.stringify(request[name])}, allowed: HOST:PORT`,
+      );
+    }
     try {
       await this.#change({ type: 'addLearner', member: request }, deadlineMs);
     } catch (error) {
