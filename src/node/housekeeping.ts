@@ -2,6 +2,8 @@
  * Keeps the log short: asks the engine for a checkpoint when enough was written since the last one, and cuts what no restart and no
  * follower needs.
  *
+ * A checkpoint writes all data, so one is due when at least as much as the last one held was written since: the log stays about as large as the data.
+ *
  * Invariants: the log is never cut past what the tree holds durably; a follower that is being served from the log, or is loading a snapshot, keeps the
  * entries it needs next, unless that would hold more than MAX_FOLLOWER_LOG_BYTES.
  */
@@ -33,11 +35,14 @@ export class Housekeeping {
   /** (index, bytes applied until then), one a round: finds the index that lies `logRetainBytes` back. */
   readonly #samples: { index: number; bytes: number }[] = [];
   #checkpointedBytes = 0;
+  /** The tree's size at the last checkpoint. Measured against the size of now, a store that only grows would never be due: both grow alike. */
+  #checkpointedTreeBytes: number;
   #working = false;
   #idle: Promise<void> = Promise.resolve();
 
   constructor(options: HousekeepingOptions) {
     this.#options = options;
+    this.#checkpointedTreeBytes = options.engine.stats().tree.sizeBytes;
   }
 
   /** One round; called about once a second. Rounds do not overlap. */
@@ -64,11 +69,12 @@ export class Housekeeping {
     const { engine, applier, config } = this.#options;
     const bytes = applier.appliedBytes;
     this.#samples.push({ index: applier.appliedIndex, bytes });
-    const due = Math.max(config.checkpointLogBytes, engine.stats().tree.sizeBytes);
+    const due = Math.max(config.checkpointLogBytes, this.#checkpointedTreeBytes);
     if (bytes - this.#checkpointedBytes > due) {
       await engine.checkpoint(applier.appliedIndex, applier.appliedTerm, applier.capture);
       // Only now: one that found no room is tried again in the next round, or the log could never be cut.
       this.#checkpointedBytes = bytes;
+      this.#checkpointedTreeBytes = engine.stats().tree.sizeBytes;
     }
     await this.#cut();
   }

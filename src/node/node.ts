@@ -180,6 +180,7 @@ export class KvorumNode {
     this.#replica = new Replica({
       raft: this.#raft,
       log,
+      engine,
       transport: this.#transport,
       applier: this.#applier,
       proposals: this.#proposals,

@@ -20,6 +20,7 @@ import {
   type RaftCore,
   type Ready,
 } from '../raft/types.ts';
+import type { Engine } from '../storage/engine_port.ts';
 import type { SegmentedLog } from '../storage/log/segmented_log.ts';
 import { RAFT_PREFIX } from '../wire/peer_codec.ts';
 import { decodeMessage, encodeMessage } from '../wire/raft_codec.ts';
@@ -40,6 +41,7 @@ const RECORD_OVERHEAD_BYTES = 64;
 export interface ReplicaOptions {
   readonly raft: RaftCore;
   readonly log: SegmentedLog;
+  readonly engine: Engine;
   readonly transport: Transport;
   readonly applier: Applier;
   readonly proposals: Proposals;
@@ -58,6 +60,8 @@ export class Replica {
   readonly #options: ReplicaOptions;
   readonly #raft: RaftCore;
   #scheduled = false;
+  #running = false;
+  #waitsForEngine = false;
   #turns = 0;
   #appendsUnderWay = 0;
   #lastAppend: Promise<void> = Promise.resolve();
@@ -118,7 +122,8 @@ export class Replica {
   }
 
   schedule(): void {
-    if (this.#scheduled || this.#failed || this.#stopped) return;
+    // What comes up while the loop runs is worked off by the loop.
+    if (this.#scheduled || this.#running || this.#failed || this.#stopped) return;
     this.#scheduled = true;
     const { timers, batching } = this.#options;
     if (batching === 'turn' && this.#turns < TURNS_BETWEEN_IO) {
@@ -133,20 +138,40 @@ export class Replica {
   readonly #run = (): void => {
     this.#scheduled = false;
     if (this.#failed || this.#stopped) return;
-    this.#guard(() => {
-      const { proposals, reads, clock, transport } = this.#options;
-      if (proposals.queued && this.#raft.role === 'leader') proposals.flush(clock.wallMs());
+    this.#running = true;
+    this.#guard(this.#workOff);
+    this.#running = false;
+  };
+
+  readonly #workOff = (): void => {
+    const { proposals, reads, clock, transport } = this.#options;
+    if (proposals.queued && this.#raft.role === 'leader') {
+      proposals.flush(clock.wallMs());
+      if (proposals.queued) this.#scheduleWhenWritable();
+    }
+    reads.poll();
+    while (this.#raft.hasReady() && !this.#failed) this.#process(this.#raft.ready());
+    // Reads that waited for a round to end may begin theirs now.
+    if (reads.waiting) {
       reads.poll();
       while (this.#raft.hasReady() && !this.#failed) this.#process(this.#raft.ready());
-      // Reads that waited for a round to end may begin theirs now.
-      if (reads.waiting) {
-        reads.poll();
-        while (this.#raft.hasReady() && !this.#failed) this.#process(this.#raft.ready());
-      }
-      transport.flush();
-      this.#noticeRole();
-    });
+    }
+    transport.flush();
+    this.#noticeRole();
   };
+
+  /** Proposals wait for the engine to catch up with its flushes. */
+  #scheduleWhenWritable(): void {
+    if (this.#waitsForEngine) return;
+    this.#waitsForEngine = true;
+    this.#options.engine.caughtUp().then(
+      () => {
+        this.#waitsForEngine = false;
+        this.schedule();
+      },
+      (error) => this.fail(error),
+    );
+  }
 
   #process(ready: Ready): void {
     const { snapshots, applier, reads } = this.#options;

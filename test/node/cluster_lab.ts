@@ -42,10 +42,13 @@ export class ClusterLab {
   readonly disks = new Map<number, MemoryDisk>();
   readonly nodes = new Map<number, LabNode>();
   readonly config: Config;
+  /** Housekeeping of nodes started from now on runs so many times as often. */
+  hurry: number;
   readonly #founders: Member[];
   readonly #joined = new Map<number, Identity>();
 
-  private constructor(count: number, config: ConfigInput) {
+  private constructor(count: number, config: ConfigInput, hurry: number) {
+    this.hurry = hurry;
     this.config = parseConfig({
       ...LAB_CONFIG,
       ...config,
@@ -55,13 +58,19 @@ export class ClusterLab {
     this.#founders = Array.from({ length: count }, (_, i) => memberOf(i + 1));
   }
 
+  /** A lab with no node running yet. */
+  static create(count: number, config: ConfigInput, hurry: number): ClusterLab {
+    return new ClusterLab(count, config, hurry);
+  }
+
   /** @param disks disks that are not plain ones, by node. */
   static async start(
     count: number,
     config: ConfigInput = {},
     disks: ReadonlyMap<number, MemoryDisk> = new Map(),
+    hurry = 1,
   ): Promise<ClusterLab> {
-    const lab = new ClusterLab(count, config);
+    const lab = new ClusterLab(count, config, hurry);
     for (const [id, disk] of disks) lab.disks.set(id, disk);
     await Promise.all(lab.#founders.map((member) => lab.startNode(member.id)));
     await lab.leader();
@@ -72,7 +81,7 @@ export class ClusterLab {
   async startNode(id: number): Promise<LabNode> {
     const disk = this.disks.get(id) ?? new MemoryDisk();
     this.disks.set(id, disk);
-    const ports = new SleepyPorts();
+    const ports = new SleepyPorts(this.hurry);
     const ended: LabNode['ended'] = { reason: undefined, is: false };
     const node = await KvorumNode.start({
       path: `node-${id}`,

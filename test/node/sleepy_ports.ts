@@ -1,6 +1,11 @@
-/** Ports of one node whose timers can be frozen, as if its process had been stopped (SIGSTOP): nothing it asked for runs until it wakes. */
+/**
+ * Ports of one node whose timers can be frozen, as if its process had been stopped (SIGSTOP): nothing it asked for runs until it wakes. * Can also be hurried: what would happen after seconds happens after milliseconds.
+ */
 import type { Ports, TimerHandle, Timers } from '../../src/ports.ts';
 import { realPorts } from '../../src/real_ports.ts';
+
+/** Ticks of Raft stay what they are. */
+const HURRY_FROM_MS = 100;
 
 export class SleepyPorts implements Ports {
   readonly #real = realPorts();
@@ -11,8 +16,10 @@ export class SleepyPorts implements Ports {
   /** What came due while asleep, in order. Intervals come due once, as a process's do. */
   readonly #due = new Set<() => void>();
 
-  constructor() {
+  /** @param hurry intervals above HURRY_FROM_MS are divided by this. */
+  constructor(hurry = 1) {
     const { timers } = this.#real;
+    const hurried = (ms: number): number => (ms < HURRY_FROM_MS ? ms : Math.max(1, ms / hurry));
     const awake = (run: () => void) => (): void => {
       if (this.#asleep) this.#due.add(run);
       else run();
@@ -24,8 +31,8 @@ export class SleepyPorts implements Ports {
       },
     });
     this.timers = {
-      after: (delayMs, run) => cancellable(timers.after(delayMs, awake(run)), run),
-      every: (intervalMs, run) => cancellable(timers.every(intervalMs, awake(run)), run),
+      after: (delayMs, run) => cancellable(timers.after(hurried(delayMs), awake(run)), run),
+      every: (intervalMs, run) => cancellable(timers.every(hurried(intervalMs), awake(run)), run),
       soon: (run) => timers.soon(awake(run)),
       afterIo: (run) => timers.afterIo(awake(run)),
     };

@@ -1,0 +1,77 @@
+/** Checkpoints and log cuts: the log must stay short whatever is written, also after a disk was full for a while. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { KvError } from '../../src/errors.ts';
+import { ClusterLab, until } from './cluster_lab.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const HURRY = 50;
+const STORAGE = {
+  checkpointLogBytes: MIB,
+  logRetainBytes: 0,
+  segmentSizeBytes: 256 * KIB,
+  preallocateBytes: 32 * KIB,
+};
+
+async function logBytes(lab: ClusterLab): Promise<number> {
+  const disk = lab.disks.get(1)!;
+  const files = await disk.list('node-1/log');
+  let bytes = 0;
+  for (const file of files) bytes += (await disk.readFile(`node-1/log/${file}`)).length;
+  return bytes;
+}
+
+test('a store that only grows is checkpointed again and again: its log stays about as long as its data', async () => {
+  const lab = await ClusterLab.start(1, { storage: STORAGE }, new Map(), HURRY);
+  try {
+    const { store } = await lab.leader();
+    const value = 'v'.repeat(40 * KIB);
+    let checkpoints = 0;
+    let newest = '';
+    for (let i = 0; i < 600; i++) {
+      await store.put(`insert/${i}`, value);
+      if (i % 20 !== 0) continue;
+      const [file] = await lab.disks.get(1)!.list('node-1/tree');
+      if (file !== undefined && file !== newest) checkpoints++;
+      newest = file ?? '';
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.ok(checkpoints >= 3, `${checkpoints} checkpoints of 24 MiB`);
+    await until(async () => (await logBytes(lab)) < 20 * MIB, 'the log to be cut');
+  } finally {
+    await lab.stop();
+  }
+});
+
+test('a checkpoint that found no room is made when there is some, without any write: else the log could never be cut', async () => {
+  const lab = await ClusterLab.start(1, { storage: STORAGE }, new Map(), HURRY);
+  try {
+    const { store } = await lab.leader();
+    const disk = lab.disks.get(1)!;
+    // Room for the log, not for a checkpoint beside it.
+    disk.capacityBytes = 3 * MIB;
+    let refused: KvError | undefined;
+    for (let i = 0; i < 400 && refused === undefined; i++) {
+      await store.put(`k/${i}`, 'v'.repeat(30 * KIB)).catch((error: KvError) => {
+        refused = error;
+      });
+    }
+    assert.is(refused?.code, 'NO_SPACE');
+    const before = await logBytes(lab);
+    disk.capacityBytes = Number.POSITIVE_INFINITY;
+    await until(async () => (await logBytes(lab)) < before / 2, 'the log to be cut');
+    await until(
+      () =>
+        store.put('again', '1').then(
+          () => true,
+          () => false,
+        ),
+      'writes to go on',
+    );
+  } finally {
+    await lab.stop();
+  }
+});
+
+test.run();
