@@ -117,6 +117,7 @@ test('one node becomes three and one again under load, and no acknowledged write
     '--peer-listen',
     `127.0.0.1:${ports[3]}`,
   ]);
+  assert.is(again.status, 0, `it did not end by itself: ${again.stderr.slice(-2000)}`);
   assert.match(again.stderr, /removed/);
   await first.command.stop();
 });

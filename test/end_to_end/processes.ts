@@ -187,12 +187,18 @@ export class Command {
   }
 }
 
-/** Runs one command to its end. */
-export function kvorum(
+/** Runs one command to its end; one that does not end is ended, and its status is then null. */
+export async function kvorum(
   args: readonly string[],
   options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv } = {},
 ): Promise<Ended> {
-  return new Command(args, options).ended;
+  const command = new Command(args, options);
+  const timer = setTimeout(() => command.child.kill('SIGKILL'), WAIT_MS);
+  try {
+    return await command.ended;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 export interface ServeOptions {
