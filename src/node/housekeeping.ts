@@ -8,6 +8,7 @@
  * entries it needs next, unless that would hold more than MAX_FOLLOWER_LOG_BYTES.
  */
 import type { StorageConfig } from '../config.ts';
+import type { RaftCore } from '../raft/types.ts';
 import type { Engine } from '../storage/engine_port.ts';
 import type { Applier } from './applier.ts';
 
@@ -97,4 +98,16 @@ export class Housekeeping {
     if (found > 0) this.#samples.unshift({ index: found, bytes: limit });
     return found;
   }
+}
+
+/** The lowest entry that an active follower has, or will have from a snapshot at `snapshotIndex`; undefined when nobody depends on this node's log. */
+export function followersNeedAfter(raft: RaftCore, snapshotIndex: number): number | undefined {
+  if (raft.role !== 'leader') return undefined;
+  let lowest: number | undefined;
+  for (const peer of raft.status().progress) {
+    if (!peer.recentlyActive || peer.id === raft.id) continue;
+    const has = peer.state === 'snapshot' ? Math.max(peer.match, snapshotIndex) : peer.match;
+    if (lowest === undefined || has < lowest) lowest = has;
+  }
+  return lowest;
 }

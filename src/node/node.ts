@@ -17,7 +17,7 @@ import { Applier } from './applier.ts';
 import { Conditions } from './conditions.ts';
 import { answerPeer, Forwarding } from './forwarding.ts';
 import { Health } from './health.ts';
-import { Housekeeping } from './housekeeping.ts';
+import { followersNeedAfter, Housekeeping } from './housekeeping.ts';
 import type { Identity } from './identity.ts';
 import { KvService } from './kv_service.ts';
 import { LeaderDuties } from './leader_duties.ts';
@@ -36,6 +36,8 @@ const SWEEP_MS = 100;
 const DUTIES_MS = 200;
 const HOUSEKEEPING_MS = 1_000;
 const HAND_OVER_MS = 1_500;
+/** What an entry has besides its commands, generously. */
+const ENTRY_OVERHEAD_BYTES = 64 * 1024;
 
 export interface NodeOptions {
   readonly path: string;
@@ -147,12 +149,15 @@ export class KvorumNode {
       appliedIndex: () => this.#applier.appliedIndex,
       nowMs,
     });
+    const largestEntry = Math.max(config.raft.maxAppendBytes, config.limits.maxCommandBytes);
     this.#proposals = new Proposals({
       maxEntryBytes: config.raft.maxAppendBytes,
       maxPendingBytes: config.node.maxPendingBytes,
       propose: (entries) => this.#raft.propose(entries),
       hasRoom: (bytes) => this.#health.hasRoom(bytes),
-      held: () => engine.behind,
+      held: (bytes) =>
+        engine.behind ||
+        (!log.diskFull && !log.hasRoom(Math.min(bytes, largestEntry) + ENTRY_OVERHEAD_BYTES)),
     });
     this.#applier = new Applier({
       engine,
@@ -222,7 +227,7 @@ export class KvorumNode {
       log,
       applier: this.#applier,
       config: config.storage,
-      followersNeedAfter: () => this.#followersNeedAfter(),
+      followersNeedAfter: () => followersNeedAfter(this.#raft, this.#snapshots.latest()?.index ?? 0),
       onFailure: (error) => this.#housekeepingFailed(error),
     });
     this.#duties = new LeaderDuties({
@@ -270,6 +275,12 @@ export class KvorumNode {
     const { ports, config, logger } = this.#options;
     await this.#transport.start({
       frame: ({ from, payload }) => this.#onFrame(from, payload),
+      wasRemoved: (peer) => {
+        const { members, lastId } = this.#applier.appliedConfiguration;
+        // Ids are never used again: one that was given and belongs to nobody is a removed member's.
+        return peer <= lastId && !members.some((member) => member.id === peer);
+      },
+      removed: () => this.#removed(),
       disconnected: (peer, reason) => {
         logger.debug('lost the connection to a peer', { peer, reason });
         this.#rpc.disconnected(peer);
@@ -345,19 +356,6 @@ export class KvorumNode {
     this.#conditions.check();
   }
 
-  /** The lowest entry that an active follower has: what comes after it should stay in the log. */
-  #followersNeedAfter(): number | undefined {
-    if (this.#raft.role !== 'leader') return undefined;
-    const snapshotIndex = this.#snapshots.latest()?.index ?? 0;
-    let lowest: number | undefined;
-    for (const peer of this.#raft.status().progress) {
-      if (!peer.recentlyActive || peer.id === this.#raft.id) continue;
-      const has = peer.state === 'snapshot' ? Math.max(peer.match, snapshotIndex) : peer.match;
-      if (lowest === undefined || has < lowest) lowest = has;
-    }
-    return lowest;
-  }
-
   #housekeepingFailed(error: unknown): void {
     if (error instanceof KvError && error.code === 'NO_SPACE') {
       this.#options.logger.warn('no room for a checkpoint; trying again', { error });
@@ -366,6 +364,8 @@ export class KvorumNode {
 
   #checkOpen(): void {
     if (this.#closed) throw new KvError('UNAVAILABLE', 'the node is stopping');
+    if (this.#health.state === 'REMOVED')
+      throw new KvError('UNAVAILABLE', 'this node was removed from the cluster');
     if (this.#replica.failed) throw new KvError('UNAVAILABLE', `the node has failed: ${this.#health.state}`);
   }
 
@@ -397,7 +397,11 @@ export class KvorumNode {
     if (this.#health.state === 'REMOVED') return;
     this.#health.state = 'REMOVED';
     this.#options.logger.info('this node was removed from the cluster');
-    this.#options.ports.timers.afterIo(() => this.#options.onEnd(undefined));
+    // After whoever waits for the removal itself has had its answer. The others need not wait for their deadlines.
+    this.#options.ports.timers.afterIo(() => {
+      this.#abandonCallers();
+      this.#options.onEnd(undefined);
+    });
   }
 
   #abandonCallers(): void {

@@ -32,8 +32,8 @@ export interface ProposalsOptions {
   readonly propose: (entries: readonly Uint8Array[]) => ProposeResult;
   /** Whether the log has room for so many bytes without new disk space. */
   readonly hasRoom: (bytes: number) => boolean;
-  /** True while the engine wants no more writes: commands wait. */
-  readonly held: () => boolean;
+  /** True while the engine wants no more writes, or room for so many bytes is still being made: commands wait. */
+  readonly held: (bytes: number) => boolean;
 }
 
 export class Proposals {
@@ -79,7 +79,7 @@ export class Proposals {
 
   /** Turns what is queued into log entries. REQUIRES: this node leads (else everything queued is refused as not applied). */
   flush(wallMs: number): void {
-    if (this.#queue.length === 0 || this.#options.held()) return;
+    if (this.#queue.length === 0 || this.#options.held(this.#queuedBytes)) return;
     const queue = this.#queue;
     this.#queue = [];
     this.#queuedBytes = 0;

@@ -239,6 +239,11 @@ export class SegmentedLog implements RaftLog {
     return !this.#closed && this.#writer.hasRoom(bytes + entryCount * recordBytes(8) + recordBytes(8));
   }
 
+  /** The disk has refused space lately; while it has not, room that is missing now is being made. */
+  get diskFull(): boolean {
+    return this.#writer.space.full;
+  }
+
   /** Bytes of the records from the log's first segment to its end. */
   sizeBytes(): number {
     return this.#writer.endPosition - this.#writer.segments[0]!.position;
