@@ -82,9 +82,10 @@ test('writes without end to a leader whose followers take nothing fill no memory
       if (i % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
     }
     await until(() => pending === 0, 'every write to be answered');
-    assert.ok((codes.get('OVERLOADED') ?? 0) > 2_000, JSON.stringify([...codes]));
+    assert.ok((codes.get('OVERLOADED') ?? 0) > 500, JSON.stringify([...codes]));
     assert.is(codes.get('other'), undefined);
-    assert.ok(mostPending < 200, `${mostPending} writes of 64 KiB were waiting at once`);
+    // Here 4 MiB; once another leads, also what the connection to it may hold: 64 MiB.
+    assert.ok(mostPending < 1_200, `${mostPending} writes of 64 KiB were waiting at once`);
     const grown = process.memoryUsage().arrayBuffers + process.memoryUsage().external - before;
     assert.ok(grown < 100 * MIB, `${Math.round(grown / MIB)} MiB more`);
     lab.network.heal();
@@ -95,6 +96,38 @@ test('writes without end to a leader whose followers take nothing fill no memory
           () => false,
         ),
       'writes to go on',
+    );
+  } finally {
+    await lab.stop();
+  }
+});
+
+test('a follower that takes nothing does not make the leader grow: not by its queue, not by what is kept for it', async () => {
+  const lab = await ClusterLab.start(
+    3,
+    {
+      storage: { checkpointLogBytes: MIB, logRetainBytes: 0, logCacheBytes: MIB },
+      raft: { maxInflightBytes: 4 * MIB },
+      node: { historyRevisions: 10 },
+    },
+    new Map(),
+    10,
+  );
+  try {
+    const leader = await lab.leader();
+    const slow = lab.follower(leader);
+    lab.network.setLink(leader.id, slow.id, { held: true });
+    const value = new Uint8Array(256 * KIB).fill(7);
+    const memory = (): number => process.memoryUsage().arrayBuffers + process.memoryUsage().external;
+    const before = memory();
+    for (let i = 0; i < 800; i++) await leader.store.put(`k${i % 4}`, value);
+    const grown = memory() - before;
+    // The disks are in memory too: what is written and not cut counts.
+    assert.ok(grown < 120 * MIB, `200 MiB were written, memory grew by ${Math.round(grown / MIB)} MiB`);
+    lab.network.heal();
+    await until(
+      () => slow.node.service.status().appliedIndex === leader.node.service.status().appliedIndex,
+      'the follower to catch up',
     );
   } finally {
     await lab.stop();
