@@ -39,6 +39,7 @@ export const ERROR_CODES = {
   TREE_UNAVAILABLE: [30, false],
   UNSUPPORTED: [31, false],
   NOT_FOUND: [32, false],
+  REMOVED: [33, false],
 } as const satisfies Record<string, readonly [number, boolean]>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

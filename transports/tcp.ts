@@ -84,8 +84,10 @@ export class TcpTransport implements Transport {
     const peer = new OutgoingPeer(id, address, this.#settings, {
       connected: () => this.#events?.connected?.(id),
       disconnected: (reason) => this.#events?.disconnected?.(id, reason),
-      failed: (error, retryMs) =>
-        this.#settings.onEvent({ type: 'connectFailed', peer: id, address, error, retryMs }),
+      failed: (error, retryMs) => {
+        this.#settings.onEvent({ type: 'connectFailed', peer: id, address, error, retryMs });
+        if (error.code === 'REMOVED') this.#events?.removed?.(id);
+      },
       opened: (connection) => this.#track(connection),
     });
     this.#outgoing.set(id, peer);
@@ -216,6 +218,8 @@ export class TcpTransport implements Transport {
       return 0;
     }
     let objection = objectionTo(hello, clusterId, id);
+    if (this.#events?.wasRemoved?.(hello.from) === true)
+      objection ??= { code: 'REMOVED', message: `node ${hello.from} was removed from the cluster` };
     if (!this.#incoming.has(hello.from) && this.#incoming.size >= maxConnections)
       objection ??= { code: 'OVERLOADED', message: 'too many connections' };
     if (objection !== undefined) {

@@ -19,6 +19,10 @@ export interface TransportEvents {
   /** The connection to a peer came up or was lost (frames in flight may be lost). */
   connected?(peer: NodeId): void;
   disconnected?(peer: NodeId, reason: string): void;
+  /** Whether a node was a member once and is none now. A transport with a handshake refuses such a peer, so that it learns of its removal. */
+  wasRemoved?(peer: NodeId): boolean;
+  /** A peer has refused this node because it was removed. */
+  removed?(by: NodeId): void;
 }
 
 export interface TransportStats {
