@@ -39,7 +39,10 @@ export async function assertSameState(lab: ClusterLab, ids: readonly number[]): 
   await until(
     () => new Set(statuses().map(({ appliedIndex }) => appliedIndex)).size === 1,
     `nodes ${ids.join(', ')} to be equally far`,
-  );
+  ).catch((error: unknown) => {
+    console.error(JSON.stringify(statuses(), undefined, 1));
+    throw error;
+  });
   const [first, ...others] = ids.map((id) => lab.node(id));
   const { revision, compactRevision } = first!.node.service.status();
   const keys = await liveKeys(first!);

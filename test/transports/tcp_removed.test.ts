@@ -23,7 +23,7 @@ test('a removed member is refused and told; others are let in', async () => {
       });
       transport.setPeer(1, address);
     }
-    await until(() => told.length > 0 && connected.length > 0, 'both to be answered');
+    await until('both to be answered', () => told.length > 0 && connected.length > 0);
     assert.equal(connected, ['joining']);
     assert.is(told[0], 'removed by 1');
     assert.is(removed.send(1, [new Uint8Array(1)]), false);
