@@ -12,6 +12,9 @@ import type { MemberAddRequest, MemberAddResponse, MemberInfo, MembersResponse }
 import type { Applier } from './applier.ts';
 import type { Conditions } from './conditions.ts';
 
+/** Longer than an election timeout, in which Raft either carries a transfer out or gives it up. */
+const TRANSFER_ATTEMPT_MS = 2_000;
+
 export interface MembershipOptions {
   readonly raft: RaftCore;
   readonly applier: Applier;
@@ -92,18 +95,28 @@ export class Membership {
 
   /** Gives the new leader's id. `to` 0: the voter that has most of the log. */
   async moveLeader(to: NodeId, deadlineMs: number): Promise<NodeId> {
-    const { raft, conditions, schedule } = this.#options;
+    const { raft, conditions, clock, schedule } = this.#options;
     const target = to === 0 ? this.#bestSuccessor() : to;
     if (target === raft.id) return raft.id;
-    if (!raft.transferLeadership(target)) {
-      throw new KvError('MEMBER_NOT_FOUND', `node ${target} is not a voter of this cluster that could lead`);
+    const moved = (): boolean => raft.leader !== raft.id && raft.leader !== 0;
+    const late = (): KvError =>
+      new KvError('TIMEOUT', `node ${target} did not take over in time`, { maybeApplied: true });
+    while (!moved()) {
+      if (!raft.transferLeadership(target)) {
+        throw new KvError(
+          'MEMBER_NOT_FOUND',
+          `node ${target} is not a voter of this cluster that could lead`,
+        );
+      }
+      schedule();
+      // Raft gives a transfer up after an election timeout, and the old leader leads on: it is tried again until the deadline.
+      const attemptMs = Math.min(deadlineMs, clock.monotonicMs() + TRANSFER_ATTEMPT_MS);
+      try {
+        await conditions.until(moved, attemptMs, late);
+      } catch (error) {
+        if (raft.role !== 'leader' || clock.monotonicMs() >= deadlineMs) throw error;
+      }
     }
-    schedule();
-    await conditions.until(
-      () => raft.leader !== raft.id && raft.leader !== 0,
-      deadlineMs,
-      () => new KvError('TIMEOUT', `node ${target} did not take over in time`, { maybeApplied: true }),
-    );
     return raft.leader;
   }
 

@@ -107,6 +107,12 @@ test('one node becomes three and one again under load, and no acknowledged write
   await writer.verify();
   await writer.close();
 
+  // A removed node that comes back is told by the first member that it dials.
+  const back = await start(1);
+  const told = await back.command.ended;
+  assert.is(told.status, 0, told.stderr);
+  assert.match(told.stderr, /was removed from its cluster/);
+
   await first.command.stop();
 });
 
