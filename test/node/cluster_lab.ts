@@ -16,6 +16,7 @@ import { silentLogger } from '../../src/observability/logger.ts';
 import type { Member } from '../../src/raft/types.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { type LossRule, MemoryDisk } from '../../src/storage/memory_disk.ts';
+import type { MemberAddResponse } from '../../src/wire/messages.ts';
 import { MemoryNetwork } from '../../transports/memory.ts';
 import { SleepyPorts } from './sleepy_ports.ts';
 
@@ -118,6 +119,11 @@ export class ClusterLab {
     const { peerAddress, clientAddress } = memberOf(next);
     const added = await through.node.service.memberAdd({ peerAddress, clientAddress });
     if (added.id !== next) throw new Error(`the lab expected id ${next}, the cluster gave ${added.id}`);
+    return this.rejoin(next, added);
+  }
+
+  /** Starts a node that the cluster has added. */
+  rejoin(next: number, added: MemberAddResponse): Promise<LabNode> {
     const ids = (role: string): number[] => added.members.filter((m) => m.role === role).map((m) => m.id);
     this.#joined.set(next, {
       clusterId: added.clusterId,
