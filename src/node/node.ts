@@ -328,10 +328,9 @@ export class KvorumNode {
     this.#consensus.snapshots.close();
     this.#abandonCallers();
     await this.#consensus.transport.close();
-    await this.#consensus.replica.stop();
-    await this.#consensus.applier.pause();
-    // Checkpoints and snapshots under way end with CLOSED: waited for before, they might wait for room on a full disk.
+    const ends = [this.#consensus.replica.stop(), this.#consensus.applier.pause()];
+    // Appends, checkpoints and snapshots under way end with this: waited for before, they might wait for room on a full disk.
     await this.#storage.close();
-    await this.#housekeeping.idle();
+    await Promise.all([...ends, this.#housekeeping.idle()]);
   }
 }

@@ -151,4 +151,22 @@ test('a node stops in the middle of an installation without a failure, and goes 
   }
 });
 
+test('a node whose disk is full stops all the same, with appends that wait for room', async () => {
+  const lab = await ClusterLab.start(3);
+  try {
+    const leader = await lab.leader();
+    const { id } = lab.follower(leader);
+    const disk = lab.disks.get(id)!;
+    disk.capacityBytes = disk.usedBytes();
+    for (let i = 0; i < 100; i++) {
+      leader.store.put(`k${i}`, 'v'.repeat(10_000)).catch(() => undefined);
+      if (i % 10 === 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    const late = new Promise((resolve) => setTimeout(() => resolve('still stopping'), 10_000));
+    assert.is(await Promise.race([lab.stopNode(id).then(() => 'stopped'), late]), 'stopped');
+  } finally {
+    await lab.stop();
+  }
+});
+
 test.run();
