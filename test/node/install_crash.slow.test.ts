@@ -13,7 +13,7 @@ import { assertSameState } from './state_dump.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-const BUDGET_MS = Number(process.env['KVORUM_CRASH_MS'] ?? 45_000);
+const BUDGET_MS = Number(process.env['KVORUM_CRASH_MS'] ?? 20_000);
 const CONFIG = {
   raft: { snapshotChunkBytes: 64 * KIB },
   storage: {
