@@ -189,7 +189,8 @@ test('a power cut at any operation of the disk loses nothing that was acknowledg
       console.error(
         `power cut at operation ${at} of ${total}, again at ${again}, rule ${rule}, seed ${runs}`,
       );
-      throw error;
+      // The test runner trips over the details of a KvError.
+      throw new Error(String((error as Error).stack), { cause: error });
     }
   }
   if (process.env['KVORUM_VERBOSE'] !== undefined) console.log(`${runs} power cuts over ${total} operations`);
@@ -207,7 +208,7 @@ test('the work that is cut short covers checkpoints, log cuts and compaction', a
   const segmentNumbers = async (): Promise<number[]> =>
     (await disk.list('node-1/log')).map((name) => Number.parseInt(name, 16));
   await until(async () => Math.min(...(await segmentNumbers())) > 1, 'the log to be cut');
-  await until(() => (disk.counts.get('rename') ?? 0) >= 3, 'checkpoints to be made');
+  await until(() => (disk.counts.get('rename') ?? 0) >= 2, 'a checkpoint beside the identity');
   await lab.stopNode(1);
 });
 
