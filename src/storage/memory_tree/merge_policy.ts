@@ -1,10 +1,14 @@
 /**
- * Which runs to merge next (size-tiered): a run is merged into the next older one once all newer ones together are at least a quarter of its size, so each
- * record is copied about four times a tier, and there are few tiers.
+ * Which runs to merge next. All of them become one when the newer ones together have grown to a good part of the oldest: a record is then copied about twice for each time
+ * that it is written over, and what was superseded takes less room than what lives. In between, flushes pile up as runs of their own; when
+ * there are too many of them for quick reads, the newer ones are merged among themselves.
  */
 import type { LeafRun } from './leaf_run.ts';
 
-const SIZE_RATIO = 4;
+/** Newer runs are merged into the oldest once they are this part of its size. */
+const NEWER_PART = 0.6;
+/** A point read may look into each. */
+const MANY_RUNS = 6;
 /** The oldest run is cleaned by itself when so large a part of its records may go. */
 const GARBAGE_PART = 0.25;
 
@@ -20,13 +24,11 @@ export function chooseMerge(
   compactRevision: number,
   cleanedRevision: number,
 ): MergePlan | undefined {
-  for (let first = 0; first + 1 < runs.length; first++) {
-    let sizeBytes = runs[first]!.sizeBytes;
-    let end = first + 1;
-    while (end < runs.length && sizeBytes * SIZE_RATIO >= runs[end]!.sizeBytes)
-      sizeBytes += runs[end++]!.sizeBytes;
-    if (end - first > 1) return { first, count: end - first };
-  }
+  let newerBytes = 0;
+  for (let i = 0; i + 1 < runs.length; i++) newerBytes += runs[i]!.sizeBytes;
+  if (runs.length > 1 && newerBytes >= runs.at(-1)!.sizeBytes * NEWER_PART)
+    return { first: 0, count: runs.length };
+  if (runs.length > MANY_RUNS) return { first: 0, count: runs.length - 1 };
   const oldest = runs.at(-1);
   if (oldest === undefined || compactRevision <= cleanedRevision) return undefined;
   if (droppable(oldest, compactRevision) < oldest.recordCount * GARBAGE_PART) return undefined;
