@@ -8,7 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { open as openLmdb } from 'lmdb';
 import { open } from '../src/index.ts';
-import { loadRound, makeKeys, makeValues, type Operation, type Round, summarize } from './load.ts';
+import { loadCount, loadRound, makeKeys, makeValues, type Operation, type Round, summarize } from './load.ts';
 import type { BenchOptions, Emit } from './result.ts';
 
 const KEYS = 100_000;
@@ -79,36 +79,48 @@ async function measure(
   }
 }
 
+type Open = (directory: string, durability: 'os' | 'fsync', data: Data) => Peer | Promise<Peer>;
+
+/** Every round loads all keys into a new store; the first round warms the program up and does not count. */
+async function measureLoads(
+  emit: Emit,
+  options: BenchOptions,
+  durability: 'os' | 'fsync',
+  callers: number,
+  data: Data,
+): Promise<void> {
+  const name = callers === 1 ? `embedded put ${durability}` : `embedded put ${durability} ${callers}`;
+  const opens: readonly Open[] = [openKvorum, openLmdbPeer];
+  const results = opens.map(() => ({ name: '', note: '', rounds: [] as Round[] }));
+  for (let round = 0; round <= options.rounds; round++) {
+    for (const [i, openPeer] of opens.entries()) {
+      const peer = await openPeer(join(options.directory, `load-${durability}-${round}`), durability, data);
+      try {
+        const measured = await loadCount(callers, KEYS, peer.put);
+        const result = results[i]!;
+        result.name = peer.name;
+        result.note = `${peer.note}; ${KEYS} new keys`;
+        if (round > 0) result.rounds.push(measured);
+      } finally {
+        await peer.close();
+      }
+    }
+  }
+  for (const { name: peer, note, rounds } of results) emit(summarize(peer, name, rounds, { note }));
+}
+
 export async function run(emit: Emit, options: BenchOptions): Promise<void> {
   const data: Data = { keys: makeKeys(KEYS), values: makeValues(randomBytes) };
+  await measureLoads(emit, options, 'os', 1, data);
+  await measureLoads(emit, options, 'fsync', MANY_CALLERS, data);
   const os = [await openKvorum(options.directory, 'os', data), openLmdbPeer(options.directory, 'os', data)];
   try {
     for (const peer of os) for (let n = 0; n < KEYS; n++) await peer.put(n);
-    await measure(
-      emit,
-      options,
-      'embedded put os',
-      1,
-      os.map((peer) => [peer, peer.put] as const),
-    );
-    await measure(
-      emit,
-      options,
-      'embedded get',
-      1,
-      os.map((peer) => [peer, peer.get] as const),
-    );
+    const gets = os.map((peer) => [peer, peer.get] as const);
+    await measure(emit, options, 'embedded get', 1, gets);
+    const puts = os.map((peer) => [peer, peer.put] as const);
+    await measure(emit, options, 'embedded overwrite os', 1, puts);
   } finally {
     for (const peer of os) await peer.close();
-  }
-  const fsync = [
-    await openKvorum(options.directory, 'fsync', data),
-    openLmdbPeer(options.directory, 'fsync', data),
-  ];
-  try {
-    const puts = fsync.map((peer) => [peer, peer.put] as const);
-    await measure(emit, options, `embedded put fsync ${MANY_CALLERS}`, MANY_CALLERS, puts);
-  } finally {
-    for (const peer of fsync) await peer.close();
   }
 }

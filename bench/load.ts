@@ -35,6 +35,24 @@ export async function loadRound(callers: number, seconds: number, operation: Ope
   return { opsPerSecond: latency.count / elapsedSeconds, latency };
 }
 
+/** Runs `callers` loops until `count` operations are done; all of them count. */
+export async function loadCount(callers: number, count: number, operation: Operation): Promise<Round> {
+  const latency = new LatencyHistogram();
+  const started = performance.now();
+  let n = 0;
+  const caller = async (): Promise<void> => {
+    let before = performance.now();
+    while (n < count) {
+      await operation(n++);
+      const now = performance.now();
+      latency.recordMs(now - before);
+      before = now;
+    }
+  };
+  await Promise.all(Array.from({ length: callers }, caller));
+  return { opsPerSecond: count / ((performance.now() - started) / 1_000), latency };
+}
+
 /** The result of some rounds: median throughput, percentiles over all their samples. */
 export function summarize(
   peer: string,

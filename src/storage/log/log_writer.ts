@@ -97,7 +97,7 @@ export class LogWriter {
   hasRoom(bytes: number): boolean {
     if (this.failure !== undefined) return false;
     if (bytes <= this.roomBytes) return true;
-    this.space.want(bytes);
+    if (!this.space.skipsZeros(bytes + this.#queue.bytes)) this.space.want(bytes);
     if (!this.space.likely(bytes + this.#queue.bytes)) return false;
     return this.#queue.bytes === 0 || this.#queue.bytes + bytes <= SOFT_QUEUE_BYTES;
   }

@@ -115,6 +115,11 @@ export class SegmentSpace {
     return this.#appendBytes >= this.#largeBytes && this.likely(0);
   }
 
+  /** True when so many bytes would be appended past the zeros: nothing has to be made ready for them. */
+  skipsZeros(bytes: number): boolean {
+    return this.#appendsAreLarge() && this.likely(bytes);
+  }
+
   /** True when `bytes` may be written to the current segment past its zeros, now. */
   mayExtend(bytes: number): boolean {
     if (this.#work !== undefined || this.#current.end + bytes > this.#options.segmentSizeBytes) return false;
