@@ -8,7 +8,7 @@
  * entries it needs next, unless that would hold more than MAX_FOLLOWER_LOG_BYTES.
  */
 import type { StorageConfig } from '../config.ts';
-import type { RaftCore } from '../raft/types.ts';
+import type { NodeId, RaftCore } from '../raft/types.ts';
 import type { Engine } from '../storage/engine_port.ts';
 import type { Applier } from './applier.ts';
 
@@ -100,14 +100,31 @@ export class Housekeeping {
   }
 }
 
-/** The lowest entry that an active follower has, or will have from a snapshot at `snapshotIndex`; undefined when nobody depends on this node's log. */
-export function followersNeedAfter(raft: RaftCore, snapshotIndex: number): number | undefined {
-  if (raft.role !== 'leader') return undefined;
-  let lowest: number | undefined;
-  for (const peer of raft.status().progress) {
-    if (!peer.recentlyActive || peer.id === raft.id) continue;
-    const has = peer.state === 'snapshot' ? Math.max(peer.match, snapshotIndex) : peer.match;
-    if (lowest === undefined || has < lowest) lowest = has;
+/** Rounds without a word from a follower before the log stops waiting for it. One is too few: Raft forgets who was active at every check of its quorum. */
+const MAX_SILENT_ROUNDS = 5;
+
+/** Who still needs the beginning of this node's log. */
+export class FollowerNeeds {
+  readonly #silentRounds = new Map<NodeId, number>();
+
+  /**
+   * The lowest entry that a follower has, or will have from a snapshot at `snapshotIndex`; followers that have been silent for long do not count; undefined when
+   * nobody depends on this node's log. Called once a round.
+   */
+  lowest(raft: RaftCore, snapshotIndex: number): number | undefined {
+    if (raft.role !== 'leader') {
+      this.#silentRounds.clear();
+      return undefined;
+    }
+    let lowest: number | undefined;
+    for (const peer of raft.status().progress) {
+      if (peer.id === raft.id) continue;
+      const silent = peer.recentlyActive ? 0 : (this.#silentRounds.get(peer.id) ?? 0) + 1;
+      this.#silentRounds.set(peer.id, silent);
+      if (silent > MAX_SILENT_ROUNDS) continue;
+      const has = peer.state === 'snapshot' ? Math.max(peer.match, snapshotIndex) : peer.match;
+      if (lowest === undefined || has < lowest) lowest = has;
+    }
+    return lowest;
   }
-  return lowest;
 }

@@ -11,7 +11,7 @@ import { FRAME_ANSWER, FRAME_RAFT, FRAME_REQUEST } from '../wire/peer_codec.ts';
 import { Consensus } from './consensus.ts';
 import { answerPeer, Forwarding } from './forwarding.ts';
 import { handOver } from './hand_over.ts';
-import { followersNeedAfter, Housekeeping } from './housekeeping.ts';
+import { FollowerNeeds, Housekeeping } from './housekeeping.ts';
 import type { Identity } from './identity.ts';
 import { KvService } from './kv_service.ts';
 import { LeaderDuties } from './leader_duties.ts';
@@ -98,12 +98,13 @@ export class KvorumNode {
       onFailure: fail,
     });
     const pins = new Pins(nowMs);
+    const needs = new FollowerNeeds();
     this.#housekeeping = new Housekeeping({
       engine,
       log,
       applier: consensus.applier,
       config: config.storage,
-      followersNeedAfter: () => followersNeedAfter(consensus.raft, consensus.snapshots.latest()?.index ?? 0),
+      followersNeedAfter: () => needs.lowest(consensus.raft, consensus.snapshots.latest()?.index ?? 0),
       onFailure: (error) => this.#housekeepingFailed(error),
     });
     this.#duties = new LeaderDuties({

@@ -2,6 +2,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
+import { FollowerNeeds } from '../../src/node/housekeeping.ts';
+import type { RaftCore } from '../../src/raft/types.ts';
 import { ClusterLab, until } from './cluster_lab.ts';
 
 const KIB = 1024;
@@ -73,6 +75,24 @@ test('a checkpoint that found no room is made when there is some, without any wr
   } finally {
     await lab.stop();
   }
+});
+
+test('a follower that was quiet for a moment keeps its place in the log; one that is silent for long does not', () => {
+  const peers = [
+    { id: 2, match: 40, next: 41, state: 'replicate', recentlyActive: true },
+    { id: 3, match: 70, next: 71, state: 'replicate', recentlyActive: true },
+  ];
+  const raft = { id: 1, role: 'leader', status: () => ({ progress: peers }) } as unknown as RaftCore;
+  const needs = new FollowerNeeds();
+  assert.is(needs.lowest(raft, 0), 40);
+  peers[0]!.recentlyActive = false;
+  for (let round = 0; round < 5; round++)
+    assert.is(needs.lowest(raft, 0), 40, `quiet for ${round + 1} rounds`);
+  assert.is(needs.lowest(raft, 0), 70, 'silent for too long');
+  peers[0]!.recentlyActive = true;
+  peers[0]!.state = 'snapshot';
+  assert.is(needs.lowest(raft, 55), 55, 'it will go on after the snapshot');
+  assert.is(needs.lowest({ ...raft, role: 'follower' } as RaftCore, 0), undefined);
 });
 
 test.run();
