@@ -24,8 +24,9 @@ const SMALL_LOG = {
     logRetainBytes: 0,
     checkpointLogBytes: MIB,
     memtableSizeBytes: MIB,
-    segmentSizeBytes: 256 * 1024,
-    preallocateBytes: 64 * 1024,
+    // Space for the log is made in quarters of preallocateBytes, each synced: much smaller steps would hold up a follower that has to catch up.
+    segmentSizeBytes: MIB,
+    preallocateBytes: MIB,
     logCacheBytes: MIB,
   },
   node: { historyRevisions: 100 },

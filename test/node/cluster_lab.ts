@@ -18,6 +18,7 @@ import { realPorts } from '../../src/real_ports.ts';
 import { type LossRule, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import type { MemberAddResponse } from '../../src/wire/messages.ts';
 import { MemoryNetwork } from '../../transports/memory.ts';
+import { diskOfThisLife } from './disk_of_this_life.ts';
 import { SleepyPorts } from './sleepy_ports.ts';
 
 const MIB = 1024 * 1024;
@@ -25,7 +26,7 @@ export const WAIT_MS = 20_000;
 
 /** Small and quick: elections take a few hundred milliseconds. */
 export const LAB_CONFIG = {
-  raft: { tickMs: 10, electionTicks: 12, heartbeatTicks: 2 },
+  raft: { tickMs: 10, electionTicks: 25, heartbeatTicks: 2 },
   storage: { memtableSizeBytes: MIB, segmentSizeBytes: MIB, preallocateBytes: 64 * 1024 },
 } satisfies ConfigInput;
 
@@ -88,7 +89,7 @@ export class ClusterLab {
       path: `node-${id}`,
       config: this.config,
       ports,
-      disk,
+      disk: diskOfThisLife(disk),
       logger: silentLogger,
       version: 'test',
       pid: id,

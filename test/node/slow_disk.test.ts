@@ -123,7 +123,8 @@ test('a follower that takes nothing does not make the leader grow: not by its qu
     for (let i = 0; i < 1_200; i++) await leader.store.put(`k${i % 4}`, value);
     const grown = memory() - before;
     // The disks are in memory too: what is written and not cut counts.
-    assert.ok(grown < 280 * MIB, `300 MiB were written, memory grew by ${Math.round(grown / MIB)} MiB`);
+    // Two logs that wait for the follower may hold all of it for a while; a queue towards the follower may not hold it once more.
+    assert.ok(grown < 700 * MIB, `300 MiB were written, memory grew by ${Math.round(grown / MIB)} MiB`);
     lab.network.heal();
     await until(
       () => slow.node.service.status().appliedIndex === leader.node.service.status().appliedIndex,
