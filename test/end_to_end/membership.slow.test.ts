@@ -130,9 +130,12 @@ test('a node whose place in the log is gone, and a new one, catch up by snapshot
   const segments = (): string[] => readdirSync(`${data}/node-1/log`).filter((name) => name.endsWith('.log'));
   // Until the leader has cut every segment that the third node's next entry may be in.
   const old = segments();
+  const began = performance.now();
   let round = 0;
   while (segments().some((name) => old.includes(name))) {
-    assert.ok(++round < 300, `the log was not cut: ${segments().join(' ')}`);
+    // The leader keeps the log for a silent follower for some seconds.
+    assert.ok(performance.now() - began < 60_000, `the log was not cut: ${segments().length} segments`);
+    round++;
     await Promise.all(Array.from({ length: 20 }, (_, i) => store.put(`big/${i}`, value + round)));
   }
   const { revision } = await store.put('last', 'one');
