@@ -12,11 +12,12 @@ import { hashBytes } from './hash';
 export const BLOOM_BITS: u32 = STAGE + STAGE_BYTES;
 const PROBES: u32 = 7;
 const REMIX: u64 = 0xff51afd7ed558ccd;
-const SEED: u64 = 0x6b766f72756d;
+/** Of the hash that filters are made from, in memory and in tables. */
+export const BLOOM_SEED: u64 = 0x6b766f72756d;
 
-function blockOf(hash: u64, blocks: u32): u32 {
+function blockOf(bits: u32, hash: u64, blocks: u32): u32 {
   const block = (((hash >> 32) * (blocks as u64)) >> 32) as u32;
-  return BLOOM_BITS + (block << 6);
+  return bits + (block << 6);
 }
 
 function probesOf(hash: u64): u64 {
@@ -24,11 +25,9 @@ function probesOf(hash: u64): u64 {
   return mixed ^ (mixed >> 29);
 }
 
-/** REQUIRES: the key is staged and `blocks` is the same in every call on a memory. */
-export function addToBloom(length: u32, blocks: u32): void {
-  const hash = hashBytes(STAGE, length, SEED);
-  const block = blockOf(hash, blocks);
-  assert(block + 64 <= (memory.size() as u32) << 16, 'the filter is larger than its memory');
+/** Adds a key's hash (hashBytes with BLOOM_SEED) to the filter of `blocks` blocks at `bits`. */
+export function addHashToBloom(bits: u32, blocks: u32, hash: u64): void {
+  const block = blockOf(bits, hash, blocks);
   let probes = probesOf(hash);
   for (let i: u32 = 0; i < PROBES; i++, probes >>= 9) {
     const place = block + ((((probes >> 6) & 7) as u32) << 3);
@@ -36,14 +35,24 @@ export function addToBloom(length: u32, blocks: u32): void {
   }
 }
 
-/** False: the key was never added. */
-export function bloomMayContain(length: u32, blocks: u32): bool {
-  const hash = hashBytes(STAGE, length, SEED);
-  const block = blockOf(hash, blocks);
+/** False: a key with this hash was never added to the filter at `bits`. */
+export function bloomMayContainHash(bits: u32, blocks: u32, hash: u64): bool {
+  const block = blockOf(bits, hash, blocks);
   let probes = probesOf(hash);
   for (let i: u32 = 0; i < PROBES; i++, probes >>= 9) {
     const word = load<u64>(block + ((((probes >> 6) & 7) as u32) << 3));
     if (((word >> (probes & 63)) & 1) == 0) return false;
   }
   return true;
+}
+
+/** REQUIRES: the key is staged and `blocks` is the same in every call on a memory. */
+export function addToBloom(length: u32, blocks: u32): void {
+  assert(BLOOM_BITS + (blocks << 6) <= (memory.size() as u32) << 16, 'the filter is larger than its memory');
+  addHashToBloom(BLOOM_BITS, blocks, hashBytes(STAGE, length, BLOOM_SEED));
+}
+
+/** False: the key was never added. */
+export function bloomMayContain(length: u32, blocks: u32): bool {
+  return bloomMayContainHash(BLOOM_BITS, blocks, hashBytes(STAGE, length, BLOOM_SEED));
 }

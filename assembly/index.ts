@@ -4,6 +4,8 @@
 // header words of arena.ts and the version fields of memtable.ts through views; docs/formats/memtable.md is their contract.
 // Checks on trusted addresses exist in the debug build only.
 
+export * from './block_abi';
+
 import { CURSOR_NODE, CURSOR_VERSION, HASH_SEED, HEAD, STAGE, STAGE_BYTES, TAIL } from './arena';
 import { addToBloom, BLOOM_BITS, bloomMayContain } from './bloom';
 import { compareBytes } from './compare';

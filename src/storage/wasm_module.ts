@@ -73,6 +73,32 @@ export interface WasmExports {
   bloomStart(): number;
   bloomAdd(keyLength: number, blocks: number): void;
   bloomTest(keyLength: number, blocks: number): number;
+  initBuilder(
+    builder: number,
+    target: number,
+    out: number,
+    outBytes: number,
+    list: number,
+    listCapacity: number,
+    hashes: number,
+    hashCapacity: number,
+    keys: number,
+    keysBytes: number,
+  ): void;
+  addEntry(builder: number, descriptor: number): number;
+  finishBlock(builder: number): void;
+  drained(builder: number): void;
+  beginTable(builder: number): void;
+  decodeBlock(payload: number, length: number, descriptors: number, keys: number, keysBytes: number): number;
+  seekInBlock(
+    payload: number,
+    length: number,
+    key: number,
+    keyLength: number,
+    revision: number,
+    descriptor: number,
+    keyBuffer: number,
+  ): number;
 }
 
 const EXPORT_NAMES: readonly (keyof WasmExports)[] = [
@@ -93,6 +119,13 @@ const EXPORT_NAMES: readonly (keyof WasmExports)[] = [
   'bloomStart',
   'bloomAdd',
   'bloomTest',
+  'initBuilder',
+  'addEntry',
+  'finishBlock',
+  'drained',
+  'beginTable',
+  'decodeBlock',
+  'seekInBlock',
 ];
 
 const FILES = { release: 'kvorum.wasm', debug: 'kvorum.debug.wasm' } as const;
