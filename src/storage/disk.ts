@@ -1,6 +1,6 @@
 /**
  * The disk port: all that the storage rooms ask of a file system. node_disk.ts is the real one; memory_disk.ts models what a real disk may
- * lose (data that was not synced, and creates, renames and removals whose directory was not synced) and can be told to fail.
+ * lose (data that was not synced, and creates, renames, links and removals whose directory was not synced) and can be told to fail.
  *
  * Invariants: a write answers only when all bytes were taken (short writes are continued inside); errors carry a code of
  * `DiskError`, never a bare errno string.
@@ -46,10 +46,12 @@ export interface Disk {
   exists(path: string): Promise<boolean>;
   makeDirectory(path: string): Promise<void>;
   rename(from: string, to: string): Promise<void>;
+  /** Gives a file a second name; both must be on one file system. EXISTS when `to` is there. */
+  link(from: string, to: string): Promise<void>;
   remove(path: string): Promise<void>;
   /** Removes a directory and all in it; fine when it is missing. */
   removeTree(path: string): Promise<void>;
-  /** Makes creates, renames and removals in a directory durable. */
+  /** Makes creates, renames, links and removals in a directory durable. */
   syncDirectory(path: string): Promise<void>;
   spaceLeftBytes(path: string): Promise<number>;
   /** Exclusive use of a directory until released or the process ends; LOCKED names the holder. */

@@ -1,14 +1,15 @@
 /**
  * A disk in memory that may lose what a real disk may lose, and fails when it is told to.
  *
- * Invariants of the model: a file's bytes survive a crash for sure only after `sync` of the file; a name (create, rename, removal) only
+ * Invariants of the model: a file's bytes survive a crash for sure only after `sync` of the file; a name (create, rename, link, removal) only
  * after `syncDirectory` of its directory; what was not synced may survive wholly, in part or not at all, and in any order. A crash makes
  * every open file and every lock of before unusable.
  *
- * Every operation that changes something is counted; `failAt`, `crashAt`, `failWrite` and `failSync` count from the moment they are called.
+ * Every operation that changes something is counted; `failAt`, `crashAt`, `fillAt`, `failWrite`, `failSync` and `failRead` count from the moment they are
+ * called. `fork` gives a second disk in the same state, unsynced changes included: for cutting one run short at each of its operations.
  */
 import { type Disk, DiskError, type DiskFile } from './disk.ts';
-import { writeFullySync } from './gathered_write.ts';
+import { type DiskOperation, type FileHost, MemoryFile } from './memory_disk_file.ts';
 import {
   DirectoryNode,
   FileNode,
@@ -19,17 +20,8 @@ import {
 } from './memory_disk_nodes.ts';
 import type { MaybePromise } from './record.ts';
 
+export type { DiskOperation } from './memory_disk_file.ts';
 export type { LossRule } from './memory_disk_nodes.ts';
-
-export type DiskOperation =
-  | 'create'
-  | 'write'
-  | 'sync'
-  | 'truncate'
-  | 'makeDirectory'
-  | 'rename'
-  | 'remove'
-  | 'syncDirectory';
 
 export interface MemoryDiskOptions {
   /** Bytes of files that fit; past it writes fail with NO_SPACE. Default: no limit. */
@@ -38,110 +30,14 @@ export interface MemoryDiskOptions {
   readonly delay?: (operation: DiskOperation | 'read', path: string) => MaybePromise<void>;
 }
 
-class MemoryFile implements DiskFile {
-  readonly path: string;
-  readonly #disk: MemoryDisk;
-  readonly #node: FileNode;
-  readonly #generation: number;
-  readonly #readOnly: boolean;
-  #closed = false;
-
-  constructor(disk: MemoryDisk, path: string, node: FileNode, readOnly: boolean) {
-    this.#disk = disk;
-    this.path = path;
-    this.#node = node;
-    this.#generation = disk.generation;
-    this.#readOnly = readOnly;
-  }
-
-  #check(): void {
-    if (this.#closed) throw new DiskError('IO', this.path, `${this.path}: the file is closed`);
-    if (this.#generation !== this.#disk.generation) {
-      throw new DiskError('IO', this.path, `${this.path}: the file was open when the disk crashed`);
-    }
-  }
-
-  #begin(operation: DiskOperation): void {
-    this.#check();
-    if (this.#readOnly) throw new DiskError('PERMISSION', this.path, `${this.path}: opened for reading only`);
-    this.#disk.begin(operation, this.path);
-  }
-
-  readSync(target: Uint8Array, offset: number): number {
-    this.#check();
-    this.#disk.checkUp(this.path);
-    return this.#node.read(target, offset);
-  }
-
-  async read(target: Uint8Array, offset: number): Promise<number> {
-    await this.#disk.delay?.('read', this.path);
-    return this.readSync(target, offset);
-  }
-
-  writeSync(parts: readonly Uint8Array[], offset: number): void {
-    this.#begin('write');
-    writeFullySync((rest, at) => this.#writeSome(rest, at), parts, offset);
-  }
-
-  /** One system call's worth: as much as `shortWriteBytes` and the space left allow. */
-  #writeSome(parts: readonly Uint8Array[], offset: number): number {
-    let at = offset;
-    let allowed = this.#disk.shortWriteBytes;
-    for (const part of parts) {
-      const room = this.#node.sizeBytes - at + this.#disk.freeBytes();
-      const count = Math.min(part.byteLength, allowed, Math.max(0, room));
-      if (count > 0) this.#node.write(part.subarray(0, count), at);
-      at += count;
-      allowed -= count;
-      if (count < part.byteLength) break;
-    }
-    if (at === offset) throw new DiskError('NO_SPACE', this.path, `${this.path}: no space left on device`);
-    return at - offset;
-  }
-
-  async write(parts: readonly Uint8Array[], offset: number): Promise<void> {
-    await this.#disk.delay?.('write', this.path);
-    this.writeSync(parts, offset);
-  }
-
-  async sync(): Promise<void> {
-    await this.#disk.delay?.('sync', this.path);
-    this.syncSync();
-  }
-
-  syncSync(): void {
-    this.#check();
-    try {
-      this.#disk.begin('sync', this.path);
-    } catch (error) {
-      // As on Linux: after a failed fsync the cache shows the bytes and calls them clean, and no later fsync writes them.
-      if (!this.#disk.down) this.#node.abandonChanges();
-      throw error;
-    }
-    this.#node.sync();
-  }
-
-  async truncate(sizeBytes: number): Promise<void> {
-    await this.#disk.delay?.('truncate', this.path);
-    this.#begin('truncate');
-    const extra = sizeBytes - this.#node.sizeBytes;
-    if (extra > this.#disk.freeBytes()) {
-      throw new DiskError('NO_SPACE', this.path, `${this.path}: no space left on device`);
-    }
-    this.#node.truncate(sizeBytes);
-  }
-
-  sizeBytes(): number {
-    this.#check();
-    return this.#node.sizeBytes;
-  }
-
-  async close(): Promise<void> {
-    this.#closed = true;
-  }
+/** Called before an operation takes place, when it is set. What it throws, the operation throws. */
+export interface DiskObserver {
+  operation?(operation: DiskOperation, path: string): void;
+  /** `sizeBytes`: of the file as it is now. */
+  read?(path: string, wantedBytes: number, sizeBytes: number): void;
 }
 
-export class MemoryDisk implements Disk {
+export class MemoryDisk implements Disk, FileHost {
   /** Changing operations so far. */
   operations = 0;
   /** Bytes that one inner write takes at most; the rest is written by further ones. */
@@ -152,12 +48,17 @@ export class MemoryDisk implements Disk {
   /** Changing operations of each kind so far. */
   readonly counts = new Map<DiskOperation, number>();
   readonly delay: MemoryDiskOptions['delay'];
+  observer: DiskObserver | undefined;
   #root = new DirectoryNode();
   #down = false;
   #failAt = -1;
   #crashAt = -1;
+  #fillAt = -1;
+  /** True once `fillAt` struck. */
+  #filled = false;
   #failWrites = 0;
   #failSyncs = 0;
+  #failReads = 0;
   readonly #locks = new Set<string>();
 
   constructor(options: MemoryDiskOptions = {}) {
@@ -185,6 +86,26 @@ export class MemoryDisk implements Disk {
     this.#failSyncs = n;
   }
 
+  /** The nth read from now (readFile counts as one) fails with IO. */
+  failRead(n: number): void {
+    this.#failReads = n;
+  }
+
+  /**
+   * From the nth changing operation from now the disk is full: what needs more room than there is, a new name included, fails with NO_SPACE, until
+   * something is removed or `crash` or `makeRoom` was called.
+   */
+  fillAt(n: number): void {
+    this.#fillAt = this.operations + n;
+  }
+
+  /** Ends what `fillAt` and `capacityBytes` began: there is room without end. */
+  makeRoom(): void {
+    this.#fillAt = -1;
+    this.#filled = false;
+    this.capacityBytes = Number.POSITIVE_INFINITY;
+  }
+
   /** True between a `crashAt` that struck and the `crash` that follows. */
   get down(): boolean {
     return this.#down;
@@ -199,27 +120,54 @@ export class MemoryDisk implements Disk {
     this.#crashAt = -1;
     this.#failWrites = 0;
     this.#failSyncs = 0;
+    this.#failReads = 0;
+    if (this.#filled || this.#fillAt > 0) this.makeRoom();
     this.#locks.clear();
+  }
+
+  /** A second disk in the state of this one, unsynced changes included; no files are open, no locks held and no faults armed on it. Costs no copying of contents. */
+  fork(): MemoryDisk {
+    const copy = new MemoryDisk(this.delay === undefined ? {} : { delay: this.delay });
+    copy.capacityBytes = this.capacityBytes;
+    copy.shortWriteBytes = this.shortWriteBytes;
+    copy.#root = this.#root.fork(new Map());
+    return copy;
   }
 
   /** Bit rot: xors a byte of a file, on the platter and in the cache. */
   damage(path: string, offset: number, mask: number): void {
-    this.#file(path).damage(offset, mask);
+    this.#file(path).alter(offset, 1, (bytes) => {
+      bytes[0]! ^= mask;
+    });
+  }
+
+  /** A misdirected write: the file's bytes [from, from + length) also lie at `to` now, on the platter and in the cache, in place of what belongs there. */
+  misdirect(path: string, from: number, to: number, length: number): void {
+    const bytes = new Uint8Array(length);
+    const file = this.#file(path);
+    const count = file.read(bytes, from);
+    file.alter(to, count, (place, first) => place.set(bytes.subarray(first, first + place.length)));
+  }
+
+  /** A file that lost its end, on the platter and in the cache. */
+  cutShort(path: string, sizeBytes: number): void {
+    this.#file(path).cutShort(sizeBytes);
   }
 
   /** Bytes of all files. */
   usedBytes(): number {
-    return this.#root.usedBytes();
+    return this.#root.usedBytes(new Set());
   }
 
   freeBytes(): number {
     if (this.capacityBytes === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
-    return Math.max(0, this.capacityBytes - this.#root.usedBytes());
+    return Math.max(0, this.capacityBytes - this.usedBytes());
   }
 
   /** Counts an operation and lets the armed faults strike. */
   begin(operation: DiskOperation, path: string): void {
     this.checkUp(path);
+    this.observer?.operation?.(operation, path);
     this.operations++;
     this.counts.set(operation, (this.counts.get(operation) ?? 0) + 1);
     if (this.operations === this.#crashAt) {
@@ -232,6 +180,24 @@ export class MemoryDisk implements Disk {
       if (--this.#failSyncs === 0) fails = true;
     }
     if (fails) throw new DiskError('IO', path, `${path}: ${operation} failed (injected)`);
+    this.#fill(operation, path);
+  }
+
+  #fill(operation: DiskOperation, path: string): void {
+    if (this.operations === this.#fillAt) {
+      this.#filled = true;
+      this.capacityBytes = this.usedBytes();
+    }
+    const takesRoom = operation === 'create' || operation === 'link' || operation === 'makeDirectory';
+    if (this.#filled && takesRoom && this.freeBytes() === 0)
+      throw new DiskError('NO_SPACE', path, `${path}: no space left on device`);
+  }
+
+  beginRead(path: string, wantedBytes: number, sizeBytes: number): void {
+    this.checkUp(path);
+    this.observer?.read?.(path, wantedBytes, sizeBytes);
+    if (this.#failReads > 0 && --this.#failReads === 0)
+      throw new DiskError('IO', path, `${path}: read failed (injected)`);
   }
 
   checkUp(path: string): void {
@@ -288,8 +254,8 @@ export class MemoryDisk implements Disk {
 
   async readFile(path: string): Promise<Uint8Array> {
     await this.#pause('read', path);
-    this.checkUp(path);
     const node = this.#file(path);
+    this.beginRead(path, node.sizeBytes, node.sizeBytes);
     const bytes = new Uint8Array(node.sizeBytes);
     node.read(bytes, 0);
     return bytes;
@@ -329,12 +295,25 @@ export class MemoryDisk implements Disk {
     if (node === undefined) throw notFound(from);
     const source = this.#directory(fromParent);
     const target = this.#directory(toParent);
+    if (target.entries.get(toName) === node) return; // two names of one file: as POSIX has it, nothing happens
     if (source === target) {
       source.rename(fromName, toName, node);
     } else {
       target.set(toName, node);
       source.delete(fromName);
     }
+  }
+
+  async link(from: string, to: string): Promise<void> {
+    await this.#pause('link', to);
+    this.begin('link', to);
+    const node = this.#node(from);
+    if (node === undefined) throw notFound(from);
+    if (!(node instanceof FileNode)) throw new DiskError('PERMISSION', from, `${from}: is a directory`);
+    const [parentPath, name] = parentOf(to);
+    const parent = this.#directory(parentPath);
+    if (parent.entries.has(name)) throw new DiskError('EXISTS', to, `${to}: exists`);
+    parent.set(name, node);
   }
 
   async remove(path: string): Promise<void> {

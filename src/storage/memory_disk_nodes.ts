@@ -15,23 +15,42 @@ export const LOSS_RULES: readonly LossRule[] = ['all', 'none', 'random', 'torn1'
 
 const SECTOR_BYTES = 512;
 
-/** Bytes of a file: a buffer that grows, zeros beyond what was written. */
+/** Bytes of a file: a buffer that grows, zeros beyond what was written; shared with forks until one of them changes it. */
 class Content {
   bytes = new Uint8Array(0);
   sizeBytes = 0;
+  #shared = false;
+
+  fork(): Content {
+    const copy = new Content();
+    copy.bytes = this.bytes;
+    copy.sizeBytes = this.sizeBytes;
+    this.#shared = true;
+    copy.#shared = true;
+    return copy;
+  }
+
+  /** Makes the buffer this content's own, with room for `capacity` bytes. */
+  own(capacity: number): void {
+    const grows = capacity > this.bytes.byteLength;
+    if (!grows && !this.#shared) return;
+    const fresh = new Uint8Array(
+      grows ? Math.max(capacity, this.bytes.byteLength * 2, 1024) : this.bytes.byteLength,
+    );
+    fresh.set(this.bytes.subarray(0, this.sizeBytes));
+    this.bytes = fresh;
+    this.#shared = false;
+  }
 
   write(data: Uint8Array, offset: number): void {
     const end = offset + data.byteLength;
-    if (end > this.bytes.byteLength) {
-      const grown = new Uint8Array(Math.max(end, this.bytes.byteLength * 2, 1024));
-      grown.set(this.bytes.subarray(0, this.sizeBytes));
-      this.bytes = grown;
-    }
+    this.own(end);
     this.bytes.set(data, offset);
     if (end > this.sizeBytes) this.sizeBytes = end;
   }
 
   truncate(sizeBytes: number): void {
+    this.own(0);
     if (sizeBytes < this.sizeBytes) this.bytes.fill(0, sizeBytes, this.sizeBytes);
     else if (sizeBytes > this.sizeBytes) this.write(new Uint8Array(0), sizeBytes);
     this.sizeBytes = sizeBytes;
@@ -43,8 +62,8 @@ type FileChange =
   | { readonly type: 'truncate'; readonly sizeBytes: number };
 
 export class FileNode {
-  readonly #now = new Content();
-  readonly #durable = new Content();
+  #now = new Content();
+  #durable = new Content();
   #changes: FileChange[] = [];
 
   get sizeBytes(): number {
@@ -59,7 +78,8 @@ export class FileNode {
 
   write(data: Uint8Array, offset: number): void {
     this.#now.write(data, offset);
-    this.#changes.push({ type: 'write', offset, data: data.slice() });
+    // Not slice(): of a Buffer that is a view, and its memory is the writer's to use again.
+    this.#changes.push({ type: 'write', offset, data: new Uint8Array(data) });
   }
 
   truncate(sizeBytes: number): void {
@@ -77,26 +97,50 @@ export class FileNode {
     this.#changes = [];
   }
 
-  damage(offset: number, mask: number): void {
+  /**
+   * Changes bytes [offset, offset + length) behind everybody's back, on the platter and in the cache: `edit` gets every copy's part of them, and which of
+   * them is the part's first.
+   */
+  alter(offset: number, length: number, edit: (bytes: Uint8Array, first: number) => void): void {
+    const altered = (bytes: Uint8Array, start: number): void => {
+      const from = Math.max(offset, start);
+      const to = Math.min(offset + length, start + bytes.length);
+      if (from < to) edit(bytes.subarray(from - start, to - start), from - offset);
+    };
     for (const content of [this.#now, this.#durable]) {
-      if (offset < content.sizeBytes) content.bytes[offset]! ^= mask;
+      content.own(0);
+      altered(content.bytes.subarray(0, content.sizeBytes), 0);
     }
-    // A write that is still on its way would otherwise undo the damage at the next sync.
-    for (const change of this.#changes) {
-      if (change.type !== 'write') continue;
-      const within = offset - change.offset;
-      if (within >= 0 && within < change.data.byteLength) change.data[within]! ^= mask;
-    }
+    // A write that is still on its way would otherwise undo the damage at the next sync. Its bytes may be shared with a fork.
+    this.#changes = this.#changes.map((change) => {
+      if (change.type !== 'write') return change;
+      const copy = { ...change, data: new Uint8Array(change.data) };
+      altered(copy.data, copy.offset);
+      return copy;
+    });
+  }
+
+  /** Loses the file's end behind everybody's back. */
+  cutShort(sizeBytes: number): void {
+    if (sizeBytes >= this.sizeBytes) return;
+    this.truncate(sizeBytes);
+    if (this.#durable.sizeBytes > sizeBytes) this.#durable.truncate(sizeBytes);
+  }
+
+  fork(): FileNode {
+    const copy = new FileNode();
+    copy.#now = this.#now.fork();
+    copy.#durable = this.#durable.fork();
+    copy.#changes = [...this.#changes];
+    return copy;
   }
 
   /** The file after a crash; everything in it is durable. */
   survivor(rule: LossRule, random: () => number): FileNode {
     const node = new FileNode();
-    const kept = survivingChanges(this.#changes, rule, random);
-    for (const content of [node.#now, node.#durable]) {
-      content.write(this.#durable.bytes.subarray(0, this.#durable.sizeBytes), 0);
-      for (const change of kept) apply(content, change);
-    }
+    node.#durable = this.#durable.fork();
+    for (const change of survivingChanges(this.#changes, rule, random)) apply(node.#durable, change);
+    node.#now = node.#durable.fork();
     return node;
   }
 }
@@ -183,11 +227,38 @@ export class DirectoryNode {
     this.#changes = [];
   }
 
-  usedBytes(): number {
+  /** Bytes of the files here and below that are not in `counted`: a file with two names takes its room once. */
+  usedBytes(counted: Set<FileNode>): number {
     let total = 0;
-    for (const node of this.entries.values())
-      total += node instanceof FileNode ? node.sizeBytes : node.usedBytes();
+    for (const node of this.entries.values()) {
+      if (!(node instanceof FileNode)) {
+        total += node.usedBytes(counted);
+      } else if (!counted.has(node)) {
+        counted.add(node);
+        total += node.sizeBytes;
+      }
+    }
     return total;
+  }
+
+  /** A copy of the directory and all below it; `done` holds the copies made so far, so that a node under two names stays one. */
+  fork(done: Map<Node, Node>): DirectoryNode {
+    const copy = new DirectoryNode();
+    done.set(this, copy);
+    const forked = (node: Node): Node => {
+      let after = done.get(node);
+      if (after === undefined) {
+        after = node instanceof FileNode ? node.fork() : node.fork(done);
+        done.set(node, after);
+      }
+      return after;
+    };
+    for (const [name, node] of this.entries) copy.entries.set(name, forked(node));
+    for (const [name, node] of this.#durable) copy.#durable.set(name, forked(node));
+    copy.#changes = this.#changes.map((change) =>
+      change.type === 'delete' ? change : { ...change, node: forked(change.node) },
+    );
+    return copy;
   }
 
   /** The directory and all below it after a crash. A file under two names (a rename half lost) stays one file. */

@@ -192,6 +192,15 @@ export class NodeDisk implements Disk {
     return guarded(from, () => fs.promises.rename(from, to));
   }
 
+  async link(from: string, to: string): Promise<void> {
+    try {
+      await fs.promises.link(from, to);
+    } catch (error) {
+      const failure = toDiskError(error, from);
+      throw failure.code === 'EXISTS' ? toDiskError(error, to) : failure;
+    }
+  }
+
   remove(path: string): Promise<void> {
     return guarded(path, () => fs.promises.unlink(path));
   }

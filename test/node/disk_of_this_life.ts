@@ -20,6 +20,7 @@ export function diskOfThisLife(disk: MemoryDisk): Disk {
     exists: (path) => alive(path, () => disk.exists(path)),
     makeDirectory: (path) => alive(path, () => disk.makeDirectory(path)),
     rename: (from, to) => alive(from, () => disk.rename(from, to)),
+    link: (from, to) => alive(from, () => disk.link(from, to)),
     remove: (path) => alive(path, () => disk.remove(path)),
     removeTree: (path) => alive(path, () => disk.removeTree(path)),
     syncDirectory: (path) => alive(path, () => disk.syncDirectory(path)),

@@ -130,6 +130,42 @@ export function diskConformance(
     assert.equal(await disk.list(root), []);
   });
 
+  test(`${name}: a link is a second name of one file: what is written shows under both, and one outlives the other`, async () => {
+    const { disk, root } = await make();
+    const file = await disk.open(`${root}/a`, 'create');
+    file.writeSync([bytes(1, 2)], 0);
+    await disk.makeDirectory(`${root}/d`);
+    await disk.link(`${root}/a`, `${root}/d/b`);
+    file.writeSync([bytes(3)], 2);
+    assert.equal([...(await disk.readFile(`${root}/d/b`))], [1, 2, 3]);
+    const exists = await rejectsWith('EXISTS', () => disk.link(`${root}/a`, `${root}/d/b`));
+    assert.is(exists.path, `${root}/d/b`);
+    const missing = await rejectsWith('NOT_FOUND', () => disk.link(`${root}/none`, `${root}/c`));
+    assert.is(missing.path, `${root}/none`);
+    await rejectsWith('NOT_FOUND', () => disk.link(`${root}/a`, `${root}/none/c`));
+    await rejectsWith('PERMISSION', () => disk.link(`${root}/d`, `${root}/c`));
+    await disk.rename(`${root}/a`, `${root}/d/b`);
+    assert.equal(await disk.list(root), ['a', 'd'], 'renaming one name of a file to another does nothing');
+    await disk.remove(`${root}/a`);
+    await disk.syncDirectory(root);
+    await disk.syncDirectory(`${root}/d`);
+    await file.close();
+    assert.equal([...(await disk.readFile(`${root}/d/b`))], [1, 2, 3]);
+  });
+
+  test(`${name}: a buffer may be used again as soon as its write has answered`, async () => {
+    const { disk, root } = await make();
+    const file = await disk.open(`${root}/a`, 'create');
+    const buffer = Buffer.from([1, 2, 3]);
+    file.writeSync([buffer], 0);
+    buffer.fill(9);
+    await file.write([buffer], 3);
+    buffer.fill(8);
+    await file.sync();
+    await file.close();
+    assert.equal([...(await disk.readFile(`${root}/a`))], [1, 2, 3, 9, 9, 9]);
+  });
+
   test(`${name}: there is space left`, async () => {
     const { disk, root } = await make();
     assert.ok((await disk.spaceLeftBytes(root)) > 0);

@@ -208,6 +208,116 @@ test('damage shows at once, and survives a sync and a crash', async () => {
   assert.is((await disk.readFile('/d/a'))[5], 2 ^ 0xff);
 });
 
+test('bytes that were handed over in a buffer stay what they were, also on the platter', async () => {
+  const disk = await halfSynced();
+  const file = await disk.open('/d/a', 'open');
+  const buffer = Buffer.alloc(1024, 7);
+  file.writeSync([buffer], 0);
+  buffer.fill(9);
+  await file.sync();
+  disk.crash('all', () => 0);
+  assert.ok((await disk.readFile('/d/a')).every((byte) => byte === 7));
+});
+
+test('an unsynced link comes undone, and a file is lost with its last durable name only', async () => {
+  const outcomes = new Set<string>();
+  for (let seed = 1; seed <= 40; seed++) {
+    const disk = await halfSynced();
+    await disk.link('/d/a', '/d/b');
+    await disk.remove('/d/a');
+    disk.crash('random', seededRandom(seed));
+    outcomes.add((await disk.list('/d')).join());
+  }
+  assert.equal([...outcomes].sort(), ['', 'a', 'a,b', 'b']);
+  const disk = await halfSynced();
+  await disk.link('/d/a', '/d/b');
+  disk.crash('all', () => 0);
+  assert.equal(await disk.list('/d'), ['a']);
+  await disk.link('/d/a', '/d/b');
+  assert.is(disk.usedBytes(), 1024, 'a file with two names takes its room once');
+  await disk.syncDirectory('/d');
+  await disk.remove('/d/a');
+  await disk.syncDirectory('/d');
+  disk.crash('all', () => 0);
+  assert.equal(await disk.list('/d'), ['b']);
+});
+
+test('failRead strikes the nth read', async () => {
+  const disk = await halfSynced();
+  const file = await disk.open('/d/a', 'read');
+  disk.failRead(2);
+  assert.is(file.readSync(new Uint8Array(4), 0), 4);
+  assert.ok(isCode('IO')(await failureOf(file.read(new Uint8Array(4), 0))));
+  assert.is(file.readSync(new Uint8Array(4), 0), 4);
+  disk.failRead(1);
+  assert.ok(isCode('IO')(await failureOf(disk.readFile('/d/a'))));
+});
+
+test('from the operation that fillAt names the disk is full, for new names too, until something is removed', async () => {
+  const disk = await halfSynced();
+  disk.fillAt(2);
+  const file = await disk.open('/d/b', 'create');
+  assert.throws(() => file.writeSync([Uint8Array.of(1)], 0), isCode('NO_SPACE'));
+  assert.ok(isCode('NO_SPACE')(await failureOf(disk.open('/d/c', 'create'))));
+  assert.ok(isCode('NO_SPACE')(await failureOf(disk.link('/d/a', '/d/c'))));
+  assert.ok(isCode('NO_SPACE')(await failureOf(disk.makeDirectory('/e'))));
+  const old = await disk.open('/d/a', 'open');
+  old.writeSync([Uint8Array.of(1)], 0);
+  await disk.rename('/d/a', '/d/c');
+  await disk.remove('/d/c');
+  file.writeSync([new Uint8Array(1024)], 0);
+  assert.throws(() => file.writeSync([Uint8Array.of(1)], 1024), isCode('NO_SPACE'));
+  disk.makeRoom();
+  file.writeSync([Uint8Array.of(1)], 1024);
+});
+
+test('a fork goes its own way from the same state, unsynced changes included', async () => {
+  const disk = await halfSynced();
+  await disk.link('/d/a', '/d/b');
+  const fork = disk.fork();
+  const again = disk.fork();
+  const file = await disk.open('/d/a', 'open');
+  file.writeSync([new Uint8Array(2048).fill(3)], 0);
+  await file.sync();
+  await disk.syncDirectory('/d');
+  assert.ok((await fork.readFile('/d/b')).every((byte) => byte === 2));
+  fork.damage('/d/a', 0, 1);
+  assert.is((await fork.readFile('/d/b'))[0], 3, 'two names stay one file');
+  assert.is((await again.readFile('/d/b'))[0], 2);
+  fork.crash('all', () => 0);
+  assert.equal(await fork.list('/d'), ['a']);
+  assert.equal([...(await fork.readFile('/d/a'))], [0, ...new Array<number>(1023).fill(1)]);
+  again.crash('none', () => 0);
+  assert.equal(await again.list('/d'), ['a', 'b']);
+  assert.ok((await again.readFile('/d/a')).every((byte) => byte === 2));
+  disk.crash('all', () => 0);
+  assert.is((await disk.readFile('/d/b')).length, 2048);
+});
+
+test('a misdirected write and a lost end show at once, and survive a sync and a crash', async () => {
+  const disk = await halfSynced();
+  const file = await disk.open('/d/a', 'open');
+  file.writeSync([Uint8Array.of(5, 6, 7)], 10);
+  disk.misdirect('/d/a', 10, 500, 3);
+  disk.cutShort('/d/a', 502);
+  assert.equal([...(await disk.readFile('/d/a')).subarray(498)], [2, 2, 5, 6]);
+  await file.sync();
+  disk.crash('all', () => 0);
+  assert.equal([...(await disk.readFile('/d/a')).subarray(498)], [2, 2, 5, 6]);
+});
+
+test('an observer sees every operation and read before it takes place', async () => {
+  const disk = await halfSynced();
+  const seen: string[] = [];
+  disk.observer = {
+    operation: (operation, path) => seen.push(`${operation} ${path}`),
+    read: (path, wanted, size) => seen.push(`read ${path} ${wanted} of ${size}`),
+  };
+  await disk.rename('/d/a', '/d/b');
+  await (await disk.open('/d/b', 'read')).read(new Uint8Array(5), 0);
+  assert.equal(seen, ['rename /d/a', 'read /d/b 5 of 1024']);
+});
+
 test('a delay comes before the operation, and an operation that a crash overtakes does nothing', async () => {
   let release: () => void = () => undefined;
   let delayed = false;
