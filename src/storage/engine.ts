@@ -13,7 +13,7 @@ import { KvError } from '../errors.ts';
 import type { Ports } from '../ports.ts';
 import { FlushQueue, isNoSpace } from './engine_flush.ts';
 import { type Layer, Layers } from './engine_layers.ts';
-import { LoadedReads, NEWEST } from './engine_load.ts';
+import { LoadedReads, NEWEST, notLoaded } from './engine_load.ts';
 import { runMerge, ScanMerge, VersionsMerge } from './engine_pages.ts';
 import type { Engine, EngineStats, LoadRequest } from './engine_port.ts';
 import type { Memtable } from './memtable.ts';
@@ -39,7 +39,6 @@ export interface StorageEngineOptions {
 }
 
 export class StorageEngine implements Engine {
-  readonly synchronous: boolean;
   onFailure: (error: Error) => void = (error) => {
     throw error;
   };
@@ -60,7 +59,6 @@ export class StorageEngine implements Engine {
   constructor(options: StorageEngineOptions) {
     const { config, tree, ports } = options;
     this.#tree = tree;
-    this.synchronous = tree.synchronous ?? false;
     const pool =
       options.pool ??
       new MemtablePool({ sizeBytes: config.memtableSizeBytes }, config.maxFrozenMemtables + 1);
@@ -75,6 +73,10 @@ export class StorageEngine implements Engine {
       onFailure: (error) => this.#fail(error),
       onFlushed: (layer) => this.#flushed(layer),
     });
+  }
+
+  get synchronous(): boolean {
+    return this.#tree.synchronous === true;
   }
 
   get durable(): AppliedState | undefined {
@@ -109,7 +111,7 @@ export class StorageEngine implements Engine {
     const { start, end } = range;
     const page = this.#scan(
       { start, end, revision, reverse, limit, maxBytes, keysOnly: false },
-      this.synchronous ? (round) => this.#tree.scan(round) : (round) => this.#loaded.scan(round),
+      this.#loading ? (round) => this.#loaded.scan(round) : (round) => this.#scanTreeNow(round),
     );
     if (page instanceof Promise)
       throw new KvError('INTERNAL', 'the tree did not answer at once, as it had promised');
@@ -268,11 +270,14 @@ export class StorageEngine implements Engine {
   }
 
   #fromTree(key: Uint8Array, revision: number): StoredRecord | undefined {
-    if (!this.synchronous) return this.#loaded.get(key, revision);
-    const record = this.#tree.get(key, revision);
-    if (record instanceof Promise)
-      throw new KvError('INTERNAL', 'the tree did not answer at once, as it had promised');
-    return record;
+    if (this.#loading) return this.#loaded.get(key, revision);
+    if (this.#tree.getNow === undefined) throw notLoaded();
+    return this.#tree.getNow(key, revision);
+  }
+
+  #scanTreeNow(request: ScanRequest): ScanPage {
+    if (this.#tree.scanNow === undefined) throw notLoaded();
+    return this.#tree.scanNow(request);
   }
 
   #scan(

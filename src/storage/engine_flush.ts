@@ -8,8 +8,10 @@ import { KvError } from '../errors.ts';
 import type { TimerHandle, Timers } from '../ports.ts';
 import { DiskError } from './disk.ts';
 import type { Layer, Layers } from './engine_layers.ts';
+import type { Memtable } from './memtable.ts';
 import { compareKeys, type StoredRecord } from './record.ts';
 import type { Run, Tree } from './tree.ts';
+import type { WasmMemory } from './wasm_module.ts';
 
 const RETRY_MS = 500;
 
@@ -151,12 +153,14 @@ export class FlushQueue {
 
 /** A memtable without the versions that a newer one at or below `compactRevision` supersedes. Its counts are upper bounds. */
 export class CompactedRun implements Run {
+  readonly source: { readonly memory: WasmMemory; readonly compactRevision: number };
   readonly #run: Run;
   readonly #compactRevision: number;
 
-  constructor(run: Run, compactRevision: number) {
-    this.#run = run;
+  constructor(memtable: Memtable, compactRevision: number) {
+    this.#run = memtable;
     this.#compactRevision = compactRevision;
+    this.source = { memory: memtable.sharedMemory, compactRevision };
   }
 
   get recordCount(): number {

@@ -167,6 +167,6 @@ function lowerBound(records: readonly StoredRecord[], key: Uint8Array): number {
   return low;
 }
 
-function notLoaded(): KvError {
+export function notLoaded(): KvError {
   return new KvError('INTERNAL', 'a read of something that was not loaded before the entry');
 }

@@ -51,7 +51,7 @@ export interface EngineStats {
 }
 
 export interface Engine extends KvEngine {
-  /** True when the tree always answers at once: `load` need not be called. */
+  /** True while the tree answers at once: `load` need not be called before an entry that is applied in this turn. */
   readonly synchronous: boolean;
   /** What a restart would know without the log. undefined: nothing yet. The log may be cut up to `durable.index`. */
   readonly durable: AppliedState | undefined;

@@ -15,6 +15,7 @@ import type {
   StoredRecord,
   VersionsRequest,
 } from './record.ts';
+import type { WasmMemory } from './wasm_module.ts';
 
 /** A sorted, immutable source of records: a frozen memtable on its way into the tree. */
 export interface Run {
@@ -24,6 +25,11 @@ export interface Run {
   readonly dataBytes: number;
   /** Every version, in record order. The views in a record are valid until the next step of the iterator. */
   records(): IterableIterator<StoredRecord>;
+  /**
+   * Where the same records lie, for a tree that writes them straight from there: a frozen memtable's memory, which stays as it is until the flush has ended, and the
+   * compact revision whose superseded versions `records` leaves out.
+   */
+  readonly source?: { readonly memory: WasmMemory; readonly compactRevision: number };
 }
 
 /** A consistent view of the tree at its last flush; holds resources until it is released. */
@@ -42,17 +48,23 @@ export interface TreeStats {
 
 export interface Tree {
   readonly kind: 'memory' | 'rocksdb';
-  /** True for a tree that never answers `get`, `scan` and `versions` with a promise: nothing need be loaded ahead of an entry. */
+  /** True while `getNow` and `scanNow` are quick enough to be called in a turn: nothing need be loaded ahead of an entry. May change from turn to turn. */
   readonly synchronous?: boolean;
   /** What a reopened tree would know: the applied index up to which everything is durable here; undefined when nothing is. */
   readonly durable: AppliedState | undefined;
   /** The newest version of a key at or below `revision`, tombstones included; undefined when there is none. */
   get(key: Uint8Array, revision: number): MaybePromise<StoredRecord | undefined>;
+  /** `get` that answers at once, from the disk if need be. There when `synchronous` may be true, and may be called even while it is not. */
+  getNow?(key: Uint8Array, revision: number): StoredRecord | undefined;
+  /** `scan` that answers at once; see `getNow`. */
+  scanNow?(request: ScanRequest): ScanPage;
   /** False only when no version of the key is here: lets a write of a new key skip the look-up. Must answer at once. */
   mayContain(key: Uint8Array): boolean;
   scan(request: ScanRequest): MaybePromise<ScanPage>;
   versions(request: VersionsRequest): MaybePromise<ScanPage>;
   flush(run: Run, applied: AppliedState): Promise<void>;
+  /** How far the tree's own work is behind its flushes: 0 not at all, 1: writers must wait. */
+  readonly pressure?: number;
   /** Makes everything that was flushed durable, so that `durable` catches up. A no-op where a flush is durable by itself. */
   checkpoint(): Promise<void>;
   /** Versions superseded at or below `revision` may go, now or later. */

@@ -97,6 +97,14 @@ export class MemoryTree implements Tree {
     return undefined;
   }
 
+  getNow(key: Uint8Array, revision: number): StoredRecord | undefined {
+    return this.get(key, revision);
+  }
+
+  scanNow(request: ScanRequest): ScanPage {
+    return this.scan(request);
+  }
+
   mayContain(key: Uint8Array): boolean {
     return this.#filter.has(hashKey(key, 0, key.length));
   }
