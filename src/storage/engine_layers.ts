@@ -2,12 +2,14 @@
  * The memtables of an engine: the active one, which is written to, and the frozen ones, which wait for their flush.
  *
  * Invariants: revisions of a newer memtable are above those of an older one, key by key; a memtable goes back to the pool only when it has been dropped,
- * no page that may still look at it is under way, and the turn in which that became so has ended (views are valid for a turn).
+ * no page that may still look at it is under way, the turn in which that became so has ended (views are valid for a turn), and every reader thread has left the epoch
+ * in which it could still find it (shared/epochs.ts).
  */
 import type { Timers } from '../ports.ts';
 import type { Memtable } from './memtable.ts';
 import type { MemtablePool } from './memtable_pool.ts';
 import type { AppliedState } from './record.ts';
+import type { Epochs } from './shared/epochs.ts';
 
 /** A memtable and who uses it. */
 export class Layer {
@@ -30,15 +32,18 @@ export class Layer {
 export class Layers {
   readonly #pool: MemtablePool;
   readonly #timers: Timers;
+  readonly #epochs: Epochs | undefined;
   #active: Layer;
   /** Oldest first. */
   #frozen: Layer[] = [];
   /** All, newest first. Replaced, never changed. */
   #newestFirst: readonly Layer[];
 
-  constructor(pool: MemtablePool, timers: Timers) {
+  /** `epochs`: of the threads that read the memtables, where there are any. */
+  constructor(pool: MemtablePool, timers: Timers, epochs?: Epochs) {
     this.#pool = pool;
     this.#timers = timers;
+    this.#epochs = epochs;
     this.#active = new Layer(pool.acquire());
     this.#newestFirst = [this.#active];
   }
@@ -113,6 +118,7 @@ export class Layers {
 
   #releaseLater(layer: Layer): void {
     if (!layer.dropped || layer.readers > 0) return;
-    this.#timers.afterIo(() => this.#pool.release(layer.memtable));
+    const release = (): void => this.#pool.release(layer.memtable);
+    this.#timers.afterIo(() => (this.#epochs === undefined ? release() : this.#epochs.retire(release)));
   }
 }
