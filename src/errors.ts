@@ -81,3 +81,8 @@ export function errorNumber(code: ErrorCode): number {
 export function errorCodeOf(number: number): ErrorCode {
   return codesByNumber.get(number) ?? 'INTERNAL';
 }
+
+/** Whether an error tells of data that its disk has damaged. */
+export function isDamage(error: unknown): boolean {
+  return error instanceof KvError && error.code === 'CORRUPT';
+}

@@ -6,6 +6,7 @@
  *
  * Invariants: entries are applied in index order with no gap; a failure here ends the node, since an entry can't be skipped.
  */
+import { isDamage } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock, Timers } from '../ports.ts';
@@ -35,6 +36,8 @@ export interface ApplierOptions {
   readonly onApplied: (index: number) => void;
   readonly onConfiguration: (configuration: Configuration, before: Configuration) => void;
   readonly onFailure: (error: unknown) => void;
+  /** Applying stopped at damaged data; `resume` with a snapshot's position goes on. */
+  readonly onDamage: (error: unknown) => void;
 }
 
 export class Applier {
@@ -46,6 +49,8 @@ export class Applier {
   #busy = false;
   #paused = false;
   #failed = false;
+  /** Entries that a snapshot had covered when their turn came. */
+  #dropped = 0;
   #index: number;
   #term: number;
   #configuration: Configuration;
@@ -111,11 +116,11 @@ export class Applier {
   #run(): void {
     if (this.#failed || this.#paused) return;
     const before = this.#index;
+    const dropped = this.#dropped;
     try {
       this.#applySlice();
     } catch (error) {
-      this.#failed = true;
-      this.#options.onFailure(error);
+      this.#stop(error);
       return;
     }
     if (this.#head === this.#queue.length) {
@@ -125,7 +130,18 @@ export class Applier {
       this.#queue = this.#queue.slice(this.#head);
       this.#head = 0;
     }
-    if (this.#index !== before) this.#options.onApplied(this.#index);
+    if (this.#index !== before || this.#dropped !== dropped) this.#options.onApplied(this.#index);
+  }
+
+  /** Damaged data may come back from other nodes; anything else ends the node. */
+  #stop(error: unknown): void {
+    if (isDamage(error)) {
+      this.#paused = true;
+      this.#options.onDamage(error);
+      return;
+    }
+    this.#failed = true;
+    this.#options.onFailure(error);
   }
 
   #applySlice(): void {
@@ -136,6 +152,7 @@ export class Applier {
       const entry = this.#queue[this.#head]!;
       if (entry.index <= this.#index) {
         this.#shift(entry);
+        this.#dropped++;
         continue;
       }
       if (engine.behind) return this.#waitFor(engine.caughtUp());
@@ -166,10 +183,9 @@ export class Applier {
       },
       (error) => {
         this.#busy = false;
-        this.#failed = true;
         // Whoever waits to stop this must not wait for ever.
         for (const resolve of this.#idleWaiters.splice(0)) resolve();
-        this.#options.onFailure(error);
+        this.#stop(error);
       },
     );
   }

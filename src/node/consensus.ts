@@ -28,6 +28,10 @@ export interface ConsensusHooks {
   /** The state machine is about to take over a snapshot. */
   readonly beforeRestore: () => void;
   readonly failed: (error: KvError) => void;
+  /** Damaged data was met; `stuck`: by the entry after the applied index, which cannot be applied. */
+  readonly damaged: (error: unknown, stuck: boolean) => void;
+  /** False while damage keeps the state from being whole (repair.ts). */
+  readonly isWhole: () => boolean;
 }
 
 export class Consensus {
@@ -48,6 +52,7 @@ export class Consensus {
     const tickMs = config.raft.tickMs;
     const fail = (error: unknown): void => this.replica.fail(error);
     engine.onFailure = fail;
+    engine.onDamage = (error) => hooks.damaged(error, false);
     log.onFailure = fail;
 
     this.transport = options.transport(identity);
@@ -61,6 +66,8 @@ export class Consensus {
         this.replica.usePeersOf(this.raft.status().configuration);
       },
       onFailure: fail,
+      onDamage: (error) => hooks.damaged(error, false),
+      isWhole: hooks.isWhole,
       info: (message, facts) => logger.info(message, facts),
     });
     this.raft = new Raft({
@@ -111,6 +118,7 @@ export class Consensus {
       },
       onConfiguration: hooks.configurationApplied,
       onFailure: fail,
+      onDamage: (error) => hooks.damaged(error, true),
     });
     this.reads = new ReadBarrier({
       readIndex: (context) => this.raft.readIndex(context),

@@ -21,6 +21,8 @@ import {
   PEER_MEMBERS,
   PEER_MOVE_LEADER,
   PEER_REMOVED,
+  PEER_SNAPSHOT,
+  PEER_SNAPSHOT_READ,
   PEER_STATUS,
   PEER_WRITE,
   type PeerOperation,
@@ -80,6 +82,8 @@ export interface ForwardTarget extends Service {
   notLeader(): KvError;
   /** The cluster has let this node go. */
   removed(): void;
+  /** Another node repairs its store from this one. */
+  answerRepair(operation: PeerOperation, body: Uint8Array): Promise<Uint8Array>;
 }
 
 export class Forwarding {
@@ -155,6 +159,8 @@ export async function answerPeer(
 ): Promise<Uint8Array> {
   const options = { timeoutMs };
   if (operation === PEER_STATUS) return encodeJson(target.status());
+  if (operation === PEER_SNAPSHOT || operation === PEER_SNAPSHOT_READ)
+    return target.answerRepair(operation, body);
   if (operation === PEER_REMOVED) {
     target.removed();
     return NOTHING;

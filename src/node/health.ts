@@ -27,11 +27,17 @@ export class Health {
     this.#startedMs = options.nowMs();
   }
 
+  /** Part of what was flushed is damaged, or is whole again. */
+  damaged(is: boolean): void {
+    if (is) this.state = 'CORRUPT';
+    else if (this.state === 'CORRUPT') this.state = 'ok';
+  }
+
   /** Whether the log takes so many bytes; notes and logs when a full disk begins and ends. */
   hasRoom(bytes: number): boolean {
     const { storage, logger } = this.#options;
     const room = storage.log.hasRoom(bytes);
-    if (room === (this.state === 'NO_SPACE')) {
+    if (room === (this.state === 'NO_SPACE') && this.state !== 'CORRUPT') {
       this.state = room ? 'ok' : 'NO_SPACE';
       if (room) logger.info('there is room on the disk again: writes go on');
       else logger.error('the disk is full: no writes until there is room');

@@ -26,6 +26,7 @@ import type {
   ScanPageResponse,
   WatchRequest,
 } from '../wire/messages.ts';
+import type { PeerOperation } from '../wire/peer_codec.ts';
 import type { Applier } from './applier.ts';
 import type { Conditions } from './conditions.ts';
 import type { Forwarding } from './forwarding.ts';
@@ -57,6 +58,7 @@ export interface KvServiceOptions {
   /** Throws when the node takes no calls (stopping, failed, removed). */
   readonly checkOpen: () => void;
   readonly onRemoved: () => void;
+  readonly answerRepair: (operation: PeerOperation, body: Uint8Array) => Promise<Uint8Array>;
 }
 
 export class KvService implements Service {
@@ -163,6 +165,10 @@ export class KvService implements Service {
 
   removed(): void {
     this.#options.onRemoved();
+  }
+
+  answerRepair(operation: PeerOperation, body: Uint8Array): Promise<Uint8Array> {
+    return this.#options.answerRepair(operation, body);
   }
 
   notLeader(): KvError {

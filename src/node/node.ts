@@ -4,7 +4,7 @@
  * Invariants: several nodes live in one process (no module state); `stop` leaves no timer, handle or lock behind; after a failure of the disk or of
  * apply the node answers nothing any more and `onEnd` is told why.
  */
-import { KvError } from '../errors.ts';
+import { isDamage, KvError } from '../errors.ts';
 import type { TimerHandle } from '../ports.ts';
 import type { Configuration } from '../raft/types.ts';
 import { FRAME_ANSWER, FRAME_RAFT, FRAME_REQUEST } from '../wire/peer_codec.ts';
@@ -19,6 +19,7 @@ import { Membership } from './membership.ts';
 import type { NodeOptions } from './node_options.ts';
 import { PeerRpc } from './peer_rpc.ts';
 import { Pins } from './pins.ts';
+import { Repair } from './repair.ts';
 import { openStorage, type ReplicaStorage } from './replica_storage.ts';
 import { Watches } from './watches.ts';
 
@@ -36,6 +37,7 @@ export class KvorumNode {
   readonly #membership: Membership;
   readonly #watches: Watches;
   readonly #housekeeping: Housekeeping;
+  readonly #repair: Repair;
   readonly #duties: LeaderDuties;
   readonly #timers: TimerHandle[] = [];
   #closed = false;
@@ -75,6 +77,8 @@ export class KvorumNode {
       roleChanged: () => this.#roleChanged(),
       beforeRestore: () => this.#watches.beforeRestore(),
       failed: (error) => this.#failed(error),
+      damaged: (error, stuck) => this.#repair.noticed(error, stuck),
+      isWhole: () => this.#repair.blocked === undefined,
     });
     const consensus = this.#consensus;
     this.#rpc = new PeerRpc(consensus.transport, nowMs, (operation, body, timeoutMs) =>
@@ -94,7 +98,23 @@ export class KvorumNode {
       stateMachine,
       config: config.node,
       timers: ports.timers,
-      replaced: () => consensus.snapshots.replaced,
+      replaced: () => this.#repair.blocked ?? consensus.snapshots.replaced,
+      onFailure: fail,
+    });
+    this.#repair = new Repair({
+      raft: consensus.raft,
+      log,
+      applier: consensus.applier,
+      snapshots: consensus.snapshots,
+      store: storage.snapshots,
+      rpc: this.#rpc,
+      timers: ports.timers,
+      logger,
+      stepAside: async () => {
+        await this.#membership.moveLeader(0, nowMs() + HAND_OVER_MS);
+      },
+      restore: consensus.replica.restore,
+      onState: (damaged) => consensus.health.damaged(damaged),
       onFailure: fail,
     });
     const pins = new Pins(nowMs);
@@ -136,11 +156,12 @@ export class KvorumNode {
       watches: this.#watches,
       pins,
       clock: ports.clock,
-      replaced: () => consensus.snapshots.replaced,
+      replaced: () => this.#repair.blocked ?? consensus.snapshots.replaced,
       sleeps: () => this.#sleeps,
       status: () => consensus.health.status(),
       checkOpen: () => this.#checkOpen(),
       onRemoved: () => this.#removed(),
+      answerRepair: (operation, body) => this.#repair.answer(operation, body),
     });
   }
 
@@ -179,7 +200,8 @@ export class KvorumNode {
         if (this.#consensus.raft.role === 'leader' && !this.#consensus.replica.failed) this.#duties.run();
       }),
       timers.every(HOUSEKEEPING_MS, () => {
-        if (!this.#consensus.replica.failed && !this.#consensus.snapshots.installing)
+        const { replica, snapshots } = this.#consensus;
+        if (!replica.failed && !snapshots.installing && this.#repair.blocked === undefined)
           this.#housekeeping.run();
       }),
     );
@@ -242,7 +264,8 @@ export class KvorumNode {
   #housekeepingFailed(error: unknown): void {
     if (error instanceof KvError && error.code === 'NO_SPACE') {
       this.#options.logger.warn('no room for a checkpoint; trying again', { error });
-    } else this.#consensus.replica.fail(error);
+    } else if (isDamage(error)) this.#repair.noticed(error, false);
+    else this.#consensus.replica.fail(error);
   }
 
   #checkOpen(): void {
@@ -301,6 +324,7 @@ export class KvorumNode {
     this.#closed = true;
     for (const timer of this.#timers.splice(0)) timer.cancel();
     this.#consensus.snapshots.close();
+    this.#repair.close();
     this.#consensus.replica.halt();
     this.#abandonCallers();
     void this.#consensus.transport.close();
@@ -327,6 +351,7 @@ export class KvorumNode {
     this.#closed = true;
     for (const timer of this.#timers.splice(0)) timer.cancel();
     this.#consensus.snapshots.close();
+    this.#repair.close();
     this.#abandonCallers();
     await this.#consensus.transport.close();
     const ends = [this.#consensus.replica.stop(), this.#consensus.applier.pause()];

@@ -14,12 +14,22 @@ import {
   encodeAnswer,
   encodeRequest,
   PEER_MEMBERS,
+  PEER_SNAPSHOT,
+  PEER_SNAPSHOT_READ,
   PEER_STATUS,
   type PeerOperation,
 } from '../wire/peer_codec.ts';
 
 /** Requests from one peer being worked on at once; more are refused. */
 const MAX_INCOMING = 65_536;
+
+/** What changes nothing on the other side that a repetition could change twice. */
+const READS: ReadonlySet<PeerOperation> = new Set([
+  PEER_STATUS,
+  PEER_MEMBERS,
+  PEER_SNAPSHOT,
+  PEER_SNAPSHOT_READ,
+]);
 
 interface Pending {
   readonly peer: NodeId;
@@ -111,7 +121,7 @@ export class PeerRpc {
 
   #fail(id: number, pending: Pending, code: 'UNAVAILABLE' | 'TIMEOUT', message: string): void {
     this.#pending.delete(id);
-    const reads = pending.operation === PEER_STATUS || pending.operation === PEER_MEMBERS;
+    const reads = READS.has(pending.operation);
     pending.reject(new KvError(code, message, { maybeApplied: !reads }));
   }
 }

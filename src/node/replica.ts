@@ -179,11 +179,7 @@ export class Replica {
     this.#append(ready);
     if (ready.snapshotWanted > 0) snapshots.want(applier);
     if (ready.snapshotChunks.length > 0) {
-      snapshots.receive(ready.snapshotChunks, this.#raft, applier, (state) => {
-        this.#options.restore(state);
-        this.usePeersOf(this.#raft.status().configuration);
-        this.schedule();
-      });
+      snapshots.receive(ready.snapshotChunks, this.#raft, applier, this.restore);
     }
     if (ready.committed.length > 0) applier.enqueue(ready.committed);
     if (ready.readStates.length > 0) reads.confirmed(ready.readStates, applier.appliedIndex);
@@ -238,6 +234,13 @@ export class Replica {
     this.#options.reads.applied(index);
     this.schedule();
   }
+
+  /** The state machine takes over a snapshot's state. */
+  readonly restore = (state: NodeState): void => {
+    this.#options.restore(state);
+    this.usePeersOf(this.#raft.status().configuration);
+    this.schedule();
+  };
 
   /** Points the transport at the members of a configuration. */
   usePeersOf(configuration: Configuration): void {

@@ -8,7 +8,7 @@
  * Invariants: one snapshot is made and one installed at a time; nothing is applied and no append is taken in while one is being installed; nothing is read
  * between the engine's change to the new content and the state machine's (`replaced`): the two would not fit each other.
  */
-import { KvError } from '../errors.ts';
+import { isDamage, KvError } from '../errors.ts';
 import type { TimerHandle, Timers } from '../ports.ts';
 import type { RaftCore, SnapshotChunk, SnapshotMeta, SnapshotSource } from '../raft/types.ts';
 import type { Engine } from '../storage/engine_port.ts';
@@ -29,6 +29,10 @@ export interface SnapshotsOptions {
   /** Everything up to an index is now in place that did not come through the log. */
   readonly onInstalled: (index: number) => void;
   readonly onFailure: (error: unknown) => void;
+  /** A snapshot could not be made of what the disk has damaged. */
+  readonly onDamage: (error: unknown) => void;
+  /** False while the state here is not whole: no snapshot can be made of it. */
+  readonly isWhole: () => boolean;
   readonly info: (message: string, facts: Record<string, number>) => void;
 }
 
@@ -75,7 +79,7 @@ export class Snapshots implements SnapshotSource {
 
   /** A follower needs a snapshot: makes one as of now, unless one is being made. */
   want(applier: Applier): void {
-    if (this.#making !== undefined || this.#installing) return;
+    if (this.#making !== undefined || this.#installing || !this.#options.isWhole()) return;
     this.#making = this.#make(applier).then(
       () => {
         this.#making = undefined;
@@ -83,7 +87,9 @@ export class Snapshots implements SnapshotSource {
       (error) => {
         this.#making = undefined;
         // Without room the follower has to wait: the next wish tries again.
-        if (!(error instanceof KvError && error.code === 'NO_SPACE')) this.#options.onFailure(error);
+        if (error instanceof KvError && error.code === 'NO_SPACE') return;
+        if (isDamage(error)) this.#options.onDamage(error);
+        else this.#options.onFailure(error);
       },
     );
   }
@@ -181,7 +187,7 @@ export class Snapshots implements SnapshotSource {
     applier: Applier,
     restore: (state: NodeState) => void,
   ): Promise<void> {
-    const { store, engine, log, info } = this.#options;
+    const { store, log, info } = this.#options;
     await applier.pause();
     if (applier.appliedIndex >= snapshot.index) {
       applier.resume();
@@ -189,20 +195,70 @@ export class Snapshots implements SnapshotSource {
       return;
     }
     const file: SnapshotFile = await store.finishIncoming();
+    await this.#replace(file, applier, restore, async () => {
+      await log.reset(file.index, file.term);
+      return () => raft.snapshotInstalled(snapshot);
+    });
+    info('installed a snapshot', { index: file.index, sizeBytes: file.sizeBytes });
+  }
+
+  /**
+   * Puts a finished snapshot of the store in place of what is here, whose disk has lost some of it (repair.ts). `raft.commitIndex` has reached it, or the log ends before
+   * it: a log that goes further stays, since others may count on it.
+   * @throws KvError UNAVAILABLE, with nothing changed, while another one is being installed or when the log has moved meanwhile; whatever else it throws has ended the node.
+   */
+  async repairWith(
+    file: SnapshotFile,
+    raft: RaftCore,
+    applier: Applier,
+    restore: (state: NodeState) => void,
+  ): Promise<void> {
+    const { log, onFailure, info } = this.#options;
+    const covered = raft.commitIndex >= file.index;
+    if (this.#installing || (!covered && log.lastIndex() >= file.index))
+      throw new KvError('UNAVAILABLE', 'the log is not where the repair needs it; it is tried again');
+    this.#installing = true;
+    try {
+      await applier.pause();
+      const { configuration } = decodeNodeState(file.state);
+      const { index, term, sizeBytes } = file;
+      await this.#replace(file, applier, restore, async () => {
+        if (covered) return () => undefined;
+        await log.reset(index, term);
+        return () => raft.snapshotInstalled({ index, term, sizeBytes, configuration });
+      });
+      info('repaired the store from a snapshot', { index, sizeBytes });
+    } catch (error) {
+      onFailure(error instanceof HalfInstalled ? error.cause : error);
+      throw error;
+    } finally {
+      this.#installing = false;
+      this.#endReplaced();
+    }
+  }
+
+  /** Engine, log, state machine and applier, in this order, take over a snapshot. */
+  async #replace(
+    file: SnapshotFile,
+    applier: Applier,
+    restore: (state: NodeState) => void,
+    moveLog: () => Promise<() => void>,
+  ): Promise<void> {
+    const { store, engine } = this.#options;
     const state = decodeNodeState(file.state);
     const reader = await store.open(file.index);
     const applied = { index: file.index, term: file.term, state: file.state };
     await engine.install(applied, this.#lastNoted(reader.records()));
+    let tellRaft: () => void;
     try {
-      await log.reset(file.index, file.term);
+      tellRaft = await moveLog();
     } catch (error) {
       throw new HalfInstalled(error);
     }
     restore(state);
-    raft.snapshotInstalled(snapshot);
+    tellRaft();
     this.#options.onInstalled(file.index);
     applier.resume({ index: file.index, term: file.term, configuration: state.configuration });
-    info('installed a snapshot', { index: file.index, sizeBytes: file.sizeBytes });
   }
 }
 

@@ -42,6 +42,7 @@ export class StorageEngine implements Engine {
   onFailure: (error: Error) => void = (error) => {
     throw error;
   };
+  onDamage: (error: Error) => void = () => undefined;
   readonly #tree: Tree;
   readonly #layers: Layers;
   readonly #queue: FlushQueue;
@@ -59,6 +60,7 @@ export class StorageEngine implements Engine {
   constructor(options: StorageEngineOptions) {
     const { config, tree, ports } = options;
     this.#tree = tree;
+    tree.onDamage = (error) => this.onDamage(error);
     const pool =
       options.pool ??
       new MemtablePool({ sizeBytes: config.memtableSizeBytes }, config.maxFrozenMemtables + 1);

@@ -80,5 +80,7 @@ export interface Engine extends KvEngine {
   stats(): EngineStats;
   /** Called once when a flush failed for good: the node must end (or, for NO_SPACE, stop admitting writes until a flush succeeds). */
   onFailure: (error: Error) => void;
+  /** Called whenever a read or the tree's own work meets damaged data (KvError CORRUPT). */
+  onDamage: (error: Error) => void;
   close(): Promise<void>;
 }

@@ -73,6 +73,8 @@ export interface Tree {
   /** Replaces the whole content. Atomic: after a crash the old or the new content is there. `records` come in record order. */
   install(applied: AppliedState, records: AsyncIterable<StoredRecord[]>): Promise<void>;
   stats(): TreeStats;
+  /** Told of damaged data (KvError CORRUPT with file and offset) that a read or the tree's own work has met; may be told again and again. */
+  onDamage?: (error: Error) => void;
   close(): Promise<void>;
 }
 

@@ -6,7 +6,8 @@
  *               | 2 id:varint ok:u8(1) body
  *               | 2 id:varint ok:u8(0) error (error_codec.ts)
  *
- * The body of PEER_WRITE is an encoded command and its answer an encoded result; all other bodies are JSON in UTF-8 (cold paths).
+ * The body of PEER_WRITE is an encoded command, its answer an encoded result, that of PEER_SNAPSHOT_READ the snapshot's bytes;
+ * all other bodies are JSON in UTF-8 (cold paths).
  */
 import type { KvError } from '../errors.ts';
 import { decodeError, encodeError } from './error_codec.ts';
@@ -25,6 +26,9 @@ export const PEER_MEMBER_REMOVE = 6;
 export const PEER_MOVE_LEADER = 7;
 /** The leader tells a member that its removal is committed: it would not hear of it otherwise, since nothing is replicated to it any more. */
 export const PEER_REMOVED = 8;
+/** Asks for a snapshot that covers an index, to repair a damaged store from; and for its bytes. */
+export const PEER_SNAPSHOT = 9;
+export const PEER_SNAPSHOT_READ = 10;
 export type PeerOperation =
   | typeof PEER_WRITE
   | typeof PEER_STATUS
@@ -33,7 +37,9 @@ export type PeerOperation =
   | typeof PEER_MEMBER_PROMOTE
   | typeof PEER_MEMBER_REMOVE
   | typeof PEER_MOVE_LEADER
-  | typeof PEER_REMOVED;
+  | typeof PEER_REMOVED
+  | typeof PEER_SNAPSHOT
+  | typeof PEER_SNAPSHOT_READ;
 
 export const RAFT_PREFIX: Uint8Array = Uint8Array.of(FRAME_RAFT);
 
@@ -81,7 +87,7 @@ export function decodeAnswer(payload: Uint8Array): PeerAnswer {
 }
 
 function operationOf(number: number): PeerOperation {
-  if (number >= PEER_WRITE && number <= PEER_REMOVED) return number as PeerOperation;
+  if (number >= PEER_WRITE && number <= PEER_SNAPSHOT_READ) return number as PeerOperation;
   throw malformed(`unknown peer operation ${number}`);
 }
 

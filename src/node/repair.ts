@@ -1,0 +1,256 @@
+/**
+ * Mends a store whose disk has damaged what was flushed: fetches a whole snapshot from another node and puts it in place of everything here.
+ *
+ * Reads that meet the damage fail with CORRUPT, others go on. Where an entry met it while it was being applied, half of the entry may be in memory: then nothing is
+ * read, flushed or applied any more (`blocked`) until the snapshot has replaced it all. A node that leads hands leadership over first. A cluster of one has
+ * nobody to ask: its reads of the damaged range go on failing, and an entry that cannot be applied ends the node.
+ *
+ * The snapshot comes over requests between nodes, not through Raft: the log of this node is sound and goes on growing meanwhile (Alagappan et al., FAST '18: a
+ * damaged copy is restored from the others', never guessed at).
+ *
+ * Invariants: what is fetched is checked whole before it is used; one repair at a time; every step may fail and is tried again.
+ */
+import { z } from 'zod';
+import { KvError } from '../errors.ts';
+import type { Logger } from '../observability/logger.ts';
+import type { TimerHandle, Timers } from '../ports.ts';
+import type { NodeId, RaftCore } from '../raft/types.ts';
+import type { SegmentedLog } from '../storage/log/segmented_log.ts';
+import type { SnapshotKey } from '../storage/snapshot/incoming_snapshot.ts';
+import type { SnapshotFile, SnapshotStore } from '../storage/snapshot/snapshot_store.ts';
+import {
+  decodeJson,
+  encodeJson,
+  PEER_SNAPSHOT,
+  PEER_SNAPSHOT_READ,
+  type PeerOperation,
+} from '../wire/peer_codec.ts';
+import type { Applier } from './applier.ts';
+import type { NodeState } from './node_state.ts';
+import type { PeerRpc } from './peer_rpc.ts';
+import type { Snapshots } from './snapshots.ts';
+
+const CALL_TIMEOUT_MS = 5_000;
+const POLL_MS = 200;
+const RETRY_MS = 1_000;
+const CHUNK_BYTES = 512 * 1024;
+/** How often a peer is asked whether it has made the snapshot by now. */
+const MAX_POLLS = 1_500;
+
+const wishSchema = z.object({ minIndex: z.number().int().min(0) });
+/** Without `made` the snapshot is still being made. */
+const answerSchema = z.object({
+  made: z
+    .object({ index: z.number(), term: z.number(), sizeBytes: z.number() })
+    .optional()
+    .transform((made): SnapshotKey | undefined => made),
+});
+const placeSchema = z.object({ index: z.number().int().min(0), offset: z.number().int().min(0) });
+
+export interface RepairOptions {
+  readonly raft: RaftCore;
+  readonly log: SegmentedLog;
+  readonly applier: Applier;
+  readonly snapshots: Snapshots;
+  readonly store: SnapshotStore;
+  readonly rpc: PeerRpc;
+  readonly timers: Timers;
+  readonly logger: Logger;
+  /** Hands leadership to another node. */
+  readonly stepAside: () => Promise<void>;
+  /** The state machine takes over a snapshot. */
+  readonly restore: (state: NodeState) => void;
+  /** Whether the store is damaged, for the node's status. */
+  readonly onState: (damaged: boolean) => void;
+  readonly onFailure: (error: unknown) => void;
+}
+
+export class Repair {
+  readonly #options: RepairOptions;
+  #running = false;
+  #closed = false;
+  #stuckAt = 0;
+  #blocked: { readonly over: Promise<void>; readonly end: () => void } | undefined;
+  #timer: { handle: TimerHandle; wake: () => void } | undefined;
+
+  constructor(options: RepairOptions) {
+    this.#options = options;
+  }
+
+  /** While the state here may be half an entry ahead of itself: resolves when it is whole again. Nothing may be read or flushed meanwhile. */
+  get blocked(): Promise<void> | undefined {
+    return this.#blocked?.over;
+  }
+
+  /** True from the first word of a damage to the end of its repair. */
+  get active(): boolean {
+    return this.#running;
+  }
+
+  /**
+   * Damage was met. `stuck`: while applying the entry after the applied index.
+   * Ends the node when it cannot apply and has nobody to ask.
+   */
+  noticed(error: unknown, stuck: boolean): void {
+    if (this.#closed) return;
+    const { raft, applier, logger, onState, onFailure } = this.#options;
+    const alone = raft.status().configuration.members.length <= 1;
+    if (alone && stuck) return onFailure(error);
+    if (stuck && this.#blocked === undefined) {
+      this.#stuckAt = applier.appliedIndex + 1;
+      this.#block();
+    }
+    if (this.#running) return;
+    this.#running = true;
+    onState(true);
+    logger.error(
+      alone
+        ? 'the store is damaged: reads of the damaged part fail; no other node to repair it from'
+        : 'the store is damaged: it is repaired from another node',
+      { error },
+    );
+    if (!alone) void this.#run();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#timer?.wake();
+    this.#unblock();
+  }
+
+  /** Answers another node's repair. */
+  async answer(operation: PeerOperation, body: Uint8Array): Promise<Uint8Array> {
+    const { applier, snapshots } = this.#options;
+    if (operation === PEER_SNAPSHOT_READ) {
+      const { index, offset } = parse(placeSchema, body);
+      const bytes = snapshots.read(index, offset, CHUNK_BYTES);
+      if (bytes === undefined) throw new KvError('NOT_FOUND', `there is no snapshot at index ${index} here`);
+      return bytes;
+    }
+    const { minIndex } = parse(wishSchema, body);
+    if (this.#running) throw new KvError('UNAVAILABLE', 'the store of this node is damaged, too');
+    const latest = snapshots.latest();
+    if (latest !== undefined && latest.index >= minIndex) {
+      const { index, term, sizeBytes } = latest;
+      return encodeJson({ made: { index, term, sizeBytes } });
+    }
+    if (applier.appliedIndex < minIndex)
+      throw new KvError('UNAVAILABLE', 'this node has not come so far yet');
+    snapshots.want(applier);
+    return encodeJson({});
+  }
+
+  async #run(): Promise<void> {
+    const { logger, onState } = this.#options;
+    while (!this.#closed) {
+      try {
+        if (await this.#repair()) {
+          this.#running = false;
+          this.#stuckAt = 0;
+          onState(false);
+          this.#unblock();
+          return;
+        }
+      } catch (error) {
+        logger.warn('the store could not be repaired yet; trying again', { error });
+      }
+      await this.#pause(RETRY_MS);
+    }
+  }
+
+  /** False when there was nobody to repair from, or the state of things changed on the way. */
+  async #repair(): Promise<boolean> {
+    const { raft, stepAside, logger } = this.#options;
+    if (raft.role === 'leader') await stepAside();
+    const peers = raft
+      .status()
+      .configuration.members.map(({ id }) => id)
+      .filter((id) => id !== raft.id)
+      .sort((a, b) => Number(b === raft.leader) - Number(a === raft.leader));
+    for (const peer of peers) {
+      try {
+        const file = await this.#fetch(peer);
+        if (file !== undefined) return await this.#replaceWith(file);
+      } catch (error) {
+        if (this.#closed) return false;
+        logger.warn('another node could not help with the repair', { peer, error });
+      }
+    }
+    return false;
+  }
+
+  async #fetch(peer: NodeId): Promise<SnapshotFile | undefined> {
+    const made = await this.#made(peer);
+    if (made === undefined) return undefined;
+    const { store, rpc } = this.#options;
+    let offset = store.receive(made, 0, new Uint8Array(0));
+    while (offset < made.sizeBytes) {
+      if (this.#closed) return undefined;
+      const body = encodeJson({ index: made.index, offset });
+      const bytes = await rpc.call(peer, PEER_SNAPSHOT_READ, body, CALL_TIMEOUT_MS);
+      if (bytes.length === 0) throw new KvError('PROTOCOL', 'a snapshot ended before its end');
+      const next = store.receive(made, offset, bytes);
+      // The disk is behind, or the leader sends a snapshot of its own.
+      if (next === offset) await this.#pause(POLL_MS);
+      offset = next;
+    }
+    return store.finishIncoming();
+  }
+
+  /** A snapshot at the peer that covers all that was applied here; undefined when it takes too long to make one. */
+  async #made(peer: NodeId): Promise<SnapshotKey | undefined> {
+    const { rpc, applier } = this.#options;
+    for (let poll = 0; poll < MAX_POLLS && !this.#closed; poll++) {
+      const wish = encodeJson({ minIndex: Math.max(applier.appliedIndex, this.#stuckAt) });
+      const { made } = parse(answerSchema, await rpc.call(peer, PEER_SNAPSHOT, wish, CALL_TIMEOUT_MS));
+      if (made !== undefined) return made;
+      await this.#pause(POLL_MS);
+    }
+    return undefined;
+  }
+
+  async #replaceWith(file: SnapshotFile): Promise<boolean> {
+    const { raft, log, applier, snapshots, restore } = this.#options;
+    for (let poll = 0; poll < MAX_POLLS && !this.#closed; poll++) {
+      if (applier.appliedIndex > file.index) return false;
+      const ready = raft.commitIndex >= file.index || log.lastIndex() < file.index;
+      if (ready && !snapshots.installing) {
+        await snapshots.repairWith(file, raft, applier, restore);
+        return true;
+      }
+      await this.#pause(POLL_MS);
+    }
+    return false;
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    return new Promise((resolve) => {
+      const wake = (): void => {
+        this.#timer?.handle.cancel();
+        this.#timer = undefined;
+        resolve();
+      };
+      this.#timer = { handle: this.#options.timers.after(delayMs, wake), wake };
+    });
+  }
+
+  #block(): void {
+    let end: () => void = () => undefined;
+    const over = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    this.#blocked = { over, end };
+  }
+
+  #unblock(): void {
+    this.#blocked?.end();
+    this.#blocked = undefined;
+  }
+}
+
+function parse<T>(schema: z.ZodType<T>, body: Uint8Array): T {
+  const result = schema.safeParse(decodeJson(body));
+  if (result.success) return result.data;
+  throw new KvError('PROTOCOL', `a node sent an unexpected message: ${z.prettifyError(result.error)}`);
+}
