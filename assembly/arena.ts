@@ -1,7 +1,7 @@
 // The bump arena of one memtable, and the fixed words at the bottom of its memory.
 //
-//   0         4096       8192        ARENA_START                      top    memory end
-//   | statics | header   | key stage | tables, node slabs, versions | free |
+//   0         4096       8192       8192 + SLOT_BYTES   arenaStart                     top    memory end
+//   | statics | header   | slot 0   | slot 1 | ...      | tables, node slabs, versions | free |
 //
 //   header   +0  u32 top            first free byte of the arena
 //            +4  u32 nodeTop        first free byte of the current node slab
@@ -16,14 +16,19 @@
 //            +56 u32 randomState    of the tower heights
 //            +60 u32 height         levels of the skiplist in use
 //            +64 u32 tail           last node of level 0, HEAD when empty
-//            +68 u32 cursorNode     where a collect call stopped
-//            +72 u32 cursorVersion
+//            +68 u32 arenaStart     first byte behind the slots
 //            +128 splice            MAX_HEIGHT x u32: the last insert's predecessors
 //            +256 head node
-//            +512 batch             BATCH_ENTRIES x {u32 node, u32 version}: what a collect call found
 //
-// Invariants: memory is only ever handed out, never taken back before a reset; every block is 8-aligned; at least SLACK bytes
-// behind `top` are inside the memory, so that eight-byte loads may read past the end of a key.
+//   slot     what one thread writes to while it searches; slot 0 is the writer's
+//            +0     key stage       a key to look for
+//            +65664 u32 cursorNode  where a collect call stopped
+//            +65668 u32 cursorVersion
+//            +65672 batch           BATCH_ENTRIES x {u32 node, u32 version}: what a collect call found
+//
+// Invariants: a thread has an instance of its own, whose slot says where it may write; a reader writes nowhere else. Arena memory is only
+// ever handed out, never taken back before a reset; every block is 8-aligned; at least SLACK bytes behind `top` are inside the memory, so
+// that eight-byte loads may read past the end of a key.
 // Nodes live in slabs of their own, apart from the values: a search touches few pages, and the slabs stay in the caches.
 
 export const HEADER: u32 = 4096;
@@ -40,30 +45,60 @@ export const HASH_SEED: u32 = HEADER + 48;
 export const RANDOM_STATE: u32 = HEADER + 56;
 export const HEIGHT: u32 = HEADER + 60;
 export const TAIL: u32 = HEADER + 64;
-export const CURSOR_NODE: u32 = HEADER + 68;
-export const CURSOR_VERSION: u32 = HEADER + 72;
+export const ARENA_START: u32 = HEADER + 68;
 export const SPLICE: u32 = HEADER + 128;
 export const HEAD: u32 = HEADER + 256;
-export const BATCH: u32 = HEADER + 512;
+const HEADER_BYTES: u32 = 512;
 export const BATCH_ENTRIES: u32 = 256;
 // The stage holds a key to look for: the longest stored key (64 KiB + 1), a bound made from it, and room for eight-byte loads.
 export const STAGE_BYTES: u32 = 65536 + 128;
 export const STAGE: u32 = 8192;
-export const ARENA_START: u32 = STAGE + STAGE_BYTES;
+const CURSOR_NODE: u32 = STAGE_BYTES;
+const CURSOR_VERSION: u32 = STAGE_BYTES + 4;
+const BATCH: u32 = STAGE_BYTES + 8;
+export const SLOT_BYTES: u32 = 68 << 10;
 export const SLACK: u32 = 64;
 const NODE_SLAB_BYTES: u32 = 32768;
 const GROW_BYTES: u32 = 4 << 20;
 const PAGE_SHIFT: u32 = 16;
+
+/** Where this instance, that is this thread, may write. */
+let slot: u32 = STAGE;
+
+/** REQUIRES: no other thread uses slot `index`, and the memory was made with more slots than that. */
+export function useSlot(index: u32): void {
+  assert(BATCH + (BATCH_ENTRIES << 3) <= SLOT_BYTES, 'a slot is too small');
+  slot = STAGE + index * SLOT_BYTES;
+}
+export function stage(): u32 {
+  return slot;
+}
+export function batch(): u32 {
+  return slot + BATCH;
+}
+export function setCursor(node: u32, version: u32): void {
+  store<u32>(slot + CURSOR_NODE, node);
+  store<u32>(slot + CURSOR_VERSION, version);
+}
+export function cursorNodeOf(): u32 {
+  return load<u32>(slot + CURSOR_NODE);
+}
+export function cursorVersionOf(): u32 {
+  return load<u32>(slot + CURSOR_VERSION);
+}
 
 export function align8(value: u32): u32 {
   return (value + 7) & ~7;
 }
 
 /** Empties the arena. What was in it stays in memory, but nothing points there any more. */
-export function resetArena(): void {
+export function resetArena(slots: u32): void {
   assert(__heap_base <= HEADER, 'static data reaches into the header');
-  memory.fill(HEADER, 0, BATCH - HEADER);
-  store<u32>(TOP, ARENA_START);
+  assert(slots > 0, 'a memory without a slot for its writer');
+  memory.fill(HEADER, 0, HEADER_BYTES);
+  const start = STAGE + slots * SLOT_BYTES;
+  store<u32>(ARENA_START, start);
+  store<u32>(TOP, start);
 }
 
 /** Makes sure that `bytes` (and the slack) are inside the memory behind `top`. False: the memory cannot grow so far. */

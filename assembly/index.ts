@@ -6,7 +6,7 @@
 
 export * from './block_abi';
 
-import { CURSOR_NODE, CURSOR_VERSION, HASH_SEED, HEAD, STAGE, STAGE_BYTES, TAIL } from './arena';
+import { cursorNodeOf, cursorVersionOf, HASH_SEED, HEAD, STAGE_BYTES, stage, TAIL, useSlot } from './arena';
 import { addToBloom, BLOOM_BITS, bloomMayContain } from './bloom';
 import { compareBytes } from './compare';
 import { fragmentOf } from './hash';
@@ -22,9 +22,14 @@ import {
 } from './memtable';
 import { findBefore, nextNode, nodeKey, nodeKeyLength } from './skiplist';
 
-/** Makes the memory an empty memtable with 2^slotsLog2 index slots. 0: the memory cannot grow so far. */
-export function reset(slotsLog2: u32, seed: u64): u32 {
-  return resetMemtable(slotsLog2, seed) ? 1 : 0;
+/** Makes the memory an empty memtable with 2^slotsLog2 index slots, for so many threads. 0: the memory cannot grow so far. */
+export function reset(slotsLog2: u32, seed: u64, threads: u32): u32 {
+  return resetMemtable(slotsLog2, seed, threads) ? 1 : 0;
+}
+
+/** Lets this instance search with slot `index` (0 unless this is called). REQUIRES: nobody else uses it. */
+export function setSlot(index: u32): void {
+  useSlot(index);
 }
 
 /** Makes room for one put. 0: the memory cannot grow so far; nothing changed. */
@@ -57,33 +62,33 @@ export function commit(
   );
 }
 
-/** The newest version of the key in STAGE, 0 when there is none. */
+/** The newest version of the staged key, 0 when there is none. */
 export function find(keyLength: u32): u32 {
   assert(keyLength <= STAGE_BYTES - 8, 'a staged key is too long');
-  return findLatest(STAGE, keyLength);
+  return findLatest(stage(), keyLength);
 }
 
-/** The newest version at or below a revision of the key in STAGE, 0 when there is none. */
+/** The newest version at or below a revision of the staged key, 0 when there is none. */
 export function findAt(keyLength: u32, revision: f64): u32 {
   assert(keyLength <= STAGE_BYTES - 8, 'a staged key is too long');
-  return versionAt(findLatest(STAGE, keyLength), revision);
+  return versionAt(findLatest(stage(), keyLength), revision);
 }
 
-/** The first node at or after the key in STAGE (`after` 0) or strictly after it (`after` 1); 0: none. */
+/** The first node at or after the staged key (`after` 0) or strictly after it (`after` 1); 0: none. */
 export function seek(keyLength: u32, after: u32): u32 {
-  const node = nextNode(findBefore(STAGE, keyLength));
+  const node = nextNode(findBefore(stage(), keyLength));
   if (node == 0 || after == 0) return node;
-  return compareBytes(nodeKey(node), nodeKeyLength(node), STAGE, keyLength) == 0 ? nextNode(node) : node;
+  return compareBytes(nodeKey(node), nodeKeyLength(node), stage(), keyLength) == 0 ? nextNode(node) : node;
 }
 
-/** The node of exactly the key in STAGE, 0 when there is none. */
+/** The node of exactly the staged key, 0 when there is none. */
 export function nodeOf(keyLength: u32): u32 {
-  return findNode(STAGE, keyLength, fragmentOf(STAGE, keyLength, load<u64>(HASH_SEED)));
+  return findNode(stage(), keyLength, fragmentOf(stage(), keyLength, load<u64>(HASH_SEED)));
 }
 
-/** The last node before the key in STAGE, 0: none. */
+/** The last node before the staged key, 0: none. */
 export function seekBefore(keyLength: u32): u32 {
-  const node = findBefore(STAGE, keyLength);
+  const node = findBefore(stage(), keyLength);
   return node == HEAD ? 0 : node;
 }
 
@@ -110,12 +115,12 @@ export function collectAll(node: u32, version: u32, stop: u32, smallest: f64, la
 
 /** Where the last collect call stopped: the node, 0 at the end. */
 export function cursorNode(): u32 {
-  return load<u32>(CURSOR_NODE);
+  return cursorNodeOf();
 }
 
 /** Where the last collectAll call stopped: the version within the node. */
 export function cursorVersion(): u32 {
-  return load<u32>(CURSOR_VERSION);
+  return cursorVersionOf();
 }
 
 /** Where the blocks of a bloom filter start. */
@@ -123,12 +128,12 @@ export function bloomStart(): u32 {
   return BLOOM_BITS;
 }
 
-/** Adds the key in STAGE to a filter of `blocks` blocks. */
+/** Adds the staged key to a filter of `blocks` blocks. */
 export function bloomAdd(keyLength: u32, blocks: u32): void {
   addToBloom(keyLength, blocks);
 }
 
-/** 0: the key in STAGE was never added. */
+/** 0: the staged key was never added. */
 export function bloomTest(keyLength: u32, blocks: u32): u32 {
   return bloomMayContain(keyLength, blocks) ? 1 : 0;
 }

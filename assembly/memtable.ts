@@ -21,10 +21,8 @@ import {
   ARENA_START,
   align8,
   allocate,
-  BATCH,
   BATCH_ENTRIES,
-  CURSOR_NODE,
-  CURSOR_VERSION,
+  batch,
   DATA_BYTES,
   ensureRoom,
   HASH_SEED,
@@ -36,6 +34,7 @@ import {
   reserveRoom,
   resetArena,
   SMALLEST_REVISION,
+  setCursor,
   TOP,
 } from './arena';
 import { fragmentOf } from './hash';
@@ -70,14 +69,14 @@ function depth(version: u32): u32 {
   return version == 0 ? 0 : load<u32>(version, 60);
 }
 
-/** Makes the memory an empty memtable with 2^slotsLog2 index slots. False: the memory is too small for that. */
-export function resetMemtable(slotsLog2: u32, seed: u64): bool {
-  resetArena();
+/** Makes the memory an empty memtable with 2^slotsLog2 index slots and scratch slots for so many threads. False: it is too small for that. */
+export function resetMemtable(slotsLog2: u32, seed: u64, threads: u32): bool {
+  resetArena(threads);
   if (!ensureRoom(tableBytes(slotsLog2))) return false;
   resetIndex(slotsLog2);
   resetSkiplist();
   store<u64>(HASH_SEED, seed);
-  assert(load<u32>(TOP) > ARENA_START, 'an empty memtable has no hash index');
+  assert(load<u32>(TOP) > load<u32>(ARENA_START), 'an empty memtable has no hash index');
   return true;
 }
 
@@ -169,8 +168,8 @@ export function versionAt(newest: u32, revision: f64): u32 {
 
 function emit(count: u32, node: u32, version: u32): void {
   assert(count < BATCH_ENTRIES, 'a batch is overfull');
-  store<u32>(BATCH + (count << 3), node);
-  store<u32>(BATCH + (count << 3), version, 4);
+  store<u32>(batch() + (count << 3), node);
+  store<u32>(batch() + (count << 3), version, 4);
 }
 
 /** The node that follows in a direction, 0 at the end of the list. */
@@ -182,7 +181,7 @@ function step(node: u32, reverse: bool): u32 {
 
 /**
  * Collects, from `node` until `stop` (exclusive; 0: the end), the version of each key that is newest at `revision` into the batch, at
- * most `limit`. CURSOR_NODE tells where to go on. Gives how many.
+ * most `limit`. The cursor tells where to go on. Gives how many.
  */
 export function collectKeys(
   node: u32,
@@ -199,13 +198,13 @@ export function collectKeys(
       emit(count++, node, version);
     node = step(node, reverse);
   }
-  store<u32>(CURSOR_NODE, node == stop ? 0 : node);
+  setCursor(node == stop ? 0 : node, 0);
   return count;
 }
 
 /**
  * Collects versions in record order with smallest <= modRevision <= largest into the batch. `version` is where to go on within `node`;
- * 0 stands for the newest. CURSOR_NODE and CURSOR_VERSION tell where to go on. Gives how many.
+ * 0 stands for the newest. The cursor tells where to go on. Gives how many.
  */
 export function collectVersions(
   node: u32,
@@ -220,8 +219,7 @@ export function collectVersions(
     version = versionAt(version == 0 ? nodeVersions(node) : version, largest);
     while (version != 0 && modRevision(version) >= smallest) {
       if (count == limit) {
-        store<u32>(CURSOR_NODE, node);
-        store<u32>(CURSOR_VERSION, version);
+        setCursor(node, version);
         return count;
       }
       emit(count++, node, version);
@@ -230,7 +228,6 @@ export function collectVersions(
     version = 0;
     node = nextNode(node);
   }
-  store<u32>(CURSOR_NODE, 0);
-  store<u32>(CURSOR_VERSION, 0);
+  setCursor(0, 0);
   return count;
 }

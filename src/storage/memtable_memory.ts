@@ -4,7 +4,8 @@
  *
  * Invariants: this file alone makes views. Growth gives a shared memory a new buffer object; old views stay valid for what they
  * cover, but do not reach what was added, so `refresh` runs after every reservation that may have grown it. Whatever JavaScript reads
- * (nodes, versions, values) lies inside reservations; only hash tables, which it never reads, may lie beyond the views.
+ * (nodes, versions, values) lies inside reservations; only hash tables, which it never reads, may lie beyond the views. In a thread that does not write, `reach` runs after
+ * each search instead: whatever a search can find lies below `top`.
  */
 import { KvError } from '../errors.ts';
 import type { StoredRecord } from './record.ts';
@@ -25,14 +26,16 @@ const RECORD_COUNT = (HEADER + 20) >>> 2;
 const DATA_BYTES = (HEADER + 24) >>> 3;
 const LARGEST_REVISION = (HEADER + 32) >>> 3;
 const SMALLEST_REVISION = (HEADER + 40) >>> 3;
-const BATCH = (HEADER + 512) >>> 2;
 /** Records that one collect call can find. */
 export const BATCH_ENTRIES = 256;
 const STAGE = 8192;
 /** The longest key that can be looked for: a stored key (64 KiB + 1), or a bound made from one. */
 export const MAX_STAGED_BYTES = 65536 + 64;
-/** Bytes of a memtable before its first table, slab or record. */
-export const FIXED_BYTES = STAGE + 65536 + 128;
+const STAGE_BYTES = 65536 + 128;
+/** Words from the start of a slot. */
+const BATCH = (STAGE_BYTES + 8) >>> 2;
+/** What each thread needs for itself. */
+export const SLOT_BYTES = 68 * 1024;
 
 const SLACK = 64;
 const NODE_KEY = 16;
@@ -45,28 +48,73 @@ const SHORT_COPY_BYTES = 16;
 const ADDRESS_LIMIT = 2 ** 31 - 65536;
 const GROWTH_BYTES = 2 ** 30;
 
+/** How often a thread looks whether its memory object has noticed that the memory grew: it does so at the next turn of a loop. */
+const GROWTH_LOOKS = 100_000;
+
 const NO_BYTES = new Uint8Array(0);
 
 export class MemtableMemory {
   readonly memory: WasmMemory;
   readonly wasm: WasmExports;
   byteLength = 0;
+  private readonly stageAt: number;
+  private readonly batchAt: number;
   private buffer: ArrayBufferLike;
   private u8: Uint8Array;
   private u32: Uint32Array;
   private f64: Float64Array;
   private i64: BigInt64Array;
 
-  /** REQUIRES: initialBytes > FIXED_BYTES. `maximumBytes` defaults to 1 GiB more than that. */
-  constructor(initialBytes: number, build: WasmBuild, maximumBytes = initialBytes + GROWTH_BYTES) {
-    this.memory = createWasmMemory(initialBytes, Math.min(maximumBytes, ADDRESS_LIMIT));
-    this.wasm = instantiateWasm(this.memory, build);
+  /** A memory of its own, for its writer. `maximumBytes` defaults to 1 GiB more than the beginning. */
+  static create(
+    initialBytes: number,
+    build: WasmBuild,
+    maximumBytes = initialBytes + GROWTH_BYTES,
+  ): MemtableMemory {
+    return new MemtableMemory(
+      createWasmMemory(initialBytes, Math.min(maximumBytes, ADDRESS_LIMIT)),
+      0,
+      build,
+    );
+  }
+
+  /** The memory of a memtable that another thread writes. REQUIRES: no other thread uses `slot`. */
+  static attach(memory: WasmMemory, slot: number, build: WasmBuild = 'release'): MemtableMemory {
+    return new MemtableMemory(memory, slot, build);
+  }
+
+  private constructor(memory: WasmMemory, slot: number, build: WasmBuild) {
+    this.memory = memory;
+    this.wasm = instantiateWasm(memory, build);
+    this.wasm.setSlot(slot);
+    this.stageAt = STAGE + slot * SLOT_BYTES;
+    this.batchAt = (this.stageAt >>> 2) + BATCH;
     this.buffer = this.memory.buffer;
     this.u8 = new Uint8Array(this.buffer);
     this.u32 = new Uint32Array(this.buffer);
     this.f64 = new Float64Array(this.buffer);
     this.i64 = new BigInt64Array(this.buffer);
     this.byteLength = this.buffer.byteLength;
+  }
+
+  /**
+   * Makes sure that the views cover everything that a search may have found; gives the search's answer back.
+   * @throws KvError UNAVAILABLE when this thread's memory object does not notice that the memory has grown.
+   */
+  reach(found: number): number {
+    if (this.u32[TOP]! > this.byteLength) this.reachTop();
+    return found;
+  }
+
+  private reachTop(): void {
+    const top = this.u32[TOP]!;
+    for (let look = 0; look < GROWTH_LOOKS; look++) {
+      if (this.memory.buffer.byteLength >= top) {
+        this.refresh();
+        return;
+      }
+    }
+    throw new KvError('UNAVAILABLE', 'the memory grew in another thread, and this one has not noticed');
   }
 
   private refresh(): void {
@@ -117,10 +165,10 @@ export class MemtableMemory {
     return true;
   }
 
-  /** Writes a key to the stage, where the search functions look. False: longer than any key can be. */
+  /** Writes a key to this thread's stage, where the search functions look. False: longer than any key can be. */
   stage(key: Uint8Array): boolean {
     if (key.length > MAX_STAGED_BYTES) return false;
-    copyInto(this.u8, STAGE, key);
+    copyInto(this.u8, this.stageAt, key);
     return true;
   }
 
@@ -134,13 +182,13 @@ export class MemtableMemory {
 
   /** The nodes and versions that the last collect call found: node, version, node, version, ... Valid until the next one. */
   batch(): Uint32Array {
-    return this.u32.subarray(BATCH, BATCH + 2 * BATCH_ENTRIES);
+    return this.u32.subarray(this.batchAt, this.batchAt + 2 * BATCH_ENTRIES);
   }
   batchNode(entry: number): number {
-    return this.u32[BATCH + 2 * entry]!;
+    return this.u32[this.batchAt + 2 * entry]!;
   }
   batchVersion(entry: number): number {
-    return this.u32[BATCH + 2 * entry + 1]!;
+    return this.u32[this.batchAt + 2 * entry + 1]!;
   }
 
   keyLength(node: number): number {

@@ -32,7 +32,8 @@ export const WASM_PAGE_BYTES = 65536;
 
 /** The ABI of assembly/index.ts; its documentation stands there. Addresses are below 2 GiB, so they are never negative here. */
 export interface WasmExports {
-  reset(slotsLog2: number, seed: bigint): number;
+  reset(slotsLog2: number, seed: bigint, threads: number): number;
+  setSlot(index: number): void;
   reserve(keyLength: number, valueLength: number): number;
   commit(
     keyLength: number,
@@ -103,6 +104,7 @@ export interface WasmExports {
 
 const EXPORT_NAMES: readonly (keyof WasmExports)[] = [
   'reset',
+  'setSlot',
   'reserve',
   'commit',
   'find',

@@ -182,7 +182,7 @@ test('impossible sizes are refused', () => {
 test('an assertion of the debug build comes out as an error; the release build has none', () => {
   const memory = createWasmMemory(MIB, MIB);
   const debug = instantiateWasm(memory, 'debug');
-  assert.is(debug.reset(6, 0n), 1);
+  assert.is(debug.reset(6, 0n, 1), 1);
   const error = thrownBy(() => debug.find(MAX_STAGED_BYTES + 1000));
   assert.is(error.code, 'INTERNAL');
   assert.match(error.message, /assertion .* at line \d+/);
