@@ -45,6 +45,19 @@ export class LatencyHistogram {
     this.#count += other.#count;
   }
 
+  /** What another thread may be sent; `fromCounts` makes a histogram of it again. */
+  toCounts(): Float64Array {
+    return new Float64Array(this.#counts);
+  }
+
+  static fromCounts(counts: Float64Array): LatencyHistogram {
+    if (counts.length !== BUCKETS) throw new Error(`a histogram of ${counts.length} counts, not ${BUCKETS}`);
+    const histogram = new LatencyHistogram();
+    histogram.#counts.set(counts);
+    histogram.#count = counts.reduce((sum, count) => sum + count, 0);
+    return histogram;
+  }
+
   /** The latency that `fraction` (0 to 1) of the samples did not exceed, in microseconds; NaN without samples. */
   percentileUs(fraction: number): number {
     if (this.#count === 0) return Number.NaN;

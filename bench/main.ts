@@ -1,14 +1,15 @@
 /**
- * `npm run bench [-- GROUP...] [--json] [--etcd] [--seconds N] [--rounds N]`
+ * `npm run bench [GROUP...] [-- [--json] [--etcd] [--peers] [--chart] [--seconds N] [--rounds N] [--keys N] [--large-keys N] [--only SECTION]]`
  *
- * Groups: micro, embedded, cluster, memory; all of them when none is named. Prints a table, or with `--json` one JSON object a line; at the end the bars that
+ * Groups: micro, engine, cluster, memory; all of these when none is named. `embedded` is the quick part of `engine`, beside LMDB. `--peers` measures other engines
+ * in `engine` as well, `--chart` draws its rows into docs/, `--keys` and `--large-keys` set its sizes, and `--only` (which may be repeated) runs single sections of it. Prints a table, or with `--json` one JSON object a line; at the end the bars that
  * this run can judge (bars.ts). The exit code is 1 only when something could not be measured: a bar that is not met is a finding, not a failure.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { BARS, judge } from './bars.ts';
 import { run as cluster } from './cluster.ts';
-import { run as embedded } from './embedded.ts';
+import { run as engine, SECTION_NAMES } from './engine/run.ts';
 import { run as memory } from './memory.ts';
 import { run as log } from './micro/log.ts';
 import { run as memtable } from './micro/memtable.ts';
@@ -20,10 +21,13 @@ const GROUPS: Readonly<Record<string, readonly BenchRun[]>> = {
     (emit, options) => memtable(emit, { seconds: options.seconds * options.rounds }),
     (emit, options) => log(emit, { durationMs: options.seconds * 1_000, directory: options.directory }),
   ],
-  embedded: [embedded],
+  engine: [engine],
+  embedded: [(emit, options) => engine(emit, { ...options, peers: 'lmdb', sections: ['small', 'fsync'] })],
   cluster: [cluster],
   memory: [memory],
 };
+
+const ALL = Object.keys(GROUPS).filter((group) => group !== 'embedded');
 
 function positive(name: string, text: string): number {
   const value = Number(text);
@@ -31,25 +35,39 @@ function positive(name: string, text: string): number {
   return value;
 }
 
-function parse(): { groups: string[]; json: boolean; etcd: boolean; seconds: number; rounds: number } {
+function parse(): { groups: string[]; json: boolean; options: Omit<BenchOptions, 'directory' | 'log'> } {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
     options: {
       json: { type: 'boolean', default: false },
       etcd: { type: 'boolean', default: false },
+      peers: { type: 'boolean', default: false },
+      chart: { type: 'boolean', default: false },
       seconds: { type: 'string', default: '3' },
       rounds: { type: 'string', default: '3' },
+      keys: { type: 'string', default: '100000' },
+      'large-keys': { type: 'string', default: '1000000' },
+      only: { type: 'string', multiple: true, default: [] },
     },
   });
   const unknown = positionals.find((group) => !Object.hasOwn(GROUPS, group));
   if (unknown !== undefined)
     throw new Error(`no group ${unknown}; there are ${Object.keys(GROUPS).join(', ')}`);
+  const section = values.only.find((name) => !SECTION_NAMES.includes(name));
+  if (section !== undefined) throw new Error(`no section ${section}; there are ${SECTION_NAMES.join(', ')}`);
   return {
-    groups: positionals.length > 0 ? positionals : Object.keys(GROUPS),
+    groups: positionals.length > 0 ? positionals : ALL,
     json: values.json,
-    etcd: values.etcd,
-    seconds: positive('seconds', values.seconds),
-    rounds: Math.ceil(positive('rounds', values.rounds)),
+    options: {
+      etcd: values.etcd,
+      peers: values.peers ? 'all' : 'none',
+      chart: values.chart,
+      sections: values.only,
+      seconds: positive('seconds', values.seconds),
+      rounds: Math.ceil(positive('rounds', values.rounds)),
+      keys: Math.ceil(positive('keys', values.keys)),
+      largeKeys: Math.ceil(positive('large-keys', values['large-keys'])),
+    },
   };
 }
 
@@ -68,6 +86,12 @@ function row(cells: readonly string[]): string {
   return `${peer.padEnd(14)} ${name!.padEnd(34)} ${numbers.join(' ')}  ${note}`.trimEnd();
 }
 
+/** What was measured beside operations, for the reader of the table. */
+function measures({ mbPerSecond, bytesPerKey }: BenchResult): string {
+  if (mbPerSecond !== undefined) return `${number(mbPerSecond, 0)} MB/s; `;
+  return bytesPerKey === undefined ? '' : `${number(bytesPerKey, 1)} B a key; `;
+}
+
 function resultRow(result: BenchResult): string {
   const latency = (value: number | undefined): string =>
     number(value, value !== undefined && value < 1_000 ? 1 : 0);
@@ -77,12 +101,12 @@ function resultRow(result: BenchResult): string {
     number(result.opsPerSecond, 0),
     ...[result.p50Us, result.p95Us, result.p99Us].map(latency),
     number(result.rssMb, 0),
-    result.note ?? '',
+    `${measures(result)}${result.note ?? ''}`,
   ]);
 }
 
 async function main(): Promise<void> {
-  const { groups, json, ...given } = parse();
+  const { groups, json, options: given } = parse();
   cleanUpAtExit();
   const results: BenchResult[] = [];
   const emit = (result: BenchResult): void => {

@@ -3,7 +3,7 @@
  *
  * Invariant: every child process is ended by its own id, and every temporary directory removed, whether the benchmark finishes, fails or is interrupted.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, fork, spawn } from 'node:child_process';
 import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, statfsSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -51,6 +51,15 @@ export function startChild(command: string, args: readonly string[], logFile: st
   const log = openSync(logFile, 'a');
   const child = spawn(command, args, { stdio: ['ignore', log, log] });
   closeSync(log);
+  children.add(child);
+  child.on('exit', () => children.delete(child));
+  child.on('error', () => children.delete(child));
+  return child;
+}
+
+/** Starts a program of this project that talks to this process over a channel; what it prints comes out on standard error. */
+export function forkChild(program: string, args: readonly string[]): ChildProcess {
+  const child = fork(program, args, { stdio: ['ignore', 2, 2, 'ipc'], serialization: 'advanced' });
   children.add(child);
   child.on('exit', () => children.delete(child));
   child.on('error', () => children.delete(child));

@@ -14,6 +14,12 @@ export interface BenchResult {
   readonly p50Us?: number | undefined;
   readonly p95Us?: number | undefined;
   readonly p99Us?: number | undefined;
+  /** Keys and values moved, in millions of bytes a second, where that says more than operations. */
+  readonly mbPerSecond?: number | undefined;
+  /** Per cent of the measured time that the process spent collecting garbage. */
+  readonly gcPercent?: number | undefined;
+  /** Memory beyond key and value, for one key. */
+  readonly bytesPerKey?: number | undefined;
   /** Resident memory of the measured process or processes, MiB. */
   readonly rssMb?: number | undefined;
   /** Sizes, settings and whatever else a reader needs to judge the number. */
@@ -29,6 +35,15 @@ export interface BenchOptions {
   readonly rounds: number;
   /** Measure a three-node etcd beside Kvorum where its binary is installed. */
   readonly etcd: boolean;
+  /** Which other engines are measured beside Kvorum's. */
+  readonly peers: 'none' | 'lmdb' | 'all';
+  /** Write the chart of the engine benchmark into docs/. */
+  readonly chart: boolean;
+  /** Keys of the small cases of the engine benchmark, and of the large ones. */
+  readonly keys: number;
+  readonly largeKeys: number;
+  /** Sections of the engine benchmark to run; none named: all. */
+  readonly sections: readonly string[];
   /** A fresh directory for data, on the disk that every peer uses; removed at the end. */
   readonly directory: string;
   /** A line for the reader that is no result, e.g. why something was skipped. */

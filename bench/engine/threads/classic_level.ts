@@ -1,0 +1,24 @@
+/** LevelDB from several threads: its binding shares one open database within a process. */
+import { z } from 'zod';
+import { openClassicLevelDatabase } from '../peers/classic_level.ts';
+import type { ThreadedPeer } from './threaded_peer.ts';
+
+export const classicLevelThreads: ThreadedPeer = {
+  async openOwner(directory, data) {
+    const database = await openClassicLevelDatabase(directory);
+    return {
+      note: 'getSync; await put',
+      put: (n) => database.put(data.keys.at(n), data.valueOf(n)),
+      handle: () => ({ message: directory }),
+      close: () => database.close(),
+    };
+  },
+  async openEnd(message) {
+    const database = await openClassicLevelDatabase(z.string().parse(message));
+    return {
+      get: (key) => database.getSync(key),
+      put: (key, value) => database.put(key, value),
+      close: () => database.close(),
+    };
+  },
+};

@@ -1,0 +1,36 @@
+/**
+ * What a peer must offer to be measured from several worker threads of one process. A new peer is a row in `THREADED_PEERS`.
+ *
+ * `openOwner` runs in the process's main thread and loads the keys; every worker then opens its end with what `handle` gave, which is sent to it as a message.
+ */
+import type { Data } from '../data.ts';
+import type { PeerName } from '../peer.ts';
+import type { Answer } from '../stretch.ts';
+
+export interface ThreadOwner {
+  readonly note: string;
+  /** Writes the key at a position. */
+  put(n: number): unknown;
+  /** For one worker: what it opens its end with. */
+  handle(): { readonly message: unknown; readonly transfer?: readonly ArrayBuffer[] };
+  close(): Promise<void>;
+}
+
+/** A worker's end. An answer that is not at once a value is awaited. */
+export interface ThreadEnd {
+  get(key: Uint8Array): Answer | Promise<Answer>;
+  /** Resolves, or returns, when the write is acknowledged. */
+  put(key: Uint8Array, value: Uint8Array): unknown;
+  close(): unknown;
+}
+
+export interface ThreadedPeer {
+  openOwner(directory: string, data: Data): Promise<ThreadOwner>;
+  openEnd(message: unknown): Promise<ThreadEnd>;
+}
+
+/** Peers that can be used from several threads. */
+export const THREADED_PEERS: Readonly<Partial<Record<PeerName, () => Promise<ThreadedPeer>>>> = {
+  lmdb: async () => (await import('./lmdb.ts')).lmdbThreads,
+  'classic-level': async () => (await import('./classic_level.ts')).classicLevelThreads,
+};
