@@ -27,6 +27,26 @@ test('a fixed bar can be a ceiling', () => {
   assert.is(met?.text, 'm: kvorum, memory: 512 MiB (wanted: at most 1,024 MiB)');
 });
 
+test('the best of several peers is the one to beat; who was not measured does not count', () => {
+  const best: Bar = { ...ratio, over: ['etcd', 'lmdb', 'js-map'].map((peer) => ({ peer, case: 'put' })) };
+  const rows = [put('kvorum', 3_000), put('etcd', 500), put('lmdb', 1_500)];
+  const verdict = judge(best, rows);
+  assert.is(verdict?.value, 2);
+  assert.is(verdict?.met, false);
+  assert.match(verdict!.text, 'put: kvorum / lmdb (best of etcd, lmdb), throughput: 2.00x');
+  assert.is(judge(best, [put('kvorum', 3_000)]), undefined);
+});
+
+test('every bar names a metric and a peer in words of its own', () => {
+  for (const bar of BARS) {
+    const over = bar.over === undefined ? [] : 'peer' in bar.over ? [bar.over] : bar.over;
+    const rows = [bar.of, ...over].map((which) => ({ ...which, [bar.metric]: bar.required }));
+    const text = judge(bar, rows)?.text ?? '';
+    assert.match(text, bar.of.case);
+    assert.not.match(text, 'undefined');
+  }
+});
+
 test('without both sides there is no verdict', () => {
   assert.is(judge(ratio, [put('kvorum', 3_000)]), undefined);
   assert.is(judge(ratio, [put('etcd', 3_000)]), undefined);

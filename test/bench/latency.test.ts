@@ -33,6 +33,17 @@ test('two histograms added are one of all samples; none gives no number', () => 
   assert.ok(Math.abs(a.percentileUs(0.99) - 99_000) < 1_600);
 });
 
+test('a histogram comes back whole from the counts that another thread sends', () => {
+  const sent = new LatencyHistogram();
+  for (let i = 1; i <= 100; i++) sent.recordMs(i);
+  const received = LatencyHistogram.fromCounts(structuredClone(sent.toCounts()));
+  assert.is(received.count, 100);
+  assert.is(received.percentileUs(0.99), sent.percentileUs(0.99));
+  sent.recordMs(1);
+  assert.is(received.count, 100, 'a copy');
+  assert.throws(() => LatencyHistogram.fromCounts(new Float64Array(3)), /3 counts/);
+});
+
 test('what lies outside is counted at the edge', () => {
   const histogram = new LatencyHistogram();
   histogram.recordMs(-1);

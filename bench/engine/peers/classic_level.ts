@@ -1,11 +1,13 @@
-/** LevelDB (classic-level), without its compression (the values do not compress) and with the memory of Kvorum's memtable for its own. */
+/**
+ * LevelDB (classic-level), without its compression (the values do not compress) and with the memory of Kvorum's memtable for its own: measured to be
+ * faster than its defaults, as are larger files and batches of a hundred.
+ */
 import { ClassicLevel } from 'classic-level';
 import type { Data } from '../data.ts';
 import { type Durability, type EngineStore, inFlight, mustBeAbsent, type Totals } from '../peer.ts';
 
 const MIB = 1024 * 1024;
-const LOAD_BATCH = 1_000;
-const LOADS_IN_FLIGHT = 2;
+const LOAD_BATCH = 100;
 const SCAN_ENTRIES = 1_000;
 
 /** The database with the settings of this benchmark; also for the threads of threads_worker.ts. */
@@ -20,6 +22,7 @@ export async function openClassicLevelDatabase(
     compression: false,
     writeBufferSize: 64 * MIB,
     cacheSize: 64 * MIB,
+    maxFileSize: 32 * MIB,
     multithreading: true,
   });
   return database;
@@ -69,11 +72,11 @@ export async function openClassicLevel(
     },
     load: (sorted) => {
       const { count } = sorted.keys;
-      return inFlight(Math.ceil(count / LOAD_BATCH), LOADS_IN_FLIGHT, (i) =>
+      return inFlight(Math.ceil(count / LOAD_BATCH), 1, (i) =>
         batchOf(sorted, i * LOAD_BATCH, Math.min((i + 1) * LOAD_BATCH, count)),
       );
     },
-    loadNote: `batches of ${LOAD_BATCH}, ${LOADS_IN_FLIGHT} in flight`,
+    loadNote: `batches of ${LOAD_BATCH}, one after another`,
     close: () => database.close(),
   };
 }
