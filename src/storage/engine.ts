@@ -10,7 +10,7 @@
  */
 import type { StorageConfig } from '../config.ts';
 import { KvError } from '../errors.ts';
-import type { Ports } from '../ports.ts';
+import type { Clock, Ports, Timers } from '../ports.ts';
 import { FlushQueue, isNoSpace } from './engine_flush.ts';
 import { type Layer, Layers } from './engine_layers.ts';
 import { LoadedReads, NEWEST, notLoaded } from './engine_load.ts';
@@ -29,6 +29,10 @@ import {
   type VersionsRequest,
 } from './record.ts';
 import type { Tree, TreeSnapshot } from './tree.ts';
+import { memtablePressure, WriteThrottle } from './write_throttle.ts';
+
+/** How often the throttle is told of the pressure, in bytes written. */
+const PACE_BYTES = 128 * 1024;
 
 export interface StorageEngineOptions {
   readonly config: Pick<StorageConfig, 'memtableSizeBytes' | 'maxFrozenMemtables'>;
@@ -47,6 +51,12 @@ export class StorageEngine implements Engine {
   readonly #layers: Layers;
   readonly #queue: FlushQueue;
   readonly #loaded = new LoadedReads();
+  readonly #throttle = new WriteThrottle();
+  readonly #clock: Clock;
+  readonly #timers: Timers;
+  readonly #maxFrozenMemtables: number;
+  /** Bytes written since the throttle was last told of the pressure. */
+  #unpaced = 0;
   #active: Memtable;
   #frozen = false;
   /** Between a load and the end of its entry. */
@@ -60,6 +70,9 @@ export class StorageEngine implements Engine {
   constructor(options: StorageEngineOptions) {
     const { config, tree, ports } = options;
     this.#tree = tree;
+    this.#clock = ports.clock;
+    this.#timers = ports.timers;
+    this.#maxFrozenMemtables = config.maxFrozenMemtables;
     tree.onDamage = (error) => this.onDamage(error);
     const pool =
       options.pool ??
@@ -73,7 +86,8 @@ export class StorageEngine implements Engine {
       timers: ports.timers,
       maxFrozenMemtables: config.maxFrozenMemtables,
       onFailure: (error) => this.#fail(error),
-      onFlushed: (layer) => this.#flushed(layer),
+      onFlushed: (layer, elapsedMs) => this.#flushed(layer, elapsedMs),
+      clock: ports.clock,
     });
   }
 
@@ -86,7 +100,8 @@ export class StorageEngine implements Engine {
   }
 
   get behind(): boolean {
-    return this.#queue.behind;
+    if (this.#queue.behind) return true;
+    return this.#throttle.limited && this.#throttle.delayMs(this.#clock.monotonicMs()) > 0;
   }
 
   /** The disk is full: flushes are retried. */
@@ -95,7 +110,10 @@ export class StorageEngine implements Engine {
   }
 
   caughtUp(): Promise<void> {
-    return this.#queue.until(() => !this.#queue.behind);
+    if (this.#queue.behind) return this.#queue.until(() => !this.#queue.behind);
+    const delayMs = this.#throttle.delayMs(this.#clock.monotonicMs());
+    if (delayMs <= 0) return Promise.resolve();
+    return new Promise((resolve) => this.#timers.after(delayMs, resolve));
   }
 
   latest(key: Uint8Array): StoredRecord | undefined {
@@ -142,6 +160,10 @@ export class StorageEngine implements Engine {
       lease,
       expiresAtMs,
     );
+    const bytes = key.length + value.length;
+    this.#unpaced += bytes;
+    if (this.#throttle.limited) this.#throttle.spend(bytes);
+    if (this.#unpaced >= PACE_BYTES) this.#pace();
   }
 
   compact(revision: number): void {
@@ -236,6 +258,15 @@ export class StorageEngine implements Engine {
     await this.#tree.close();
   }
 
+  /** Lets the throttle follow how far flushes and compaction are behind. */
+  #pace(): void {
+    this.#unpaced = 0;
+    const { usedBytes, sizeBytes } = this.#active;
+    const waiting = this.#layers.waiting.length;
+    const own = memtablePressure(waiting, usedBytes / sizeBytes, this.#maxFrozenMemtables);
+    this.#throttle.update(Math.max(own, this.#tree.pressure ?? 0), this.#clock.monotonicMs());
+  }
+
   #assertUsable(): void {
     if (this.#closed) throw new KvError('CLOSED', 'the engine is closed');
   }
@@ -247,7 +278,9 @@ export class StorageEngine implements Engine {
     this.#frozenIndex = index;
   }
 
-  #flushed(layer: Layer): void {
+  #flushed(layer: Layer, elapsedMs: number): void {
+    this.#throttle.drained(layer.memtable.dataBytes, elapsedMs);
+    this.#pace();
     if (layer.compactRevision > 0) this.#tree.compact(layer.compactRevision);
     if (!this.#loading) this.#dropFlushed();
   }

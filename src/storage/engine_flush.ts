@@ -5,7 +5,7 @@
  * lasts; any other failure is final, and is told once.
  */
 import { KvError } from '../errors.ts';
-import type { TimerHandle, Timers } from '../ports.ts';
+import type { Clock, TimerHandle, Timers } from '../ports.ts';
 import { DiskError } from './disk.ts';
 import type { Layer, Layers } from './engine_layers.ts';
 import type { Memtable } from './memtable.ts';
@@ -26,8 +26,9 @@ export interface FlushQueueOptions {
   readonly timers: Timers;
   readonly maxFrozenMemtables: number;
   readonly onFailure: (error: Error) => void;
-  /** A memtable is in the tree now. */
-  readonly onFlushed: (layer: Layer) => void;
+  readonly clock: Clock;
+  /** A memtable is in the tree now, after so many milliseconds of work. */
+  readonly onFlushed: (layer: Layer, elapsedMs: number) => void;
 }
 
 interface Waiter {
@@ -99,6 +100,8 @@ export class FlushQueue {
     for (;;) {
       const layer = this.#options.layers.waiting[0];
       if (layer === undefined || this.#held || this.#failure !== undefined) break;
+      const { clock } = this.#options;
+      const startedMs = clock.monotonicMs();
       try {
         await this.#options.tree.flush(
           new CompactedRun(layer.memtable, layer.compactRevision),
@@ -110,7 +113,7 @@ export class FlushQueue {
       }
       layer.flushed = true;
       this.#noSpace = false;
-      this.#options.onFlushed(layer);
+      this.#options.onFlushed(layer, clock.monotonicMs() - startedMs);
       this.#update();
     }
     // In the turn that found nothing more to do, so that whatever is frozen next starts anew.

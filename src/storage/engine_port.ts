@@ -55,9 +55,9 @@ export interface Engine extends KvEngine {
   readonly synchronous: boolean;
   /** What a restart would know without the log. undefined: nothing yet. The log may be cut up to `durable.index`. */
   readonly durable: AppliedState | undefined;
-  /** True while flushes are so far behind that the node should admit no more writes (they wait, or are answered OVERLOADED). */
+  /** True while writes should wait: flushes are far behind, or (for some milliseconds) writes come faster than they can be flushed and compacted. */
   readonly behind: boolean;
-  /** Resolves when `behind` is over; rejects when flushing failed for good. */
+  /** Resolves when `behind` may be over (look again); rejects when flushing failed for good. */
   caughtUp(): Promise<void>;
   /** Brings what a command reads into memory. At once (undefined) unless a tree must go to disk; valid until the next `afterEntry`. */
   load(request: LoadRequest): MaybePromise<void>;
