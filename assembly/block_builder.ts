@@ -26,6 +26,7 @@
 //            +100 u32 firstKeyLength
 //            +104 u32 cutWanted       not 0: stop before the next other key
 //            +112 f64 dataBytes       keys and values of the open block
+//            +120 f64 lastRevision    of the last record added
 //            +128 restart offsets     u32 x MAX_RESTARTS
 //            +512 last key            MAX_ENTRY_KEY bytes
 //
@@ -165,6 +166,10 @@ export function addEntry(builder: u32, descriptor: u32): u32 {
     lastKeyLength == 0 || compareBytes(lastKey, lastKeyLength, key, keyLength) <= 0,
     'records for a table are out of order',
   );
+  assert(
+    isNew || lastKeyLength == 0 || modRevisionOf(descriptor) < load<f64>(builder, 120),
+    'versions for a table are out of order',
+  );
   if (isNew && lastKeyLength != 0 && load<u32>(builder, 104) != 0) {
     finishBlock(builder);
     return CUT;
@@ -228,6 +233,7 @@ function append(builder: u32, descriptor: u32, shared: u32, restart: bool, isNew
   store<u32>(builder, load<u32>(builder, 72) + keyLength, 72);
   if ((flagsOf(descriptor) & TOMBSTONE) != 0) store<u32>(builder, load<u32>(builder, 64) + 1, 64);
   const revision = modRevisionOf(descriptor);
+  store<f64>(builder, revision, 120);
   if (revision > load<f64>(builder, 80)) store<f64>(builder, revision, 80);
   if (revision < load<f64>(builder, 88)) store<f64>(builder, revision, 88);
   store<f64>(builder, load<f64>(builder, 112) + ((keyLength + valueLengthOf(descriptor)) as f64), 112);

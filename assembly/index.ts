@@ -5,6 +5,7 @@
 // Checks on trusted addresses exist in the debug build only.
 
 export * from './block_abi';
+export * from './flush_abi';
 
 import { cursorNodeOf, cursorVersionOf, HASH_SEED, HEAD, STAGE_BYTES, stage, TAIL, useSlot } from './arena';
 import { addToBloom, BLOOM_BITS, bloomMayContain } from './bloom';

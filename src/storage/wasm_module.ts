@@ -30,8 +30,25 @@ export type WasmBuild = 'release' | 'debug';
 
 export const WASM_PAGE_BYTES = 65536;
 
+/** Of assembly/flush_abi.ts. */
+interface FlushExports {
+  flushStart(cursor: number): void;
+  flushStep(cursor: number, builder: number, compactRevision: number, budgetBytes: number): number;
+  addHashes(bits: number, blocks: number, hashes: number, count: number): void;
+  lz4Compress(source: number, length: number, target: number, capacity: number, table: number): number;
+  lz4Decompress(source: number, length: number, target: number, capacity: number): number;
+}
+
+const FLUSH_NAMES: readonly (keyof FlushExports)[] = [
+  'flushStart',
+  'flushStep',
+  'addHashes',
+  'lz4Compress',
+  'lz4Decompress',
+];
+
 /** The ABI of assembly/index.ts; its documentation stands there. Addresses are below 2 GiB, so they are never negative here. */
-export interface WasmExports {
+export interface WasmExports extends FlushExports {
   reset(slotsLog2: number, seed: bigint, threads: number): number;
   setSlot(index: number): void;
   reserve(keyLength: number, valueLength: number): number;
@@ -128,6 +145,7 @@ const EXPORT_NAMES: readonly (keyof WasmExports)[] = [
   'beginTable',
   'decodeBlock',
   'seekInBlock',
+  ...FLUSH_NAMES,
 ];
 
 const FILES = { release: 'kvorum.wasm', debug: 'kvorum.debug.wasm' } as const;
