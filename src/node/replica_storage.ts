@@ -20,6 +20,7 @@ import { makeDurableDirectory } from '../storage/durable_directory.ts';
 import { StorageEngine } from '../storage/engine.ts';
 import { SegmentedLog } from '../storage/log/segmented_log.ts';
 import { openTree } from '../storage/open_tree.ts';
+import type { SharedReads } from '../storage/shared/shared_reads.ts';
 import { SnapshotStore } from '../storage/snapshot/snapshot_store.ts';
 import { type Identity, readIdentity, writeIdentity } from './identity.ts';
 import { decodeNodeState } from './node_state.ts';
@@ -43,6 +44,7 @@ export interface OpenStorageOptions {
   readonly ports: Ports;
   /** Who to be when the directory is new. Called under the lock. */
   readonly create: () => Promise<Identity>;
+  readonly shared?: SharedReads | undefined;
 }
 
 /** @throws KvError LOCKED, CORRUPT, CONFIG_INVALID, TREE_UNAVAILABLE, NO_SPACE, STORAGE_FAILED */
@@ -94,7 +96,7 @@ async function openLocked(
   });
   opened.push(log);
   const tree = await openTree(identity.tree, disk, `${path}/tree`, ports);
-  const engine = new StorageEngine({ config: config.storage, tree, ports });
+  const engine = new StorageEngine({ config: config.storage, tree, ports, shared: options.shared });
   opened.push(engine);
   const snapshots = await SnapshotStore.open({ disk, path: `${path}/snapshots` });
   opened.push(snapshots);

@@ -28,6 +28,7 @@ import {
   type StoredRecord,
   type VersionsRequest,
 } from './record.ts';
+import type { SharedReads } from './shared/shared_reads.ts';
 import type { Tree, TreeSnapshot } from './tree.ts';
 import { memtablePressure, WriteThrottle } from './write_throttle.ts';
 
@@ -40,6 +41,8 @@ export interface StorageEngineOptions {
   readonly ports: Ports;
   /** Where memtables come from; one of its own unless given. */
   readonly pool?: MemtablePool;
+  /** For the threads that read beside this one. */
+  readonly shared?: SharedReads | undefined;
 }
 
 export class StorageEngine implements Engine {
@@ -49,6 +52,7 @@ export class StorageEngine implements Engine {
   onDamage: (error: Error) => void = () => undefined;
   readonly #tree: Tree;
   readonly #layers: Layers;
+  readonly #shared: SharedReads | undefined;
   readonly #queue: FlushQueue;
   readonly #loaded = new LoadedReads();
   readonly #throttle = new WriteThrottle();
@@ -74,10 +78,16 @@ export class StorageEngine implements Engine {
     this.#timers = ports.timers;
     this.#maxFrozenMemtables = config.maxFrozenMemtables;
     tree.onDamage = (error) => this.onDamage(error);
+    const shared = options.shared;
+    this.#shared = shared;
     const pool =
       options.pool ??
-      new MemtablePool({ sizeBytes: config.memtableSizeBytes }, config.maxFrozenMemtables + 1);
-    this.#layers = new Layers(pool, ports.timers);
+      new MemtablePool(
+        { sizeBytes: config.memtableSizeBytes, readers: shared?.readers ?? 0 },
+        config.maxFrozenMemtables + 1,
+        (memtable) => shared?.forget(memtable),
+      );
+    this.#layers = new Layers(pool, ports.timers, shared);
     this.#active = this.#layers.active;
     this.#frozenIndex = tree.durable?.index ?? 0;
     this.#queue = new FlushQueue({
@@ -168,6 +178,7 @@ export class StorageEngine implements Engine {
 
   compact(revision: number): void {
     if (revision > this.#compactRevision) this.#compactRevision = revision;
+    this.#shared?.publishCompacted(revision);
   }
 
   load(request: LoadRequest): MaybePromise<void> {
@@ -177,6 +188,7 @@ export class StorageEngine implements Engine {
   }
 
   afterEntry(index: number, term: number, captureState: () => Uint8Array): void {
+    this.#shared?.publishRevision(this.#active.largestRevision);
     if (this.#loading) {
       this.#loading = false;
       this.#loaded.clear();

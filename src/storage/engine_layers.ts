@@ -9,7 +9,7 @@ import type { Timers } from '../ports.ts';
 import type { Memtable } from './memtable.ts';
 import type { MemtablePool } from './memtable_pool.ts';
 import type { AppliedState } from './record.ts';
-import type { Epochs } from './shared/epochs.ts';
+import type { SharedReads } from './shared/shared_reads.ts';
 
 /** A memtable and who uses it. */
 export class Layer {
@@ -32,20 +32,21 @@ export class Layer {
 export class Layers {
   readonly #pool: MemtablePool;
   readonly #timers: Timers;
-  readonly #epochs: Epochs | undefined;
+  readonly #shared: SharedReads | undefined;
   #active: Layer;
   /** Oldest first. */
   #frozen: Layer[] = [];
   /** All, newest first. Replaced, never changed. */
   #newestFirst: readonly Layer[];
 
-  /** `epochs`: of the threads that read the memtables, where there are any. */
-  constructor(pool: MemtablePool, timers: Timers, epochs?: Epochs) {
+  /** `shared`: for the threads that read the memtables, where there are any. */
+  constructor(pool: MemtablePool, timers: Timers, shared?: SharedReads) {
     this.#pool = pool;
     this.#timers = timers;
-    this.#epochs = epochs;
+    this.#shared = shared;
     this.#active = new Layer(pool.acquire());
     this.#newestFirst = [this.#active];
+    this.#publish();
   }
 
   get active(): Memtable {
@@ -109,6 +110,11 @@ export class Layers {
 
   #changed(): void {
     this.#newestFirst = [this.#active, ...this.#frozen.toReversed()];
+    this.#publish();
+  }
+
+  #publish(): void {
+    this.#shared?.publishList(this.#newestFirst.map((layer) => layer.memtable));
   }
 
   #drop(layer: Layer): void {
@@ -119,6 +125,7 @@ export class Layers {
   #releaseLater(layer: Layer): void {
     if (!layer.dropped || layer.readers > 0) return;
     const release = (): void => this.#pool.release(layer.memtable);
-    this.#timers.afterIo(() => (this.#epochs === undefined ? release() : this.#epochs.retire(release)));
+    const epochs = this.#shared?.epochs;
+    this.#timers.afterIo(() => (epochs === undefined ? release() : epochs.retire(release)));
   }
 }

@@ -40,7 +40,7 @@ export class Memtable extends MemtableReads implements Run {
   private readonly hashSeed: bigint;
   private readonly readers: number;
   /** The soft size, and what reader threads need for themselves. */
-  private readonly fullBytes: number;
+  readonly fullBytes: number;
 
   /** @throws KvError CONFIG_INVALID for an impossible size, UNAVAILABLE when the system has no memory. */
   constructor(options: MemtableOptions) {

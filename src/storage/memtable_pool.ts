@@ -15,12 +15,18 @@ export class MemtablePool {
   private readonly options: MemtableOptions;
   private readonly maxPooled: number;
   private readonly free: Memtable[] = [];
+  private readonly onDropped: (memtable: Memtable) => void;
   private readonly lent = new Set<Memtable>();
 
-  /** `options` are those of every memtable of the pool. */
-  constructor(options: MemtableOptions, maxPooled: number) {
+  /** `options` are those of every memtable of the pool; `onDropped` hears of each that is neither lent nor kept any more. */
+  constructor(
+    options: MemtableOptions,
+    maxPooled: number,
+    onDropped: (memtable: Memtable) => void = () => {},
+  ) {
     this.options = options;
     this.maxPooled = maxPooled;
+    this.onDropped = onDropped;
   }
 
   /** Memtables that wait to be used again. */
@@ -52,10 +58,13 @@ export class MemtablePool {
       throw new KvError('INTERNAL', 'a memtable was released that is not lent by this pool');
     }
     const keptBytes = Math.max(
-      memtable.sizeBytes * MAX_KEPT_GROWTH,
-      memtable.sizeBytes + MAX_KEPT_EXTRA_BYTES,
+      memtable.fullBytes * MAX_KEPT_GROWTH,
+      memtable.fullBytes + MAX_KEPT_EXTRA_BYTES,
     );
-    if (this.free.length >= this.maxPooled || memtable.memoryBytes > keptBytes) return;
+    if (this.free.length >= this.maxPooled || memtable.memoryBytes > keptBytes) {
+      this.onDropped(memtable);
+      return;
+    }
     memtable.reset();
     this.free.push(memtable);
   }
