@@ -136,11 +136,21 @@ export class RecordModel {
 
   /** What must still be there after compaction at `revision`. */
   retained(revision: number): StoredRecord[] {
+    let key: Uint8Array | undefined;
     return this.records.filter((record) => {
       if (record.modRevision > revision) return true;
-      const newest = this.get(record.key, revision)!;
-      return newest === record && (record.flags & FLAG_TOMBSTONE) === 0;
+      const isNewest = key === undefined || compareKeys(record.key, key) !== 0;
+      key = record.key;
+      return isNewest && (record.flags & FLAG_TOMBSTONE) === 0;
     });
+  }
+
+  /** One that goes its own way from here. */
+  copy(): RecordModel {
+    const copy = new RecordModel();
+    copy.revision = this.revision;
+    for (const [name, versions] of this.#keys) copy.#keys.set(name, [...versions]);
+    return copy;
   }
 }
 

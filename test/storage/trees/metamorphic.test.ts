@@ -10,7 +10,7 @@ import { runProgram, runSeed } from './metamorphic_run.ts';
 import { subjectsHere } from './subjects_here.ts';
 import { MEMORY_TREE, type TreeSubject } from './tree_subject.ts';
 
-const SEEDS = Number(process.env['KVORUM_TREE_SEEDS'] ?? 12);
+const SEEDS = Number(process.env['KVORUM_TREE_SEEDS'] ?? 6);
 const SIZE = { operations: 25, writes: 250, huge: false };
 const subjects = await subjectsHere();
 

@@ -3,7 +3,8 @@ import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { copyRecord, type StoredRecord } from '../../../src/storage/record.ts';
 import type { TreeSnapshot } from '../../../src/storage/tree.ts';
-import { RecordModel, runOf, seededRandom } from '../record_model.ts';
+import { RecordModel, seededRandom } from '../record_model.ts';
+import { flushRecords } from './flush_runs.ts';
 import { type Operation, type ProgramSize, randomProgram, shrink } from './metamorphic_program.ts';
 import { writeRandom } from './random_records.ts';
 import { assertAllowed, assertContent, History, ReadChecker, stateAt } from './tree_checks.ts';
@@ -100,11 +101,13 @@ class ProgramRun {
   }
 
   async #flush(operation: Operation & { type: 'flush' }): Promise<void> {
-    const after = this.#history.modelAt(this.#history.lastIndex, true);
+    const after = this.#model.copy();
     const records = writeRandom(after, seededRandom(operation.seed), operation.writes, operation.shape);
     const before = this.#model;
     this.#index++;
-    const flushing = this.#open.tree.flush(runOf(records), stateAt(this.#index));
+    const from = operation.seed % 2 === 0 ? 'memtable' : 'list';
+    const { tree } = this.#open;
+    const flushing = flushRecords(tree, records, stateAt(this.#index), from, this.#compactRevision);
     let reading: Promise<void> = Promise.resolve();
     if (operation.during > 0) reading = this.#reads([before, after], operation.seed, operation.during);
     // Both, so that neither fails unheard.

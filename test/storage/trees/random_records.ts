@@ -63,13 +63,17 @@ function valueBytes(shape: WriteShape, random: () => number): number {
 
 /** Half of the values compress well, half do not at all. */
 export function randomValue(random: () => number, sizeBytes: number): Uint8Array {
-  const value = new Uint8Array(sizeBytes);
-  if (random() < 0.5) return value.fill(whole(random, 256));
+  if (random() < 0.5) return new Uint8Array(sizeBytes).fill(whole(random, 256));
+  const words = new Uint32Array((sizeBytes + 3) >>> 2);
   let state = whole(random, 2 ** 31) | 1;
-  for (let i = 0; i < sizeBytes; i++) {
-    state = (Math.imul(state, 1_103_515_245) + 12_345) & 0x7fffffff;
-    value[i] = state >>> 16;
+  for (let i = 0; i < words.length; i++) {
+    // xorshift32
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    words[i] = state;
   }
+  const value = new Uint8Array(words.buffer, 0, sizeBytes);
   return value;
 }
 

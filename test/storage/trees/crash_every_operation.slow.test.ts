@@ -1,0 +1,51 @@
+/**
+ * A power cut at every operation of a tree's disk under every rule of loss, with second cuts during the recovery, and every operation failing with EIO, ENOSPC and for good.
+ *
+ * KVORUM_CRASH_MS: for how long at most, per tree and kind of fault (what is met first is spread over the whole work); KVORUM_CRASH_FLUSHES: how much work.
+ */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { LOSS_RULES } from '../../../src/storage/memory_disk_nodes.ts';
+import { checkCut, checkFault, cutsOf, spreadOrder } from './crash_harness.ts';
+import { Workload } from './crash_workload.ts';
+import { chosen, PORT_SUBJECTS } from './subjects_here.ts';
+
+const BUDGET_MS = Number(process.env['KVORUM_CRASH_MS'] ?? 40_000);
+const workload = new Workload(2, Number(process.env['KVORUM_CRASH_FLUSHES'] ?? 16), 80);
+
+for (const subject of chosen(PORT_SUBJECTS)) {
+  const trial = { subject, options: subject.smallOptions, workload };
+  const cuts = await cutsOf(subject, subject.smallOptions, workload);
+  const order = spreadOrder(cuts.length);
+
+  test(`${subject.name}: a power cut at every operation, by every rule`, async () => {
+    const until = performance.now() + BUDGET_MS;
+    let met = 0;
+    let recoveries = 0;
+    for (const [r, rule] of LOSS_RULES.entries()) {
+      for (const [i, at] of order.entries()) {
+        if (performance.now() > until) break;
+        recoveries += await checkCut(trial, cuts[at - 1]!, rule, i * 5 + r, (i + r) % 5 === 0);
+        met++;
+      }
+    }
+    console.log(`${subject.name}: ${met} of ${5 * cuts.length} power cuts, ${recoveries} recoveries`);
+    assert.ok(met >= Math.min(cuts.length, 50), `only ${met} of ${5 * cuts.length} power cuts`);
+  });
+
+  for (const fault of ['EIO', 'ENOSPC', 'power'] as const) {
+    test(`${subject.name}: ${fault} at every operation`, async () => {
+      const until = performance.now() + BUDGET_MS / 3;
+      let met = 0;
+      for (const at of order) {
+        if (performance.now() > until) break;
+        await checkFault(trial, fault, at, at);
+        met++;
+      }
+      console.log(`${subject.name}: ${fault} at ${met} of ${cuts.length} operations`);
+      assert.ok(met >= Math.min(cuts.length, 20), `only ${met} of ${cuts.length} operations`);
+    });
+  }
+}
+
+test.run();
