@@ -70,19 +70,22 @@ export function shortNumber(value: number): string {
   return `${scaled.toFixed(scaled >= 99.95 ? 0 : scaled >= 9.995 ? 1 : 2)}${letter}`;
 }
 
-/** Where on a logarithmic scale a value stands, 0 to 1; the scale goes from one power of ten to another. */
+/** Where on a logarithmic scale a value stands, 0 to 1. It begins at a power of ten that is clearly below the least value and ends at the greatest. */
 export class LogScale {
+  /** The powers of ten on it. */
   readonly decades: readonly number[];
+  readonly #low: number;
+  readonly #high: number;
 
   constructor(values: readonly number[]) {
-    const low = Math.floor(Math.log10(Math.min(...values)));
-    const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...values))));
-    this.decades = Array.from({ length: high - low + 1 }, (_, i) => 10 ** (low + i));
+    this.#low = Math.floor(Math.log10(Math.min(...values) / 1.5));
+    this.#high = Math.max(this.#low + 1, Math.log10(Math.max(...values)));
+    const count = Math.floor(this.#high) - this.#low + 1;
+    this.decades = Array.from({ length: count }, (_, i) => 10 ** (this.#low + i));
   }
 
   at(value: number): number {
-    const low = Math.log10(this.decades[0]!);
-    return (Math.log10(value) - low) / (this.decades.length - 1);
+    return (Math.log10(value) - this.#low) / (this.#high - this.#low);
   }
 }
 

@@ -5,7 +5,7 @@ import type { ThreadedPeer } from './threaded_peer.ts';
 
 export const classicLevelThreads: ThreadedPeer = {
   async openOwner(directory, data) {
-    const database = await openClassicLevelDatabase(directory);
+    const database = await openClassicLevelDatabase(directory, true);
     return {
       note: 'getSync; await put',
       put: (n) => database.put(data.keys.at(n), data.valueOf(n)),
@@ -14,7 +14,7 @@ export const classicLevelThreads: ThreadedPeer = {
     };
   },
   async openEnd(message) {
-    const database = await openClassicLevelDatabase(z.string().parse(message));
+    const database = await openClassicLevelDatabase(z.string().parse(message), true);
     return {
       get: (key) => database.getSync(key),
       put: (key, value) => database.put(key, value),
