@@ -30,6 +30,7 @@ export type WasmBuild = 'release' | 'debug';
 
 export const WASM_PAGE_BYTES = 65536;
 
+<<<<<<< HEAD
 /** Of assembly/flush_abi.ts. */
 interface FlushExports {
   flushStart(cursor: number): void;
@@ -51,6 +52,28 @@ const FLUSH_NAMES: readonly (keyof FlushExports)[] = [
 export interface WasmExports extends FlushExports {
   reset(slotsLog2: number, seed: bigint, threads: number): number;
   setSlot(index: number): void;
+=======
+/** Of assembly/lookup_abi.ts. */
+interface LookupExports {
+  lookup(scratch: number, version: number, keyLength: number, revision: number): number;
+  resume(scratch: number, frame: number): number;
+  mayHold(scratch: number, version: number, keyLength: number): number;
+  seekIndex(scratch: number, table: number, keyLength: number): number;
+  prepareIndex(table: number, keysLength: number, dataEnd: number): number;
+}
+
+const LOOKUP_NAMES: readonly (keyof LookupExports)[] = [
+  'lookup',
+  'resume',
+  'mayHold',
+  'seekIndex',
+  'prepareIndex',
+];
+
+/** The ABI of assembly/index.ts; its documentation stands there. Addresses are below 2 GiB, so they are never negative here. */
+export interface WasmExports extends LookupExports {
+  reset(slotsLog2: number, seed: bigint): number;
+>>>>>>> c25b22a (Point reads of tables: shared memory, look-up, block cache)
   reserve(keyLength: number, valueLength: number): number;
   commit(
     keyLength: number,
@@ -145,7 +168,11 @@ const EXPORT_NAMES: readonly (keyof WasmExports)[] = [
   'beginTable',
   'decodeBlock',
   'seekInBlock',
+<<<<<<< HEAD
   ...FLUSH_NAMES,
+=======
+  ...LOOKUP_NAMES,
+>>>>>>> c25b22a (Point reads of tables: shared memory, look-up, block cache)
 ];
 
 const FILES = { release: 'kvorum.wasm', debug: 'kvorum.debug.wasm' } as const;
