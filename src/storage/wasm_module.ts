@@ -30,7 +30,6 @@ export type WasmBuild = 'release' | 'debug';
 
 export const WASM_PAGE_BYTES = 65536;
 
-<<<<<<< HEAD
 /** Of assembly/flush_abi.ts. */
 interface FlushExports {
   flushStart(cursor: number): void;
@@ -48,11 +47,6 @@ const FLUSH_NAMES: readonly (keyof FlushExports)[] = [
   'lz4Decompress',
 ];
 
-/** The ABI of assembly/index.ts; its documentation stands there. Addresses are below 2 GiB, so they are never negative here. */
-export interface WasmExports extends FlushExports {
-  reset(slotsLog2: number, seed: bigint, threads: number): number;
-  setSlot(index: number): void;
-=======
 /** Of assembly/lookup_abi.ts. */
 interface LookupExports {
   lookup(scratch: number, version: number, keyLength: number, revision: number): number;
@@ -71,9 +65,9 @@ const LOOKUP_NAMES: readonly (keyof LookupExports)[] = [
 ];
 
 /** The ABI of assembly/index.ts; its documentation stands there. Addresses are below 2 GiB, so they are never negative here. */
-export interface WasmExports extends LookupExports {
-  reset(slotsLog2: number, seed: bigint): number;
->>>>>>> c25b22a (Point reads of tables: shared memory, look-up, block cache)
+export interface WasmExports extends FlushExports, LookupExports {
+  reset(slotsLog2: number, seed: bigint, threads: number): number;
+  setSlot(index: number): void;
   reserve(keyLength: number, valueLength: number): number;
   commit(
     keyLength: number,
@@ -168,11 +162,8 @@ const EXPORT_NAMES: readonly (keyof WasmExports)[] = [
   'beginTable',
   'decodeBlock',
   'seekInBlock',
-<<<<<<< HEAD
   ...FLUSH_NAMES,
-=======
   ...LOOKUP_NAMES,
->>>>>>> c25b22a (Point reads of tables: shared memory, look-up, block cache)
 ];
 
 const FILES = { release: 'kvorum.wasm', debug: 'kvorum.debug.wasm' } as const;
