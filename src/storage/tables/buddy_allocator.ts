@@ -21,6 +21,12 @@ export class BuddyAllocator {
   #previous = new Int32Array(0);
   readonly #heads = new Int32Array(ORDERS).fill(NONE);
 
+  /** So many units must be added at least for a block that holds `count`. */
+  unitsForBlock(count: number): number {
+    const size = 2 ** orderFor(count);
+    return Math.ceil(this.units / size) * size + size - this.units;
+  }
+
   /** Adds `count` units behind the present ones; the first `taken` of them are allocated at once. Gives the first. */
   extend(count: number, taken: number): number {
     const first = this.units;

@@ -34,7 +34,7 @@ export const MAX_READERS = 62;
 const ARENA = HEADER + 4096;
 export const UNIT_BYTES = 4096;
 const UNIT_SHIFT = 12;
-const GROWTH_BYTES = 4 * 1024 * 1024;
+const GROWTH_UNITS = (4 * 1024 * 1024) / UNIT_BYTES;
 /** Addresses stay below 2 GiB, so that they never turn negative. */
 const ADDRESS_LIMIT = 2 ** 31 - WASM_PAGE_BYTES;
 
@@ -239,15 +239,22 @@ export class TableMemory extends TableViews {
     return true;
   }
 
-  /** Takes new memory for so many bytes: a few megabytes at a time; near the maximum, only what is needed. 0: there is none. */
+  /** New memory for so many bytes: a few megabytes at a time, and at least a whole block, which is found again when it is free. 0: there is none. */
   #grow(bytes: number): number {
+    const units = this.#units;
     const count = unitsOf(bytes);
-    const needed = count * UNIT_BYTES;
-    return this.#growBy(Math.max(needed, GROWTH_BYTES), count) || this.#growBy(needed, count);
+    const block = units.unitsForBlock(count);
+    const added = Math.max(block, GROWTH_UNITS);
+    // Near the maximum, only what is needed.
+    return (
+      this.#growBy(added, count, false) ||
+      this.#growBy(block, count, false) ||
+      this.#growBy(count, count, true)
+    );
   }
 
-  #growBy(bytes: number, taken: number): number {
-    const pages = Math.ceil(bytes / WASM_PAGE_BYTES);
+  #growBy(added: number, count: number, atEnd: boolean): number {
+    const pages = Math.ceil((added * UNIT_BYTES) / WASM_PAGE_BYTES);
     if (this.u8.byteLength + pages * WASM_PAGE_BYTES > this.#maximumBytes) return 0;
     try {
       this.memory.grow(pages);
@@ -257,7 +264,8 @@ export class TableMemory extends TableViews {
       throw error;
     }
     this.refresh();
-    return ARENA + this.#units.extend((pages * WASM_PAGE_BYTES) / UNIT_BYTES, taken) * UNIT_BYTES;
+    const first = this.#units.extend((pages * WASM_PAGE_BYTES) / UNIT_BYTES, atEnd ? count : 0);
+    return ARENA + (atEnd ? first : this.#units.allocate(count)) * UNIT_BYTES;
   }
 }
 
