@@ -6,10 +6,12 @@
  */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Disk } from '../../../src/storage/disk.ts';
 import { LOSS_RULES } from '../../../src/storage/memory_disk_nodes.ts';
 import { checkCut, checkFault, cutsOf, spreadOrder } from './crash_harness.ts';
 import { Workload } from './crash_workload.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';
+import { MEMORY_TREE, type TreeSubject } from './tree_subject.ts';
 
 const CUTS = Number(process.env['KVORUM_CRASH_CUTS'] ?? 60);
 const workload = new Workload(1, 12, 60);
@@ -33,5 +35,34 @@ for (const subject of chosen(PORT_SUBJECTS)) {
     });
   }
 }
+
+/** Runs the whole of the power cuts on a tree whose disk answers some operations without doing them. */
+async function cutsOnLazyDisk(lazy: Partial<Disk>): Promise<string> {
+  const subject: TreeSubject = {
+    ...MEMORY_TREE,
+    open: (disk, path, ports, options) => {
+      const port = new Proxy(disk, {
+        get: (target, name) => {
+          const own: unknown = Reflect.get(lazy, name) ?? Reflect.get(target, name);
+          return typeof own === 'function' ? own.bind(target) : own;
+        },
+      });
+      return MEMORY_TREE.open(port, path, ports, options);
+    },
+  };
+  const trial = { subject, options: {}, workload };
+  try {
+    for (const [i, cut] of (await cutsOf(subject, {}, workload)).entries())
+      for (const rule of LOSS_RULES) await checkCut(trial, cut, rule, i, false);
+  } catch (error) {
+    return String(error);
+  }
+  return 'nothing';
+}
+
+test('a tree that does not sync directories, or leaves files behind, is found out', async () => {
+  assert.match(await cutsOnLazyDisk({ syncDirectory: async () => undefined }), 'durable is');
+  assert.match(await cutsOnLazyDisk({ remove: async () => undefined }), 'files left behind');
+});
 
 test.run();

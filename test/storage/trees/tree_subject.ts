@@ -15,7 +15,9 @@ import type { LevelOpen } from '../../../src/storage/rocksdb/level_binding.ts';
 import { RocksDbTree } from '../../../src/storage/rocksdb/rocksdb_tree.ts';
 import { verifySnapshot } from '../../../src/storage/snapshot/snapshot_reader.ts';
 import type { Tree } from '../../../src/storage/tree.ts';
+import type { Section } from './damage_harness.ts';
 import { HarnessPorts } from './harness_ports.ts';
+import { snapshotSections } from './snapshot_sections.ts';
 
 export const TREE_PATH = '/data/tree';
 
@@ -47,6 +49,12 @@ export interface TreeSubject {
   open(disk: Disk, path: string, ports: Ports, options: TreeOptions): Promise<OpenTree>;
   /** What is wrong on disk with a tree that nobody has open; empty when nothing is. */
   check(disk: Disk, path: string): Promise<Finding[]>;
+  /** Files of one kind have one format. */
+  kindOf(file: string): string;
+  /** The parts of a file, where they are known: damage is spread over all of them. */
+  sections(file: string, bytes: Uint8Array): Section[];
+  /** Whether a tree that was closed in order must notice that this file is gone. */
+  isMissed(file: string): boolean;
   /** Names below `path` that a tree just opened (and settled) should not have left there. */
   strays(disk: Disk, path: string): Promise<string[]>;
 }
@@ -72,6 +80,9 @@ export const MEMORY_TREE: TreeSubject = {
       if (CHECKPOINT.test(name)) findings.push(...(await verifySnapshot(disk, `${path}/${name}`)));
     return findings;
   },
+  kindOf: () => 'checkpoint',
+  sections: (_, bytes) => snapshotSections(bytes),
+  isMissed: () => false,
   async strays(disk, path) {
     const names = await namesIn(disk, path);
     const newest = names.filter((name) => CHECKPOINT.test(name)).at(-1);
@@ -92,6 +103,9 @@ export function rocksDbSubject(binding: LevelOpen): TreeSubject {
       return { tree, settled: () => tree.settled() };
     },
     check: async () => [],
+    kindOf: (file) => file,
+    sections: () => [],
+    isMissed: () => false,
     strays: async () => [],
   };
 }
