@@ -94,8 +94,9 @@ export class BlockBuilder {
     this.#descriptor = layout.descriptor;
     this.#lz4Table = layout.lz4Table;
     this.#out = { start: layout.out, sizeBytes: layout.outBytes, memoryEnd: 0 };
-    const missing = layout.end - memory.buffer.byteLength;
-    if (missing > 0) grow(memory, missing);
+    // Growing by nothing shows this thread what another has grown the memory by.
+    memory.grow(0);
+    grow(memory, layout.end - memory.buffer.byteLength);
     this.#buffer = memory.buffer;
     this.#u8 = new Uint8Array(this.#buffer);
     this.#u32 = new Uint32Array(this.#buffer);
