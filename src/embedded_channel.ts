@@ -3,8 +3,8 @@
  *
  * Invariant: what a read gives is a copy, since the engine's memory moves on.
  */
-import type { Service, WatchHandle } from './api/service.ts';
-import type { Channel, ChannelOptions } from './client/channel.ts';
+import type { LocalService, WatchHandle } from './api/service.ts';
+import { type Channel, type ChannelOptions, NOT_AT_ONCE } from './client/channel.ts';
 import { KvError } from './errors.ts';
 import type { CommandResult } from './kv/command.ts';
 import { copyRecord, type MaybePromise } from './storage/record.ts';
@@ -19,17 +19,38 @@ import type {
 
 export class EmbeddedChannel implements Channel {
   readonly needsSession = false;
-  readonly #service: Service;
+  readonly #service: LocalService;
   readonly #stop: () => Promise<void>;
+  readonly #copies = new Copies();
   readonly #watches = new Set<BatchQueue>();
 
-  constructor(service: Service, stop: () => Promise<void>) {
+  constructor(service: LocalService, stop: () => Promise<void>) {
     this.#service = service;
     this.#stop = stop;
   }
 
-  write(command: Uint8Array, options: ChannelOptions): Promise<CommandResult> {
-    return this.#service.write(command, options);
+  write(command: Uint8Array, options: ChannelOptions): MaybePromise<CommandResult> {
+    return this.#service.writeAtOnce(command, options);
+  }
+
+  putAtOnce(
+    key: Uint8Array | string,
+    value: Uint8Array | string,
+    ttlMs: number,
+    options: ChannelOptions,
+  ): MaybePromise<CommandResult> | undefined {
+    return this.#service.putAtOnce(key, value, ttlMs, options);
+  }
+
+  valueAtOnce(storedKey: Uint8Array): Uint8Array | undefined | typeof NOT_AT_ONCE {
+    if (!this.#service.readsAtOnce()) return NOT_AT_ONCE;
+    const record = this.#service.latest(storedKey);
+    if (record instanceof Promise) {
+      // Asked for again the ordinary way, which also tells what may have gone wrong.
+      record.catch(() => undefined);
+      return NOT_AT_ONCE;
+    }
+    return record === undefined ? undefined : this.#copies.copy(record.value);
   }
 
   get(request: GetRequest, options: ChannelOptions): MaybePromise<GetResponse> {
@@ -66,6 +87,28 @@ export class EmbeddedChannel implements Channel {
   async close(): Promise<void> {
     for (const queue of this.#watches) queue.fail(new KvError('CLOSED', 'the store was closed'));
     await this.#stop();
+  }
+}
+
+/** Copies of values. Small ones share memory, a slab at a time: an ArrayBuffer of its own costs more than the copy. A copy kept for long keeps its slab. */
+class Copies {
+  static readonly SLAB_BYTES = 16 * 1024;
+  static readonly MAX_SHARED_BYTES = 2 * 1024;
+  #slab = new Uint8Array(0);
+  #used = 0;
+
+  copy(value: Uint8Array): Uint8Array {
+    const { length } = value;
+    if (length > Copies.MAX_SHARED_BYTES) return new Uint8Array(value);
+    if (this.#used + length > this.#slab.length) {
+      this.#slab = Buffer.allocUnsafeSlow(Copies.SLAB_BYTES);
+      this.#used = 0;
+    }
+    const at = this.#used;
+    // Each on a word of its own, for whoever wants to see numbers in it.
+    this.#used = (at + length + 7) & ~7;
+    this.#slab.set(value, at);
+    return new Uint8Array(this.#slab.buffer, at, length);
   }
 }
 

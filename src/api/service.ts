@@ -5,7 +5,7 @@
  * Every call may fail with a KvError. Promises settle within `timeoutMs` (the node's requestTimeoutMs unless given).
  */
 import type { CommandResult } from '../kv/command.ts';
-import type { MaybePromise } from '../storage/record.ts';
+import type { MaybePromise, StoredRecord } from '../storage/record.ts';
 import type {
   GetRequest,
   GetResponse,
@@ -35,6 +35,26 @@ export interface WatchHandle {
   readonly fromRevision: number;
   resume(): void;
   cancel(): void;
+}
+
+/** What a service in the same process answers without a promise, where it can. */
+export interface LocalService extends Service {
+  /**
+   * A put of a user's key (without its space byte) that was checked against the limits; strings are UTF-8. undefined: not now, `write` will do.
+   * @throws KvError
+   */
+  putAtOnce(
+    key: Uint8Array | string,
+    value: Uint8Array | string,
+    ttlMs: number,
+    options?: CallOptions,
+  ): MaybePromise<CommandResult> | undefined;
+  /** As `write`. The command need not be kept once there is a result. @throws KvError */
+  writeAtOnce(command: Uint8Array, options?: CallOptions): MaybePromise<CommandResult>;
+  /** Whether a linearizable read may be served now: then, in the same turn, `latest` is one. @throws KvError */
+  readsAtOnce(): boolean;
+  /** The newest live version of a stored key here. Views are valid for this turn only. */
+  latest(key: Uint8Array): MaybePromise<StoredRecord | undefined>;
 }
 
 export interface Service {

@@ -17,10 +17,21 @@ export interface ChannelOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export const NOT_AT_ONCE: unique symbol = Symbol('not at once');
+
 export interface Channel {
   /** True when writes need a session and sequence numbers, because a retry may happen below. */
   readonly needsSession: boolean;
-  write(command: Uint8Array, options: ChannelOptions): Promise<CommandResult>;
+  write(command: Uint8Array, options: ChannelOptions): MaybePromise<CommandResult>;
+  /** A put without a session, straight to a store in this process; checked by the caller. undefined: `write` will do. @throws KvError */
+  putAtOnce?(
+    key: Uint8Array | string,
+    value: Uint8Array | string,
+    ttlMs: number,
+    options: ChannelOptions,
+  ): MaybePromise<CommandResult> | undefined;
+  /** A linearizable read of a store in this process: a value of the caller's own; undefined: no such key; NOT_AT_ONCE: `get` will do. @throws KvError */
+  valueAtOnce?(storedKey: Uint8Array): Uint8Array | undefined | typeof NOT_AT_ONCE;
   /** Records are copies or private to the caller. */
   get(request: GetRequest, options: ChannelOptions): MaybePromise<GetResponse>;
   scan(request: ScanPageRequest, options: ChannelOptions): MaybePromise<ScanPageResponse>;

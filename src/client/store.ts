@@ -9,10 +9,10 @@ import { KvError } from '../errors.ts';
 import type { CommandResult, Operation, WriteId } from '../kv/command.ts';
 import { userKey } from '../kv/keyspace.ts';
 import type { Ports } from '../ports.ts';
-import type { StoredRecord } from '../storage/record.ts';
+import type { MaybePromise, StoredRecord } from '../storage/record.ts';
 import { encodeCommand, encodePut, NO_WRITE_ID } from '../wire/command_codec.ts';
 import type { GetRequest, GetResponse } from '../wire/messages.ts';
-import type { Channel } from './channel.ts';
+import { type Channel, NOT_AT_ONCE } from './channel.ts';
 import { waitUntil } from './deadline.ts';
 import { checkKey, storedKeyOf } from './key_range.ts';
 import {
@@ -53,6 +53,8 @@ const DEFAULT_TIMEOUT_MS = 5_000;
 const MAX_SESSIONS_PER_CALL = 3;
 const CLOSE_SESSION_TIMEOUT_MS = 500;
 const NO_OPTIONS: CallOptions = {};
+/** What a get of a missing key gives: always the same. */
+const NO_VALUE: Promise<undefined> = Promise.resolve(undefined);
 
 export interface StoreOptions {
   readonly channel: Channel;
@@ -103,7 +105,7 @@ export class StoreCore {
   }
 
   /** Sends a write; `encode` is called with the id that it gets. */
-  write(encode: (id: WriteId) => Uint8Array, options: CallOptions): Promise<CommandResult> {
+  write(encode: (id: WriteId) => Uint8Array, options: CallOptions): MaybePromise<CommandResult> {
     const { session } = this;
     if (session === undefined) return this.channel.write(encode(NO_WRITE_ID), options);
     const id = session.tryBegin();
@@ -217,9 +219,22 @@ class KvStore<In, Out> implements Store<In, Out> {
     };
   }
 
-  async get(key: Key, options: ReadCallOptions = NO_OPTIONS): Promise<Out | undefined> {
-    const response = this.core.channel.get(this.getRequest(key, options), options);
-    return this.valueOf(response instanceof Promise ? await response : response);
+  get(key: Key, options: ReadCallOptions = NO_OPTIONS): Promise<Out | undefined> {
+    const { core, form } = this;
+    try {
+      if (options === NO_OPTIONS && core.channel.valueAtOnce !== undefined) {
+        core.checkOpen();
+        const value = core.channel.valueAtOnce(storedKeyOf(key, core.limits.maxKeyBytes));
+        if (value !== NOT_AT_ONCE) {
+          return value === undefined ? NO_VALUE : Promise.resolve(form.decode(value));
+        }
+      }
+      const response = core.channel.get(this.getRequest(key, options), options);
+      if (response instanceof Promise) return response.then(this.valueOf);
+      return Promise.resolve(this.valueOf(response));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   async getEntry(key: Key, options: ReadCallOptions = NO_OPTIONS): Promise<KeyEntry<Out> | undefined> {
@@ -235,6 +250,10 @@ class KvStore<In, Out> implements Store<In, Out> {
       const encoded = this.form.encode(value);
       checkValue(encoded, core.limits.maxValueBytes);
       const ttlMs = checkTtl(options.ttlMs);
+      const done = core.channel.putAtOnce?.(key, encoded, ttlMs, options);
+      if (done !== undefined) {
+        return done instanceof Promise ? done.then(this.putDone) : Promise.resolve(this.putDone(done));
+      }
       const written =
         core.session === undefined
           ? core.channel.write(encodePut(key, encoded, ttlMs, 0, 0, 0), options)
@@ -242,7 +261,7 @@ class KvStore<In, Out> implements Store<In, Out> {
               (id) => encodePut(key, encoded, ttlMs, id.session, id.sequence, id.acknowledgedBelow),
               options,
             );
-      return written.then(this.putDone);
+      return written instanceof Promise ? written.then(this.putDone) : Promise.resolve(this.putDone(written));
     } catch (error) {
       return Promise.reject(error);
     }
@@ -273,10 +292,11 @@ class KvStore<In, Out> implements Store<In, Out> {
   ): Promise<{ readonly revision: number }> {
     this.core.checkOpen();
     const success = batchOperations(operations, this.form, this.core.limits);
-    const result = await this.core.write(
+    const written = this.core.write(
       (id) => encodeCommand({ type: 'txn', id, compares: [], success, failure: [] }),
       options,
     );
+    const result = written instanceof Promise ? await written : written;
     if (result.type !== 'txn') throw unexpected(result);
     this.core.saw(result.revision);
     return { revision: result.revision };

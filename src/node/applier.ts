@@ -7,7 +7,7 @@
  * Invariants: entries are applied in index order with no gap; a failure here ends the node, since an entry can't be skipped.
  */
 import { isDamage } from '../errors.ts';
-import type { CommandResult } from '../kv/command.ts';
+import type { Command, CommandResult } from '../kv/command.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock, Timers } from '../ports.ts';
 import { decodeConfiguration } from '../raft/configuration.ts';
@@ -93,6 +93,48 @@ export class Applier {
       this.#backlogBytes += entry.data.length;
     }
     if (!this.#busy) this.#run();
+  }
+
+  /** True when an entry may be given to `applyAtOnce`. */
+  get idle(): boolean {
+    return (
+      !this.#busy &&
+      !this.#paused &&
+      !this.#failed &&
+      this.#queue.length === 0 &&
+      !this.#options.engine.behind
+    );
+  }
+
+  /**
+   * Applies an entry of one command in this call. `entry.data` and what `command` views need be valid for this call only. undefined: the command's reads must
+   * come from the disk first; the entry, with a copy of its data, is applied when they are there, and its results go to the proposals.
+   * REQUIRES: `idle`; the entry is the next one.
+   */
+  applyAtOnce(entry: Entry, command: Command, timeMs: number): CommandResult | undefined {
+    const { engine, stateMachine } = this.#options;
+    try {
+      if (!engine.synchronous) {
+        const loading = engine.load(stateMachine.reads(command));
+        if (loading !== undefined) {
+          const owned: Entry = { ...entry, data: new Uint8Array(entry.data) };
+          this.#queue.push(owned);
+          this.#backlogBytes += owned.data.length;
+          this.#waitFor(loading.then(() => this.#finish(owned)));
+          return undefined;
+        }
+      }
+      const { index, term } = entry;
+      const result = stateMachine.apply({ index, term, timeMs }, command);
+      this.#index = index;
+      this.#term = term;
+      this.#appliedBytes += entry.data.length;
+      engine.afterEntry(index, term, this.#capture);
+      return result;
+    } catch (error) {
+      this.#stop(error);
+      throw error;
+    }
   }
 
   /** Stops after the entry being applied; resolves when nothing is under way. `resume` goes on. */

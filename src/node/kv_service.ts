@@ -4,7 +4,7 @@
  * Writes go to the leader's log; linearizable reads are served here behind a read index; weaker reads are served here at once, or after a
  * condition. A node that does not lead forwards writes and membership calls, once: the leader never forwards on.
  */
-import type { CallOptions, Service, WatchHandle, WatchSink } from '../api/service.ts';
+import type { CallOptions, LocalService, WatchHandle, WatchSink } from '../api/service.ts';
 import type { Config } from '../config.ts';
 import { KvError } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
@@ -12,7 +12,7 @@ import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock } from '../ports.ts';
 import type { RaftCore } from '../raft/types.ts';
 import type { Engine } from '../storage/engine_port.ts';
-import type { MaybePromise } from '../storage/record.ts';
+import type { MaybePromise, StoredRecord } from '../storage/record.ts';
 import { checkClientCommand, decodeCommand } from '../wire/command_codec.ts';
 import type {
   GetRequest,
@@ -30,6 +30,7 @@ import type { PeerOperation } from '../wire/peer_codec.ts';
 import type { Applier } from './applier.ts';
 import type { Conditions } from './conditions.ts';
 import type { Forwarding } from './forwarding.ts';
+import type { LoneWriter } from './lone_writer.ts';
 import type { Membership } from './membership.ts';
 import type { Pins } from './pins.ts';
 import type { ReadBarrier } from './read_barrier.ts';
@@ -41,6 +42,7 @@ export interface KvServiceOptions {
   readonly raft: RaftCore;
   readonly replica: Replica;
   readonly applier: Applier;
+  readonly loneWriter: LoneWriter;
   readonly engine: Engine;
   readonly stateMachine: StateMachine;
   readonly reads: ReadBarrier;
@@ -61,7 +63,7 @@ export interface KvServiceOptions {
   readonly answerRepair: (operation: PeerOperation, body: Uint8Array) => Promise<Uint8Array>;
 }
 
-export class KvService implements Service {
+export class KvService implements LocalService {
   readonly #options: KvServiceOptions;
   readonly #electionTimeoutMs: number;
   readonly #requestTimeoutMs: number;
@@ -75,16 +77,32 @@ export class KvService implements Service {
   }
 
   write(command: Uint8Array, options?: CallOptions): Promise<CommandResult> {
-    const { config, raft, replica, forwarding } = this.#options;
     try {
-      this.#options.checkOpen();
-      checkClientCommand(decodeCommand(command), config.limits, command.length);
+      const result = this.writeAtOnce(command, options);
+      return result instanceof Promise ? result : Promise.resolve(result);
     } catch (error) {
       return Promise.reject(error);
     }
-    const deadlineMs = this.#deadline(options);
-    if (raft.role === 'leader') return replica.propose(command, deadlineMs);
-    return forwarding.write(command, deadlineMs);
+  }
+
+  writeAtOnce(command: Uint8Array, options?: CallOptions): MaybePromise<CommandResult> {
+    const { config, raft, replica, forwarding, loneWriter, checkOpen } = this.#options;
+    checkOpen();
+    const decoded = decodeCommand(command);
+    checkClientCommand(decoded, config.limits, command.length);
+    if (raft.role !== 'leader') return forwarding.write(command, this.#deadline(options));
+    const result = loneWriter.write(command, decoded, this.#timeoutMs(options));
+    return result ?? replica.propose(command, this.#deadline(options));
+  }
+
+  putAtOnce(
+    key: Uint8Array | string,
+    value: Uint8Array | string,
+    ttlMs: number,
+    options?: CallOptions,
+  ): MaybePromise<CommandResult> | undefined {
+    this.#options.checkOpen();
+    return this.#options.loneWriter.put(key, value, ttlMs, this.#timeoutMs(options));
   }
 
   /** A write that another node has forwarded: not passed on again. */
@@ -97,6 +115,15 @@ export class KvService implements Service {
     const ready = this.#ready(request, options) ?? this.#options.replaced();
     if (ready === undefined) return this.#get(request);
     return ready.then(() => this.#whenWhole(() => this.#get(request)));
+  }
+
+  readsAtOnce(): boolean {
+    this.#options.checkOpen();
+    return this.#options.replaced() === undefined && this.#servesAlone() && !this.#options.replica.owesTurn();
+  }
+
+  latest(key: Uint8Array): MaybePromise<StoredRecord | undefined> {
+    return this.#options.engine.get(key, this.#options.stateMachine.revision);
   }
 
   scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse> {
@@ -180,8 +207,12 @@ export class KvService implements Service {
     return new KvError('NOT_LEADER', `node ${leader.id} at ${leader.clientAddress} leads`, { details });
   }
 
+  #timeoutMs(options: CallOptions | undefined): number {
+    return options?.timeoutMs ?? this.#requestTimeoutMs;
+  }
+
   #deadline(options: CallOptions | undefined): number {
-    return this.#options.clock.monotonicMs() + (options?.timeoutMs ?? this.#requestTimeoutMs);
+    return this.#options.clock.monotonicMs() + this.#timeoutMs(options);
   }
 
   async #onLeader<T>(
@@ -226,7 +257,7 @@ export class KvService implements Service {
     this.#options.checkOpen();
     if (request.level === 'eventual') return undefined;
     if (request.level === 'linearizable') {
-      if (this.#servesAlone()) return undefined;
+      if (this.#servesAlone()) return this.#options.replica.turnOwed();
       return this.#barrier();
     }
     if (this.#options.raft.leader === 0)

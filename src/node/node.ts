@@ -15,6 +15,7 @@ import { FollowerNeeds, Housekeeping } from './housekeeping.ts';
 import type { Identity } from './identity.ts';
 import { KvService } from './kv_service.ts';
 import { LeaderDuties } from './leader_duties.ts';
+import { LoneWriter } from './lone_writer.ts';
 import { Membership } from './membership.ts';
 import type { NodeOptions } from './node_options.ts';
 import { PeerRpc } from './peer_rpc.ts';
@@ -147,6 +148,7 @@ export class KvorumNode {
       raft: consensus.raft,
       replica: consensus.replica,
       applier: consensus.applier,
+      loneWriter: new LoneWriter({ ...consensus, ...storage, clock: ports.clock }),
       engine,
       stateMachine,
       reads: consensus.reads,

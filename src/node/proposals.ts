@@ -25,6 +25,9 @@ interface Batch {
   readonly bytes: number;
 }
 
+/** Stands for a command that is in the log already. */
+const NO_COMMAND = new Uint8Array(0);
+
 export interface ProposalsOptions {
   readonly maxEntryBytes: number;
   readonly maxPendingBytes: number;
@@ -70,6 +73,15 @@ export class Proposals {
     this.#queuedBytes += command.length;
     return new Promise((resolve, reject) => {
       this.#queue.push({ command, resolve, reject, deadlineMs });
+    });
+  }
+
+  /** Waits for the result of an entry of one command that is in the log already, and decided. */
+  resultOf(index: number, term: number, bytes: number, deadlineMs: number): Promise<CommandResult> {
+    return new Promise((resolve, reject) => {
+      const waiters = [{ command: NO_COMMAND, resolve, reject, deadlineMs }];
+      this.#inFlight.set(index, { term, waiters, bytes });
+      this.#inFlightBytes += bytes;
     });
   }
 

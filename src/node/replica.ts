@@ -32,6 +32,8 @@ import type { Snapshots } from './snapshots.ts';
 
 /** After so many turns in a row without I/O being polled, the loop lets I/O happen: a caller that awaits each put must not starve timers. */
 const TURNS_BETWEEN_IO = 64;
+/** The same for a caller that awaits read after read. */
+const READS_BETWEEN_IO = 512;
 const FORGET_PEER_MS = 5_000;
 /** Appends from the leader are dropped while more committed bytes than this wait to be applied. */
 const MAX_BACKLOG_BYTES = 64 * 1024 * 1024;
@@ -63,6 +65,7 @@ export class Replica {
   #running = false;
   #waitsForEngine = false;
   #turns = 0;
+  #reads = 0;
   #appendsUnderWay = 0;
   #lastAppend: Promise<void> = Promise.resolve();
   #failed = false;
@@ -93,6 +96,29 @@ export class Replica {
     const result = this.#options.proposals.add(command, deadlineMs);
     this.schedule();
     return result;
+  }
+
+  /** True when nothing is under way here, so that a write may be carried out in its own call (lone_writer.ts); counts as a turn. */
+  beginTurn(): boolean {
+    if (this.#running || this.#failed || this.#stopped || this.#appendsUnderWay > 0) return false;
+    // The ordinary way then lets I/O happen.
+    if (this.#options.batching !== 'turn' || this.#turns >= TURNS_BETWEEN_IO) return false;
+    this.#turns++;
+    return true;
+  }
+
+  /** True when reads have been served for so long without I/O that the next one should wait for it; else one more is counted. */
+  owesTurn(): boolean {
+    if (this.#reads >= READS_BETWEEN_IO && this.#options.batching === 'turn') return true;
+    this.#reads++;
+    return false;
+  }
+
+  /** undefined, or the end of pending I/O when a turn is owed. */
+  turnOwed(): Promise<void> | undefined {
+    if (!this.owesTurn()) return undefined;
+    this.#reads = 0;
+    return new Promise((resolve) => this.#options.timers.afterIo(resolve));
   }
 
   tick(): void {

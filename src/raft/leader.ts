@@ -16,7 +16,14 @@ import { answerRead, becomeFollower, enter } from './roles.ts';
 import { onSnapshotChunkResponse, tickSnapshot } from './snapshot_transfer.ts';
 import type { RaftState } from './state.ts';
 import { sendTimeoutNowIfReady, tickTransfer } from './transfer.ts';
-import { ENTRY_COMMAND, ENTRY_NOOP, type Message, type NodeId, type ProposeResult } from './types.ts';
+import {
+  ENTRY_COMMAND,
+  ENTRY_NOOP,
+  type Entry,
+  type Message,
+  type NodeId,
+  type ProposeResult,
+} from './types.ts';
 
 const NO_DATA = new Uint8Array(0);
 
@@ -43,6 +50,18 @@ export function propose(state: RaftState, data: readonly Uint8Array[]): ProposeR
   const index = state.view.lastIndex + 1;
   for (const command of data) appendOwn(state, ENTRY_COMMAND, command);
   return { ok: true, term: state.term, index };
+}
+
+/**
+ * The entry of a command whose fate this node decides alone: it is the only member, and all that came before is durable, decided and handed out. An entry of
+ * this term is committed, so that its being durable decides it (section 5.4.2). No follower, not even a learner, has to be sent anything.
+ */
+export function entryAlone(state: RaftState, data: Uint8Array): Entry | undefined {
+  const { view, configuration } = state;
+  if (state.role !== 'leader' || !state.ownTermCommitted || state.transferee !== 0) return undefined;
+  if (configuration.members.length !== 1 || state.followers.length > 0) return undefined;
+  if (!isSoleVoter(configuration, state.id) || !view.settled) return undefined;
+  return { index: view.lastIndex + 1, term: state.term, kind: ENTRY_COMMAND, data };
 }
 
 /** A message of the leader's own term. */

@@ -16,6 +16,7 @@ import {
 import {
   addRead,
   canStartReadRound,
+  entryAlone,
   onOwnAppendDurable,
   propose,
   startReadRound,
@@ -31,6 +32,7 @@ import { RaftState } from './state.ts';
 import { transferLeadership } from './transfer.ts';
 import type {
   ConfigurationChange,
+  Entry,
   HardState,
   Message,
   NodeId,
@@ -103,6 +105,17 @@ export class Raft implements RaftCore {
 
   proposeConfiguration(change: ConfigurationChange): ProposeResult {
     return proposeConfiguration(this.#state, change);
+  }
+
+  entryAlone(data: Uint8Array): Entry | undefined {
+    return entryAlone(this.#state, data);
+  }
+
+  decidedAlone(entry: Entry): void {
+    const state = this.#state;
+    if (state.role !== 'leader' || entry.term !== state.term)
+      throw new Error('decided alone, but not as the leader of this term');
+    state.view.decidedAlone(entry);
   }
 
   readIndex(context: number): boolean {

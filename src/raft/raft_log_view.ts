@@ -119,6 +119,34 @@ export class RaftLogView {
     this.#slice = NO_ENTRIES;
   }
 
+  /** Every entry is durable, decided, handed out and applied. */
+  get settled(): boolean {
+    const { lastIndex } = this;
+    return (
+      this.deliveredIndex === lastIndex &&
+      this.durableIndex === lastIndex &&
+      this.#handedIndex === lastIndex &&
+      this.#window.length === 0 &&
+      this.#deliveries.length === 0 &&
+      this.#outstanding.length === 0
+    );
+  }
+
+  /** An entry became durable and decided without having been here. REQUIRES: `settled`, and the entry is the next one. */
+  decidedAlone(entry: Entry): void {
+    const { index, term } = entry;
+    if (index !== this.lastIndex + 1 || !this.settled)
+      throw new Error(`entry ${index} was not decided alone`);
+    this.lastIndex = index;
+    this.lastTerm = term;
+    this.#handedIndex = index;
+    this.durableIndex = index;
+    this.commitIndex = index;
+    this.deliveredIndex = index;
+    this.#offset = index + 1;
+    this.#slice = NO_ENTRIES;
+  }
+
   /** Removes the entries above `lastIndex`, which must not be below commit. */
   truncateAfter(lastIndex: number): void {
     this.uncommittedBytes -= this.#sizeOf(lastIndex + 1, this.lastIndex);

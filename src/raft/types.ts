@@ -292,6 +292,14 @@ export interface RaftCore {
   /** Appends one command entry per element, in order; `index` is the first one's. Leader only. */
   propose(data: readonly Uint8Array[]): ProposeResult;
   proposeConfiguration(change: ConfigurationChange): ProposeResult;
+  /**
+   * The short way of a leader that is its whole cluster, while nothing at all is under way: the entry that a command becomes next; undefined: only `propose`
+   * will do. Nothing has changed yet. The caller makes the entry durable and then calls `decidedAlone`, with no other call in between; or it never does, and
+   * the entry has not come into being (if some of it may be on disk, the node must end).
+   */
+  entryAlone(data: Uint8Array): Entry | undefined;
+  /** The entry of `entryAlone` is durable, and thereby decided. The caller applies it: no Ready will bring it. */
+  decidedAlone(entry: Entry): void;
   /** Asks for a read index under a context chosen by the caller (unique per node); false when no leader is known. */
   readIndex(context: number): boolean;
   /** Hands leadership to a voter (thesis 3.10). False when not leader or not a voter; given up after an election timeout. */

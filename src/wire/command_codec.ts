@@ -55,6 +55,7 @@ const TARGETS: readonly CompareTarget[] = ['value', 'version', 'createRevision',
 const RELATIONS: readonly CompareResult[] = ['=', '!=', '>', '<'];
 const MIN_COMPARE_BYTES = 3;
 const MAX_ID_BYTES = 24;
+const SHORT_COPY_BYTES = 32;
 
 /** The bytes of a command. The result owns its memory. @throws RangeError on numbers that are no safe integers. */
 export function encodeCommand(command: Command): Uint8Array {
@@ -221,31 +222,76 @@ export function encodePut(
   acknowledgedBelow: number,
   prevKv = false,
 ): Uint8Array {
-  const keyBytes = (typeof key === 'string' ? Buffer.byteLength(key) : key.length) + 1;
-  const valueBytes = typeof value === 'string' ? Buffer.byteLength(value) : value.length;
+  const keyBytes = textBytes(key) + 1;
+  const valueBytes = textBytes(value);
   const outstanding = sequence - acknowledgedBelow;
-  let size =
-    4 + varintBytes(session) + varintBytes(keyBytes) + keyBytes + varintBytes(valueBytes) + valueBytes;
+  let size = plainPutBytes(keyBytes, valueBytes, ttlMs) - 1 + varintBytes(session);
   if (session !== 0) size += varintBytes(sequence) + varintBytes(outstanding);
-  if (ttlMs !== 0) size += varintBytes(ttlMs);
   const bytes = Buffer.allocUnsafe(size);
   bytes[0] = COMMAND_VERSION;
   bytes[1] = KIND_WRITE;
   let at = putVarint(bytes, 2, session);
   if (session !== 0) at = putVarint(bytes, putVarint(bytes, at, sequence), outstanding);
-  bytes[at++] = OP_PUT;
-  bytes[at++] = (prevKv ? PUT_PREV_KV : 0) | (ttlMs !== 0 ? PUT_TTL : 0);
-  at = putVarint(bytes, at, keyBytes);
+  putPutOperation(bytes, at, key, keyBytes, value, valueBytes, ttlMs, prevKv);
+  return bytes;
+}
+
+/** Bytes of a key or a value as they are encoded. */
+export function textBytes(text: Uint8Array | string): number {
+  return typeof text === 'string' ? Buffer.byteLength(text) : text.length;
+}
+
+/** Bytes that `putPlainPut` writes, for a stored key (with its space byte) and a value of these sizes. */
+export function plainPutBytes(keyBytes: number, valueBytes: number, ttlMs: number): number {
+  const size = 5 + varintBytes(keyBytes) + keyBytes + varintBytes(valueBytes) + valueBytes;
+  return ttlMs === 0 ? size : size + varintBytes(ttlMs);
+}
+
+/**
+ * Writes the bytes of `encodePut` without a session to `at`; gives the offset after them. The stored key ends where the value's length (or the time to
+ * live) begins, the value at the end. REQUIRES: sizes from `textBytes`, the key's one more; room for `plainPutBytes`.
+ */
+export function putPlainPut(
+  bytes: Buffer,
+  at: number,
+  key: Uint8Array | string,
+  keyBytes: number,
+  value: Uint8Array | string,
+  valueBytes: number,
+  ttlMs: number,
+): number {
+  bytes[at] = COMMAND_VERSION;
+  bytes[at + 1] = KIND_WRITE;
+  bytes[at + 2] = 0;
+  return putPutOperation(bytes, at + 3, key, keyBytes, value, valueBytes, ttlMs, false);
+}
+
+function putPutOperation(
+  bytes: Buffer,
+  start: number,
+  key: Uint8Array | string,
+  keyBytes: number,
+  value: Uint8Array | string,
+  valueBytes: number,
+  ttlMs: number,
+  prevKv: boolean,
+): number {
+  bytes[start] = OP_PUT;
+  bytes[start + 1] = (prevKv ? PUT_PREV_KV : 0) | (ttlMs !== 0 ? PUT_TTL : 0);
+  let at = putVarint(bytes, start + 2, keyBytes);
   bytes[at++] = SPACE_USER;
   at = putText(bytes, at, key, keyBytes - 1);
   if (ttlMs !== 0) at = putVarint(bytes, at, ttlMs);
   at = putVarint(bytes, at, valueBytes);
-  putText(bytes, at, value, valueBytes);
-  return bytes;
+  return putText(bytes, at, value, valueBytes);
 }
 
 function putText(bytes: Buffer, at: number, text: Uint8Array | string, size: number): number {
-  if (typeof text !== 'string') bytes.set(text, at);
+  if (typeof text !== 'string') {
+    // A short copy costs less than the call of a built-in.
+    if (size > SHORT_COPY_BYTES) bytes.set(text, at);
+    else for (let i = 0; i < size; i++) bytes[at + i] = text[i] as number;
+  }
   // As many bytes as characters: ASCII, for which the Latin-1 writer is the fastest.
   else if (text.length === size) bytes.latin1Write(text, at, size);
   else bytes.utf8Write(text, at, size);

@@ -6,7 +6,7 @@
  * Invariants: the header has a fixed size; commands are carried untouched (command_codec.ts is their grammar); an entry has at least one.
  */
 import { KvError } from '../errors.ts';
-import { ByteReader, malformed, putVarint, varintBytes } from './varint.ts';
+import { ByteReader, MAX_VARINT_BYTES, malformed, putVarint, varintBytes } from './varint.ts';
 
 export const ENTRY_VERSION = 1;
 const HEADER_BYTES = 13;
@@ -68,6 +68,52 @@ export class EntryBuilder {
     this.slabUsed += size;
     return bytes;
   }
+}
+
+/**
+ * The data of an entry of one command, always in the same memory: for who is done with an entry before the next one is made. A command is either copied in,
+ * or written in place between `begin` and `end`.
+ */
+export class SingleEntry {
+  /** Where a command that is written in place goes. */
+  readonly bytes: Buffer;
+  /** Views that were given last: entries of one size, one after the other, are the usual case. */
+  private view: Uint8Array;
+
+  /** Entries have at most `capacityBytes`. */
+  constructor(capacityBytes: number) {
+    this.bytes = Buffer.allocUnsafeSlow(capacityBytes);
+    this.view = this.bytes.subarray(0, 0);
+  }
+
+  /** Begins an entry whose command will have `commandBytes`; gives the offset in `bytes` that it goes to, 0 when it is too large. */
+  begin(commandBytes: number, timeMs: number): number {
+    const { bytes } = this;
+    if (HEADER_BYTES + MAX_VARINT_BYTES + commandBytes > bytes.length) return 0;
+    bytes[0] = ENTRY_VERSION;
+    putU32(bytes, 1, timeMs % TWO_32);
+    putU32(bytes, 5, Math.floor(timeMs / TWO_32));
+    putU32(bytes, 9, 1);
+    return putVarint(bytes, HEADER_BYTES, commandBytes);
+  }
+
+  /** The entry's data, up to the offset where its command ends: a view, valid until the next `begin`. */
+  end(offset: number): Uint8Array {
+    if (this.view.length !== offset) this.view = new Uint8Array(this.bytes.buffer, 0, offset);
+    return this.view;
+  }
+
+  /** A view of some of the bytes. */
+  viewOf(offset: number, length: number): Uint8Array {
+    return new Uint8Array(this.bytes.buffer, offset, length);
+  }
+}
+
+function putU32(bytes: Uint8Array, at: number, value: number): void {
+  bytes[at] = value;
+  bytes[at + 1] = value >>> 8;
+  bytes[at + 2] = value >>> 16;
+  bytes[at + 3] = value >>> 24;
 }
 
 /** Steps through the commands of an entry without building views of them. */

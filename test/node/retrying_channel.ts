@@ -30,7 +30,7 @@ export class RetryingChannel implements Channel {
   }
 
   write(command: Uint8Array, options: ChannelOptions): Promise<CommandResult> {
-    return this.#retry(options, true, (channel, timeoutMs) => channel.write(command, { timeoutMs }));
+    return this.#retry(options, true, async (channel, timeoutMs) => channel.write(command, { timeoutMs }));
   }
 
   get(request: GetRequest, options: ChannelOptions): Promise<GetResponse> {

@@ -35,6 +35,13 @@ export class EntryCache {
     this.#bytes += entry.data.byteLength + ENTRY_OVERHEAD_BYTES;
   }
 
+  /** An entry went by that is not kept: the next push is for `next`. What is held before it has to go, for the cache has no gaps. */
+  skipTo(next: number): void {
+    if (this.#first !== this.#next) this.reset(next);
+    this.#first = next;
+    this.#next = next;
+  }
+
   #grow(): void {
     const ring = new Array<Entry | undefined>(this.#ring.length * 2).fill(undefined);
     const mask = ring.length - 1;

@@ -54,6 +54,8 @@ export class LogWriter {
   readonly #options: WriterOptions;
   readonly #state: WriterState;
   readonly #encoder = new RecordEncoder();
+  /** The list of `writeAtOnce`, used again and again. */
+  readonly #single: Entry[] = [];
   readonly #vote = new Uint8Array(8);
   readonly #voteView = new DataView(this.#vote.buffer);
   #current: Segment;
@@ -124,6 +126,18 @@ export class LogWriter {
       }
     }
     return this.#enqueue(hardState, entries, undefined, sync);
+  }
+
+  /** Writes one entry now; false, and nothing has happened, when something waits or there is no room yet. Throws STORAGE_FAILED. */
+  writeAtOnce(entry: Entry): boolean {
+    if (this.failure !== undefined) throw this.failure;
+    if (this.#queue.length > 0 || this.#paused) return false;
+    this.#single[0] = entry;
+    try {
+      return this.#tryWrite(false, this.#single, undefined, recordBytes(entry.data.byteLength));
+    } catch (error) {
+      throw this.fail(error);
+    }
   }
 
   #submitRelaxed(entries: readonly Entry[]): undefined {

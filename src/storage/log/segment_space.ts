@@ -20,6 +20,8 @@ const RESERVE_BYTES = 64 * 1024;
 const LARGE_APPEND_BYTES = 64 * 1024;
 /** A disk with this much left will not be full within the second until it is asked again. */
 const AMPLE_BYTES = 256 * 1024 * 1024;
+/** So many bytes may be appended without a look at the clock: far fewer than AMPLE_BYTES. */
+const UNCLOCKED_BYTES = 1024 * 1024;
 
 export interface SpaceOptions {
   readonly disk: Disk;
@@ -48,6 +50,8 @@ export class SegmentSpace {
   #spaceLeftBytes = 0;
   #measuredAtMs = 0;
   #measuring = false;
+  /** What may be appended before the clock is asked whether the measure is old. */
+  #unclockedBytes = 0;
   /** A moving average of what is appended at once. */
   #appendBytes = 0;
   readonly #largeBytes: number;
@@ -85,9 +89,12 @@ export class SegmentSpace {
     return this.#full;
   }
 
-  /** True when there was ample room for `bytes` on the disk when it was last asked, about a second ago at most. */
+  /** True when there was ample room for `bytes` on the disk when it was last asked, about a second or UNCLOCKED_BYTES of appends ago at most. */
   likely(bytes: number): boolean {
-    if (this.#options.ports.clock.monotonicMs() - this.#measuredAtMs >= RETRY_MS) void this.measure();
+    if (this.#unclockedBytes <= 0) {
+      this.#unclockedBytes = UNCLOCKED_BYTES;
+      if (this.#options.ports.clock.monotonicMs() - this.#measuredAtMs >= RETRY_MS) void this.measure();
+    }
     return !this.#full && this.#spaceLeftBytes > bytes + AMPLE_BYTES;
   }
 
@@ -109,6 +116,7 @@ export class SegmentSpace {
   /** Takes note of an append. */
   appended(bytes: number): void {
     this.#appendBytes += (bytes - this.#appendBytes) / 16;
+    this.#unclockedBytes -= bytes;
   }
 
   #appendsAreLarge(): boolean {

@@ -180,6 +180,26 @@ export class SegmentedLog implements RaftLog {
     return done;
   }
 
+  /**
+   * Writes one entry to the operating system, here and now, where that is all that the mode asks for. False, and nothing has happened, when it is not,
+   * when something waits to be written, or when there is no room at the moment: `append` will do. The data is not kept: it may change after the call.
+   * Throws STORAGE_FAILED, INTERNAL when the entry does not follow the last one.
+   */
+  appendAtOnce(entry: Entry): boolean {
+    const writer = this.#writer;
+    if (this.#durability !== 'os' || this.#closed || this.#resets > 0) return false;
+    const { index, term } = entry;
+    if (index !== this.#lastIndex + 1 || term < this.#lastTerm) {
+      throw new KvError('INTERNAL', `entry ${index} of term ${term} does not follow ${this.#lastIndex}`);
+    }
+    if (!writer.writeAtOnce(entry)) return false;
+    this.#terms.push(index, term);
+    this.#cache.skipTo(index + 1);
+    this.#lastIndex = index;
+    this.#lastTerm = term;
+    return true;
+  }
+
   #nothingToWrite(mustSync: boolean): MaybePromise<void> {
     const writer = this.#writer;
     if (!mustSync || this.#durability !== 'fsync') return undefined;
