@@ -1,10 +1,11 @@
 /**
  * Who a data directory belongs to: written once when the node is created, checked at every start.
  *
- *     node.json := { formatVersion, clusterId, nodeId, tree, configuration, promote }
+ *     node.json := { formatVersion, clusterId, nodeId, tree, configuration, promote, checksum }
  *
  * `configuration` is the one in force before the first log entry: the founding members, or nobody for a node that joins a running cluster (it learns
- * the members from the log). `promote`: the node asks to become a voter once it has caught up.
+ * the members from the log). `promote`: the node asks to become a voter once it has caught up. `checksum`: the CRC-32, in hexadecimal, of the document
+ * without it as JSON without spaces; it is missing in files that were written before it was invented.
  *
  * Invariants: written to a temporary name, synced, renamed, directory synced; a directory with a log but without node.json is refused.
  */
@@ -12,6 +13,7 @@ import { z } from 'zod';
 import { KvError } from '../errors.ts';
 import { decodeConfiguration, encodeConfiguration } from '../raft/configuration.ts';
 import type { Configuration, NodeId } from '../raft/types.ts';
+import { crc32 } from '../storage/crc32.ts';
 import type { Disk } from '../storage/disk.ts';
 
 const FORMAT_VERSION = 1;
@@ -33,7 +35,17 @@ const schema = z.strictObject({
   tree: z.enum(['memory', 'rocksdb']),
   configuration: z.unknown(),
   promote: z.boolean(),
+  checksum: z
+    .string()
+    .regex(/^[0-9a-f]{8}$/)
+    .optional(),
 });
+
+function checksumOf(document: object): string {
+  return crc32(new TextEncoder().encode(JSON.stringify(document)))
+    .toString(16)
+    .padStart(8, '0');
+}
 
 /** undefined when the directory holds no node yet. REQUIRES: its log directory exists. @throws KvError CORRUPT */
 export async function readIdentity(disk: Disk, path: string): Promise<Identity | undefined> {
@@ -41,19 +53,24 @@ export async function readIdentity(disk: Disk, path: string): Promise<Identity |
   if (!(await disk.exists(file))) {
     if ((await disk.list(`${path}/log`)).length > 0) {
       throw new KvError('CORRUPT', `${file} is missing although ${path}/log is not empty`, {
-        details: { file },
+        details: { file, offset: 0, problem: 'missing' },
       });
     }
     return undefined;
   }
   const text = new TextDecoder().decode(await disk.readFile(file));
   try {
-    const { clusterId, nodeId, tree, configuration, promote } = schema.parse(JSON.parse(text));
+    const { checksum, ...document } = schema.parse(JSON.parse(text));
+    if (checksum !== undefined && checksum !== checksumOf(document)) throw new Error('the checksum is wrong');
+    const { clusterId, nodeId, tree, configuration, promote } = document;
     const bytes = new TextEncoder().encode(JSON.stringify(configuration));
     return { clusterId, nodeId, tree, promote, configuration: decodeConfiguration(bytes) };
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
-    throw new KvError('CORRUPT', `${file} is damaged: ${why}`, { cause, details: { file } });
+    throw new KvError('CORRUPT', `${file} is damaged: ${why}`, {
+      cause,
+      details: { file, offset: 0, problem: why },
+    });
   }
 }
 
@@ -67,7 +84,8 @@ export async function writeIdentity(disk: Disk, path: string, identity: Identity
   if (await disk.exists(temporary)) await disk.remove(temporary);
   const file = await disk.open(temporary, 'create');
   try {
-    await file.write([new TextEncoder().encode(`${JSON.stringify(document, undefined, 2)}\n`)], 0);
+    const sealed = { ...document, checksum: checksumOf(document) };
+    await file.write([new TextEncoder().encode(`${JSON.stringify(sealed, undefined, 2)}\n`)], 0);
     await file.sync();
   } finally {
     await file.close();
