@@ -7,6 +7,7 @@
 export * from './block_abi';
 export * from './flush_abi';
 export * from './lookup_abi';
+export * from './merge_abi';
 
 import { cursorNodeOf, cursorVersionOf, HASH_SEED, HEAD, STAGE_BYTES, stage, TAIL, useSlot } from './arena';
 import { addToBloom, BLOOM_BITS, bloomMayContain } from './bloom';

@@ -64,8 +64,66 @@ const LOOKUP_NAMES: readonly (keyof LookupExports)[] = [
   'prepareIndex',
 ];
 
+/** Merges of the blocks of tables: assembly/merge.ts says how they run. */
+export interface MergeExports {
+  beginMerge(
+    table: number,
+    count: number,
+    orderArea: number,
+    lastKeyArea: number,
+    reverse: number,
+    seek: number,
+    seekLength: number,
+    seekRevision: number,
+    stop: number,
+    stopLength: number,
+  ): void;
+  collectInto(region: number, regionBytes: number, descriptors: number, capacity: number): void;
+  collectedTaken(): void;
+  collectedCount(): number;
+  collectedEnd(): number;
+  neededBytes(): number;
+  collectNewest(
+    revision: number,
+    tombstones: number,
+    keysOnly: number,
+    limit: number,
+    maxBytes: number,
+  ): number;
+  collectNewestReverse(
+    revision: number,
+    tombstones: number,
+    keysOnly: number,
+    limit: number,
+    maxBytes: number,
+  ): number;
+  collectVersions(smallest: number, largest: number, limit: number, maxBytes: number): number;
+  collectRetained(compactRevision: number, limit: number, maxBytes: number): number;
+  mergeInto(builder: number, compactRevision: number, bytesLimit: number): number;
+  mergedBytes(): number;
+  nextRecord(): number;
+  setRangesBelow(list: number, count: number): void;
+}
+
+const MERGE_EXPORTS: readonly (keyof MergeExports)[] = [
+  'beginMerge',
+  'collectInto',
+  'collectedTaken',
+  'collectedCount',
+  'collectedEnd',
+  'neededBytes',
+  'collectNewest',
+  'collectNewestReverse',
+  'collectVersions',
+  'collectRetained',
+  'mergeInto',
+  'mergedBytes',
+  'nextRecord',
+  'setRangesBelow',
+];
+
 /** The ABI of assembly/index.ts; its documentation stands there. Addresses are below 2 GiB, so they are never negative here. */
-export interface WasmExports extends FlushExports, LookupExports {
+export interface WasmExports extends FlushExports, LookupExports, MergeExports {
   reset(slotsLog2: number, seed: bigint, threads: number): number;
   setSlot(index: number): void;
   reserve(keyLength: number, valueLength: number): number;
@@ -164,6 +222,7 @@ const EXPORT_NAMES: readonly (keyof WasmExports)[] = [
   'seekInBlock',
   ...FLUSH_NAMES,
   ...LOOKUP_NAMES,
+  ...MERGE_EXPORTS,
 ];
 
 const FILES = { release: 'kvorum.wasm', debug: 'kvorum.debug.wasm' } as const;

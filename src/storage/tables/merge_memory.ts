@@ -1,0 +1,125 @@
+/**
+ * A WebAssembly memory in which tables are merged (assembly/merge.ts): windows of table bytes, decoded blocks, and what comes out.
+ *
+ * Invariants: addresses are given out in order and all taken back at once (`reset`); the memory only grows, and one that grew large is not pooled; views are
+ * made anew when it grows, so nobody keeps `bytes` over a call that may allocate. A block builder may work at the memory's end and grow it for itself.
+ */
+
+import { KvError } from '../../errors.ts';
+import {
+  createWasmMemory,
+  instantiateWasm,
+  WASM_PAGE_BYTES,
+  type WasmBuild,
+  type WasmExports,
+  type WasmMemory,
+} from '../wasm_module.ts';
+
+const FIRST_ADDRESS = WASM_PAGE_BYTES;
+const INITIAL_BYTES = 2 * 1024 * 1024;
+const MAX_BYTES = 1024 * 1024 * 1024;
+const GROWTH_PAGES = 32;
+/** Readable and writable bytes behind whatever is allocated: eight bytes are copied at a time. */
+const SLACK = 64;
+/** Memories larger than this are not kept for the next merge. */
+const MAX_POOLED_BYTES = 16 * 1024 * 1024;
+
+export class MergeMemory {
+  readonly memory: WasmMemory;
+  readonly exports: WasmExports;
+  bytes: Uint8Array = new Uint8Array(0);
+  words: Uint32Array = new Uint32Array(0);
+  floats: Float64Array = new Float64Array(0);
+  longs: BigInt64Array = new BigInt64Array(0);
+  #top = FIRST_ADDRESS;
+  /** Up to here the memory is ours to give out: what others (a block builder) added behind it is theirs. */
+  #end = 0;
+
+  /** @throws KvError UNAVAILABLE when the system has no room for it. */
+  constructor(build: WasmBuild = 'release') {
+    this.memory = createWasmMemory(INITIAL_BYTES, MAX_BYTES);
+    this.exports = instantiateWasm(this.memory, build);
+    this.#look();
+  }
+
+  get sizeBytes(): number {
+    return this.bytes.length;
+  }
+
+  /**
+   * The address of `length` free bytes and slack, a multiple of 64.
+   * @throws KvError UNAVAILABLE when the memory cannot grow so far
+   */
+  allocate(length: number): number {
+    const taken = Math.ceil((length + SLACK) / 64) * 64;
+    if (this.#top + taken > this.#end) this.#grow(taken);
+    const address = this.#top;
+    this.#top += taken;
+    return address;
+  }
+
+  /** Copies bytes to a place of their own. */
+  put(bytes: Uint8Array): number {
+    const address = this.allocate(bytes.length);
+    this.bytes.set(bytes, address);
+    return address;
+  }
+
+  /** Takes everything back. */
+  reset(): void {
+    this.#top = FIRST_ADDRESS;
+    this.#look();
+  }
+
+  #grow(length: number): void {
+    const sizeBytes = this.memory.buffer.byteLength;
+    if (sizeBytes !== this.#end) this.#top = sizeBytes;
+    const missing = Math.ceil((this.#top + length - sizeBytes) / WASM_PAGE_BYTES);
+    try {
+      this.memory.grow(Math.max(missing, GROWTH_PAGES));
+    } catch (cause) {
+      throw new KvError('UNAVAILABLE', `no memory for ${length} bytes of tables being merged`, { cause });
+    }
+    this.#look();
+  }
+
+  #look(): void {
+    const { buffer } = this.memory;
+    this.#end = buffer.byteLength;
+    this.bytes = new Uint8Array(buffer);
+    this.words = new Uint32Array(buffer);
+    this.floats = new Float64Array(buffer);
+    this.longs = new BigInt64Array(buffer);
+  }
+}
+
+/** Memories that wait for their next merge. */
+export class MergeMemoryPool {
+  readonly #build: WasmBuild;
+  readonly #maxIdle: number;
+  #idle: MergeMemory[] = [];
+
+  constructor(maxIdle: number, build: WasmBuild = 'release') {
+    this.#maxIdle = maxIdle;
+    this.#build = build;
+  }
+
+  get idle(): number {
+    return this.#idle.length;
+  }
+
+  take(): MergeMemory {
+    return this.#idle.pop() ?? new MergeMemory(this.#build);
+  }
+
+  /** REQUIRES: nothing reads or writes it any more. */
+  give(memory: MergeMemory): void {
+    if (this.#idle.length >= this.#maxIdle || memory.sizeBytes > MAX_POOLED_BYTES) return;
+    memory.reset();
+    this.#idle.push(memory);
+  }
+
+  clear(): void {
+    this.#idle = [];
+  }
+}
