@@ -105,7 +105,7 @@ export interface MergeExports {
   setRangesBelow(list: number, count: number): void;
 }
 
-const MERGE_EXPORTS: readonly (keyof MergeExports)[] = [
+const MERGE_NAMES: readonly (keyof MergeExports)[] = [
   'beginMerge',
   'collectInto',
   'collectedTaken',
@@ -222,7 +222,7 @@ const EXPORT_NAMES: readonly (keyof WasmExports)[] = [
   'seekInBlock',
   ...FLUSH_NAMES,
   ...LOOKUP_NAMES,
-  ...MERGE_EXPORTS,
+  ...MERGE_NAMES,
 ];
 
 const FILES = { release: 'kvorum.wasm', debug: 'kvorum.debug.wasm' } as const;

@@ -17,10 +17,10 @@ import {
   type VersionsRequest,
 } from '../record.ts';
 import type { WasmBuild } from '../wasm_module.ts';
-import { ReadBudget } from './read_budget.ts';
 import type { MergeInput } from './merge_input.ts';
 import { MergeMemoryPool } from './merge_memory.ts';
 import { OpenScan, type PinnedRuns, type Place, type ScanShape } from './open_scan.ts';
+import { ReadBudget } from './read_budget.ts';
 
 /** What is read on this thread before others get their turn. */
 const SLICE_BYTES = 1024 * 1024;
@@ -212,8 +212,7 @@ export class TableScanner {
 
   #takeIdle(shape: ScanShape, place: Place | undefined): OpenScan | undefined {
     const at = this.#idle.findLastIndex(
-      (scan) =>
-        scan.version === this.#generation && isSameShape(scan.shape, shape) && scan.reaches(place),
+      (scan) => scan.version === this.#generation && isSameShape(scan.shape, shape) && scan.reaches(place),
     );
     return at < 0 ? undefined : this.#idle.splice(at, 1)[0];
   }

@@ -25,7 +25,11 @@ function boundsOf(some: Partial<MergeBounds>): MergeBounds {
   };
 }
 
-async function sourcesOf(lab: MergeLab, runs: StoredRecord[][], tableRecords: number): Promise<TableSource[][]> {
+async function sourcesOf(
+  lab: MergeLab,
+  runs: StoredRecord[][],
+  tableRecords: number,
+): Promise<TableSource[][]> {
   const sources: TableSource[][] = [];
   for (const run of runs) {
     const infos = await lab.writeRun(run, tableRecords);
@@ -110,7 +114,12 @@ test('a merge of nothing is at its end', async () => {
   const memory = new MergeMemory('debug');
   const cursor = new MergeCursor(memory, [], boundsOf({}), (input) => input.fillNow());
   assert.equal(
-    await gatherAll(cursor, (limit, bytes) => memory.exports.collectNewest(NEWEST, 1, 0, limit, bytes), MANY, 1000),
+    await gatherAll(
+      cursor,
+      (limit, bytes) => memory.exports.collectNewest(NEWEST, 1, 0, limit, bytes),
+      MANY,
+      1000,
+    ),
     [],
   );
 });
@@ -123,10 +132,18 @@ test('records that come out of order are damage, not output', async () => {
   const [a] = await lab.writeRun([plainRecord('a', 1, new Uint8Array(3))]);
   const { exports } = memory;
   const cases: [boolean, TableSource[], (limit: number, bytes: number) => number][] = [
-    [false, [await lab.source(b!), await lab.source(a!)], (l, m) => exports.collectNewest(NEWEST, 1, 0, l, m)],
+    [
+      false,
+      [await lab.source(b!), await lab.source(a!)],
+      (l, m) => exports.collectNewest(NEWEST, 1, 0, l, m),
+    ],
     [false, [await lab.source(b!), await lab.source(a!)], (l, m) => exports.collectVersions(0, NEWEST, l, m)],
     [false, [await lab.source(b!), await lab.source(a!)], (l, m) => exports.collectRetained(0, l, m)],
-    [true, [await lab.source(b!), await lab.source(a!)], (l, m) => exports.collectNewestReverse(NEWEST, 1, 0, l, m)],
+    [
+      true,
+      [await lab.source(b!), await lab.source(a!)],
+      (l, m) => exports.collectNewestReverse(NEWEST, 1, 0, l, m),
+    ],
   ];
   for (const [reverse, run, consumer] of cases) {
     memory.reset();
@@ -135,7 +152,10 @@ test('records that come out of order are damage, not output', async () => {
       () => 'nothing',
       (error: Error) => error.message,
     );
-    assert.match(outcome, /t-000000000[12]\.kvt: damaged at offset 0: the records of a block are out of order/);
+    assert.match(
+      outcome,
+      /t-000000000[12]\.kvt: damaged at offset 0: the records of a block are out of order/,
+    );
   }
 });
 

@@ -1,6 +1,11 @@
 /** Tables on a disk in memory for merges and scans: random histories, cut into runs as flushes and compactions would. */
 import { MemoryDisk, type MemoryDiskOptions } from '../../../src/storage/memory_disk.ts';
-import { compareKeys, compareRecords, FLAG_TOMBSTONE, type StoredRecord } from '../../../src/storage/record.ts';
+import {
+  compareKeys,
+  compareRecords,
+  FLAG_TOMBSTONE,
+  type StoredRecord,
+} from '../../../src/storage/record.ts';
 import { BlockBuilder } from '../../../src/storage/tables/block_builder.ts';
 import { FULL } from '../../../src/storage/tables/block_layout.ts';
 import { type TableInfo, type TableOptions, tablePath } from '../../../src/storage/tables/format.ts';
@@ -44,7 +49,10 @@ export class MergeLab implements ScanTables {
   nextFileNumber = (): number => this.#nextFileNumber++;
 
   /** Writes records in record order as one run: a table is cut after `tableRecords` records, between keys. */
-  async writeRun(records: readonly StoredRecord[], tableRecords = Number.POSITIVE_INFINITY): Promise<TableInfo[]> {
+  async writeRun(
+    records: readonly StoredRecord[],
+    tableRecords = Number.POSITIVE_INFINITY,
+  ): Promise<TableInfo[]> {
     if (!(await this.disk.exists(DIRECTORY))) await this.disk.makeDirectory(DIRECTORY);
     const infos: TableInfo[] = [];
     let from = 0;
