@@ -111,7 +111,7 @@ class MergeJob {
     const { compactRevision, options } = this.#job;
     const { address } = this.#builder;
     const consume = (): number => {
-      const status = exports.mergeInto(address, compactRevision, STEP_BYTES);
+      const status = exports.mergeInto(address, compactRevision, this.#bytesToStep());
       this.#mergedBytes += exports.mergedBytes();
       return status;
     };
@@ -144,6 +144,13 @@ class MergeJob {
 
   close(): void {
     this.#cursor.close();
+  }
+
+  /** How far to merge before looking at the pace and at the table's size. */
+  #bytesToStep(): number {
+    const toPace = STEP_BYTES - this.#mergedBytes;
+    const toCut = this.#cutWanted ? toPace : this.#job.options.tableSizeBytes - this.#tableBytes();
+    return Math.max(1, Math.min(toPace, toCut));
   }
 
   #tableBytes(): number {

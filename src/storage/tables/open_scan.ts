@@ -1,8 +1,8 @@
 /**
  * One scan, or one walk over versions, under way over pinned tables: gives its pages one after the other and remembers where it stands.
  *
- * Invariants: what was given last is kept (its last batch, one allocation of at most a region), so that a page that begins anywhere within it can be served: what the
- * engine merges with memtables does not always use all of a page. `more` is exact: a page ends as full only when a record that would be shown follows.
+ * Invariants: what was given last is kept (a small page whole, else its last batch), so that a page that begins anywhere within it can be served: what the engine
+ * merges with memtables does not always use all of a page. `more` is exact: a page ends as full only when a record that would be shown follows.
  */
 import { compareKeys, type MaybePromise, type ScanPage, type StoredRecord } from '../record.ts';
 import { type FillInput, MergeCursor, MORE, OUT_FULL } from './merge_cursor.ts';
@@ -10,6 +10,9 @@ import type { TableSource } from './merge_input.ts';
 import type { MergeMemory } from './merge_memory.ts';
 
 const REGION_BYTES = 256 * 1024;
+/** A page up to this size is kept whole, else its last batch. */
+const MAX_KEPT_BYTES = REGION_BYTES;
+const MAX_KEPT_RECORDS = 2048;
 const MAX_LIMIT = 0x7fffffff;
 const WINDOW_BYTES = 256 * 1024;
 const MIN_FIRST_WINDOW_BYTES = 4 * 1024;
@@ -53,7 +56,7 @@ export class OpenScan {
   budgetBytes = 0;
   /** Never wait. */
   atOnce = false;
-  /** The last batch given, which ends where the merge stands. */
+  /** The last page given, or its last batch, which ends where the merge stands. */
   #kept: StoredRecord[] = [];
   readonly #pinned: PinnedRuns;
   readonly #consume: () => number;
@@ -63,6 +66,7 @@ export class OpenScan {
   #isFresh = false;
   #limitLeft = 0;
   #bytesLeft = 0;
+  #maxBytes = 0;
 
   /** Takes over the pin. @throws KvError UNAVAILABLE (no memory) */
   constructor(
@@ -122,6 +126,7 @@ export class OpenScan {
     this.#batchStart = 0;
     this.#isFresh = false;
     this.#limitLeft = Math.min(limit, MAX_LIMIT);
+    this.#maxBytes = maxBytes;
     this.#bytesLeft = maxBytes;
     for (const record of this.#kept) {
       if (from !== undefined && !this.#isFrom(record, from)) continue;
@@ -174,7 +179,11 @@ export class OpenScan {
     const records = this.#records;
     this.#records = [];
     // Without anything new, what is kept still ends where the merge stands.
-    if (this.#isFresh) this.#kept = records.slice(this.#batchStart);
+    if (more && this.#isFresh) {
+      const isSmall =
+        this.#maxBytes - this.#bytesLeft <= MAX_KEPT_BYTES && records.length <= MAX_KEPT_RECORDS;
+      this.#kept = records.slice(isSmall ? 0 : this.#batchStart);
+    }
     return { records, more };
   }
 }
