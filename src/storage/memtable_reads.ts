@@ -99,6 +99,11 @@ export class MemtableReads {
     return (this.mem.flags(handle) & FLAG_TOMBSTONE) !== 0;
   }
 
+  /** The record of a handle; its value is a view. */
+  recordOf(key: Uint8Array, handle: number): StoredRecord {
+    return this.mem.record(key, handle, false);
+  }
+
   /** True when any version of the key is here, a tombstone counting. */
   has(key: Uint8Array): boolean {
     return this.find(key) !== 0;

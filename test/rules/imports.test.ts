@@ -11,7 +11,9 @@ import { readSources, type SourceFile, sourceFile } from './source_file.ts';
 const product = readSources(['src', 'transports']);
 const everything = readSources(['src', 'transports', 'test', 'bench']);
 const ROOTS = ['src/index.ts', 'src/cli/', 'src/sim/'];
-const ENTRY_POINTS = [...ROOTS, 'test/', 'bench/'];
+/** Where worker threads begin: they are named by a URL. */
+const WORKERS = ['src/threads/reader_worker.ts'];
+const ENTRY_POINTS = [...ROOTS, ...WORKERS, 'test/', 'bench/'];
 
 const sample = (files: Record<string, string>): SourceFile[] =>
   Object.entries(files).map(([path, text]) => sourceFile(path, text));

@@ -98,6 +98,12 @@ export const LAYERS: readonly Layer[] = [
     mayImportTypes: ['src/kv/', 'src/api/service.ts'],
   },
   {
+    name: 'threads',
+    paths: ['src/readers.ts', 'src/threads/'],
+    mayImport: [...FOUNDATION, 'src/real_ports.ts', 'src/storage/', 'src/wire/', 'src/client/', KEYSPACE],
+    mayImportTypes: ['src/kv/', 'src/api/service.ts'],
+  },
+  {
     name: 'composition roots',
     paths: [
       'src/index.ts',
