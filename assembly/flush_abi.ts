@@ -2,3 +2,4 @@
 
 export { addHashes, flushStart, flushStep } from './flush';
 export { lz4Compress, lz4Decompress } from './lz4';
+export { checkEntries } from './verify';

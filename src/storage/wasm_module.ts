@@ -37,6 +37,17 @@ interface FlushExports {
   addHashes(bits: number, blocks: number, hashes: number, count: number): void;
   lz4Compress(source: number, length: number, target: number, capacity: number, table: number): number;
   lz4Decompress(source: number, length: number, target: number, capacity: number): number;
+  checkEntries(
+    payload: number,
+    length: number,
+    descriptors: number,
+    count: number,
+    bits: number,
+    blocks: number,
+    scratch: number,
+    keyBuffer: number,
+    summary: number,
+  ): void;
 }
 
 const FLUSH_NAMES: readonly (keyof FlushExports)[] = [
@@ -45,6 +56,7 @@ const FLUSH_NAMES: readonly (keyof FlushExports)[] = [
   'addHashes',
   'lz4Compress',
   'lz4Decompress',
+  'checkEntries',
 ];
 
 /** Of assembly/lookup_abi.ts. */
