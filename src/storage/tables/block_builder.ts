@@ -34,6 +34,7 @@ const LIST_CAPACITY = 1024;
 const HASH_CAPACITY = 16 * MAX_BLOCK_ENTRIES;
 const KEYS_BYTES = 256 * 1024;
 const HASH_BYTES = 8;
+const SMALLEST_REGION_BYTES = WASM_PAGE_BYTES - SLACK_BYTES;
 /** Regions double up to this: room for any one record. */
 const LARGEST_RECORD_BYTES = MAX_PAYLOAD_BYTES + TRAILER_BYTES + SLACK_BYTES;
 const FILTER_BLOCK_BYTES = 64;
@@ -288,7 +289,8 @@ export class BlockBuilder {
       this.#refresh();
       return;
     }
-    const wanted = align(Math.max(sizeBytes, Math.min(2 * region.sizeBytes, LARGEST_RECORD_BYTES)), 64);
+    const doubled = Math.min(2 * region.sizeBytes, LARGEST_RECORD_BYTES);
+    const wanted = align(Math.max(sizeBytes, doubled, SMALLEST_REGION_BYTES), 64);
     const memoryEnd = this.memory.buffer.byteLength;
     const start = region.memoryEnd === memoryEnd ? region.start : memoryEnd;
     grow(this.memory, start + wanted + SLACK_BYTES - memoryEnd);

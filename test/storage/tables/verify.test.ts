@@ -83,9 +83,9 @@ test('nothing is said of sound tables', async () => {
       for (const compression of ['none', 'lz4'] as const)
         for (const shape of [
           { keys: 1, versions: 1, valueBytes: 1 },
-          { keys: 700, versions: 6, valueBytes: 300 },
+          { keys: 300, versions: 6, valueBytes: 200 },
           { keys: 5, versions: 900, valueBytes: 300 },
-          { keys: 30, versions: 2, valueBytes: 300_000 },
+          { keys: 9, versions: 2, valueBytes: 200_000 },
         ]) {
           const options = { ...OPTIONS, compression, blockSizeBytes: 4096 };
           const info = await build(disk, place, hardRecords(seededRandom(7), shape), options);
@@ -99,13 +99,13 @@ test('nothing is said of sound tables', async () => {
   }
 });
 
-test('every flipped byte is found, and told where it is and whose keys it may concern', async () => {
+test('every flipped byte is found (every fifth of a compressed table), and told where it is and whose keys it may concern', async () => {
   for (const compression of ['none', 'lz4'] as const) {
     const disk = new MemoryDisk();
     const info = await build(disk, '', someRecords(1, 9), { ...OPTIONS, blockSizeBytes: 200, compression });
     const { index, footer, blocks } = await readTable(disk, PATH, decoder);
     assert.ok(index.count > 5 && info.fileBytes < 10_000);
-    for (let offset = 0; offset < info.fileBytes; offset++) {
+    for (let offset = 0; offset < info.fileBytes; offset += compression === 'lz4' ? 5 : 1) {
       const mask = 1 << (offset & 7);
       disk.damage(PATH, offset, mask);
       const damages = await verifyTable(disk, PATH, info);
@@ -382,7 +382,7 @@ test('any change of a payload whose checksums were made right is found, or is an
   const whole = await disk.readFile(PATH);
   const random = seededRandom(9);
   let found = 0;
-  for (let round = 0; round < 300; round++) {
+  for (let round = 0; round < 200; round++) {
     const parts = partsOf(whole);
     const rows = rowsOf(parts);
     const block = Math.floor(random() * rows.length);
@@ -394,7 +394,7 @@ test('any change of a payload whose checksums were made right is found, or is an
     if (damages.length > 0) found++;
   }
   // Most bytes are those of values, which nothing else tells about.
-  assert.ok(found > 50 && found < 300, `${found}`);
+  assert.ok(found > 30 && found < 200, `${found}`);
 });
 
 test('blocks in another order, twice or under an unknown compression are found', async () => {
