@@ -86,10 +86,11 @@ export class BlockCache {
     this.#memory.free(frame, bytes);
   }
 
-  /** Gives up the frames of a table's entries. */
+  /** Gives up the frames of a table that is read no more, but for readers who came before that: they still find them. */
   drop(entries: number, count: number): void {
     for (let i = 0, entry = entries; i < count; i++, entry += ENTRY_BYTES) {
-      if (this.frameOf(entry) !== 0) this.#remove(entry);
+      const frame = this.frameOf(entry);
+      if (frame !== 0) this.#retire(entry, frame);
     }
   }
 
@@ -120,16 +121,16 @@ export class BlockCache {
         continue;
       }
       this.evictions++;
-      this.#remove(entry);
+      const frame = this.frameOf(entry);
+      Atomics.store(u32, (entry + FRAME) >>> 2, 0);
+      Atomics.store(u32, word, 0);
+      this.#retire(entry, frame);
       return;
     }
   }
 
-  #remove(entry: number): void {
-    const { u32 } = this.#memory;
-    const frame = this.frameOf(entry);
-    Atomics.store(u32, (entry + FRAME) >>> 2, 0);
-    Atomics.store(u32, (entry + RECENCY) >>> 2, 0);
+  /** REQUIRES: nothing leads to the frame any more. */
+  #retire(entry: number, frame: number): void {
     this.#memory.retire(frame, this.#forget(entry, this.#memory.unitOf(frame)));
   }
 
