@@ -124,20 +124,21 @@ export class LookupScratch {
     if (length === 0) return NO_BYTES;
     // The writer, in another thread, may have grown the memory.
     if (from + length > this.#views.u8.length) this.#views.refresh();
-    const view = this.#views.u8.subarray(from, from + length);
+    const view = new Uint8Array(this.#views.u8.buffer, from, length);
+    // From shared memory, words are copied only between places that are alike in their last three bits: twice as fast.
+    const phase = from & 7;
     if (length > MAX_SLAB_COPY_BYTES) {
-      const copy = new Uint8Array(new ArrayBuffer(length));
+      const copy = new Uint8Array(Buffer.allocUnsafeSlow(length + phase).buffer, phase, length);
       copy.set(view);
       return copy;
     }
-    if (this.#slabUsed + length > this.#slab.length) {
-      const slab = Buffer.allocUnsafeSlow(COPY_SLAB_BYTES);
-      this.#slab = new Uint8Array(slab.buffer, slab.byteOffset, slab.length);
-      this.#slabUsed = 0;
+    let at = this.#slabUsed + ((phase - this.#slabUsed) & 7);
+    if (at + length > this.#slab.length) {
+      this.#slab = new Uint8Array(Buffer.allocUnsafeSlow(COPY_SLAB_BYTES).buffer);
+      at = phase;
     }
-    const at = this.#slabUsed;
     this.#slabUsed = at + length;
     this.#slab.set(view, at);
-    return this.#slab.subarray(at, at + length);
+    return new Uint8Array(this.#slab.buffer, at, length);
   }
 }
