@@ -40,7 +40,7 @@ const limitsSchema = z.strictObject({
 });
 
 const storageSchema = z.strictObject({
-  tree: z.enum(['memory', 'rocksdb']).default('memory'),
+  tree: z.enum(['memory', 'tables', 'rocksdb']).default('memory'),
   durability: z.enum(['fsync', 'os', 'relaxed']).default('fsync'),
   relaxedFlushMs: integer(1, 60_000).default(50),
   memtableSizeBytes: integer(MIB, 1024 * MIB).default(64 * MIB),
@@ -53,6 +53,16 @@ const storageSchema = z.strictObject({
   logCacheBytes: integer(MIB, 4096 * MIB).default(32 * MIB),
   /** The tree in memory is written to disk when the log has grown by this much (or by the data's size, whichever is more). */
   checkpointLogBytes: integer(MIB, 16 * 1024 * MIB).default(256 * MIB),
+  /** Tables: bytes of a block, the smallest thing that is read and cached. */
+  blockSizeBytes: integer(KIB, 64 * KIB).default(4 * KIB),
+  /** Tables: files are cut near this. */
+  tableSizeBytes: integer(MIB, 1024 * MIB).default(64 * MIB),
+  /** Tables: blocks kept in memory. */
+  blockCacheBytes: integer(0, 1024 * MIB).default(128 * MIB),
+  /** Tables: whether blocks are compressed where that saves something. */
+  compression: z.enum(['none', 'lz4']).default('none'),
+  /** Tables: bytes a second of compaction while nothing presses; it goes faster the more waits. */
+  compactionRateBytes: integer(MIB, 16 * 1024 * MIB).optional(),
   /** Log entries kept behind the flushed index for slow followers, in bytes. */
   logRetainBytes: integer(0, 16 * 1024 * MIB).default(64 * MIB),
 });

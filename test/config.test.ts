@@ -21,6 +21,11 @@ test('no settings at all: every default is there, and the defaults pass their ow
   const config = parseConfig(undefined);
   assert.is(config.storage.durability, 'fsync');
   assert.is(config.storage.tree, 'memory');
+  assert.is(config.storage.blockSizeBytes, 4096);
+  assert.is(config.storage.tableSizeBytes, 64 * 1024 * 1024);
+  assert.is(config.storage.blockCacheBytes, 128 * 1024 * 1024);
+  assert.is(config.storage.compression, 'none');
+  assert.is(config.storage.compactionRateBytes, undefined);
   assert.is(config.door.clientListen, '127.0.0.1:7400');
   assert.is(config.door.clientAdvertise, undefined);
   assert.is(config.raft.heartbeatTicks, 2);
@@ -58,11 +63,18 @@ const WRONG: readonly (readonly [unknown, string])[] = [
   [{ limits: { maxKeyBytes: 1.5 } }, 'limits.maxKeyBytes is 1.5, allowed: a value of type int'],
   [{ limits: { maxKeyBytes: null } }, 'limits.maxKeyBytes is null, allowed: a value of type number'],
   [{ storage: { durability: 'never' } }, 'storage.durability is "never", allowed: fsync, os, relaxed'],
-  [{ storage: { tree: 'b' } }, 'storage.tree is "b", allowed: memory, rocksdb'],
+  [{ storage: { tree: 'b' } }, 'storage.tree is "b", allowed: memory, tables, rocksdb'],
   [
     { door: { clientListen: 'here' } },
     'door.clientListen is "here", allowed: must be HOST:PORT; door.clientListen is "here", allowed: the port must be 0 to 65535',
   ],
+  [{ storage: { compression: 'zip' } }, 'storage.compression is "zip", allowed: none, lz4'],
+  [{ storage: { blockSizeBytes: 512 } }, 'storage.blockSizeBytes is 512, allowed: at least 1024'],
+  [
+    { storage: { tableSizeBytes: 2 ** 31 } },
+    'storage.tableSizeBytes is 2147483648, allowed: at most 1073741824',
+  ],
+  [{ storage: { compactionRateBytes: 0 } }, 'storage.compactionRateBytes is 0, allowed: at least 1048576'],
   [{ door: { clientListen: '::1:80' } }, 'door.clientListen is "::1:80", allowed: must be HOST:PORT'],
   [{ door: { peerListen: 'h:65536' } }, 'door.peerListen is "h:65536", allowed: the port must be 0 to 65535'],
   [{ door: { peerAdvertise: 7 } }, 'door.peerAdvertise is 7, allowed: a value of type string'],

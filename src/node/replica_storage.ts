@@ -95,7 +95,7 @@ async function openLocked(
     ports,
   });
   opened.push(log);
-  const tree = await openTree(identity.tree, disk, `${path}/tree`, ports);
+  const tree = await openTree(identity.tree, disk, `${path}/tree`, ports, config.storage);
   const engine = new StorageEngine({ config: config.storage, tree, ports, shared: options.shared });
   opened.push(engine);
   const snapshots = await SnapshotStore.open({ disk, path: `${path}/snapshots` });

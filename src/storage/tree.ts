@@ -47,7 +47,7 @@ export interface TreeStats {
 }
 
 export interface Tree {
-  readonly kind: 'memory' | 'rocksdb';
+  readonly kind: 'memory' | 'rocksdb' | 'tables';
   /** True while `getNow` and `scanNow` are quick enough to be called in a turn: nothing need be loaded ahead of an entry. May change from turn to turn. */
   readonly synchronous?: boolean;
   /** What a reopened tree would know: the applied index up to which everything is durable here; undefined when nothing is. */

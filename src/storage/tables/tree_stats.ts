@@ -1,0 +1,84 @@
+/** What a tree of tables tells of itself. */
+import type { Compactor } from './compactor.ts';
+import { bytesOfTables, type Levels } from './levels.ts';
+import type { TableSetStats } from './table_set.ts';
+import type { TableStore } from './table_store.ts';
+
+export interface LevelStats {
+  readonly level: number;
+  readonly tables: number;
+  readonly sizeBytes: number;
+  readonly recordCount: number;
+}
+
+export interface TablesTreeStats {
+  readonly levels: readonly LevelStats[];
+  /** Flushes in level 0 that were not compacted yet. */
+  readonly runs: number;
+  /** Since the tree was opened, as all counters here. */
+  readonly bytesFlushed: number;
+  /** Written by compactions. */
+  readonly bytesCompacted: number;
+  /** Flushes and compactions together. */
+  readonly bytesWritten: number;
+  /** bytesWritten / bytesFlushed; 1 before the first flush. */
+  readonly writeAmplification: number;
+  /** Bytes on disk / bytes of what is live, by estimate; 1 for an empty tree. */
+  readonly spaceAmplification: number;
+  readonly compactionsRunning: number;
+  readonly compactions: number;
+  readonly tablesMoved: number;
+  readonly pendingCompactionBytes: number;
+  readonly damagedTables: number;
+  readonly pressure: number;
+  readonly cache: TableSetStats;
+}
+
+/**
+ * Bytes of tables that nothing deeper overlaps, less what is superseded or deleted within them: newer versions above them are counted as replacing what they
+ * lie over (RocksDB's estimate-live-data-size).
+ */
+function liveBytes(levels: Levels): number {
+  let bytes = 0;
+  levels.levels.forEach((tables, level) => {
+    for (const { info } of tables) {
+      if (levels.liesAbove(level, info)) continue;
+      const live = Math.max(0, info.keyCount - info.tombstoneCount);
+      bytes += (info.fileBytes * live) / info.recordCount;
+    }
+  });
+  return bytes;
+}
+
+export function treeStats(
+  store: TableStore,
+  compactor: Compactor,
+  bytesFlushed: number,
+  damagedTables: number,
+): TablesTreeStats {
+  const { levels } = store;
+  const bytesWritten = bytesFlushed + compactor.bytesWritten;
+  const sizeBytes = bytesOfTables(levels.all());
+  const live = liveBytes(levels);
+  return {
+    levels: levels.levels.map((tables, level) => ({
+      level,
+      tables: tables.length,
+      sizeBytes: bytesOfTables(tables),
+      recordCount: tables.reduce((sum, { info }) => sum + info.recordCount, 0),
+    })),
+    runs: levels.runCount(),
+    bytesFlushed,
+    bytesCompacted: compactor.bytesWritten,
+    bytesWritten,
+    writeAmplification: bytesFlushed === 0 ? 1 : bytesWritten / bytesFlushed,
+    spaceAmplification: live === 0 ? 1 : sizeBytes / live,
+    compactionsRunning: compactor.running ? 1 : 0,
+    compactions: compactor.compactions,
+    tablesMoved: compactor.tablesMoved,
+    pendingCompactionBytes: compactor.pendingBytes,
+    damagedTables,
+    pressure: compactor.pressure,
+    cache: store.set.stats(),
+  };
+}
