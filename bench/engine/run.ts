@@ -201,7 +201,7 @@ export async function run(emit: Emit, options: BenchOptions): Promise<void> {
     for (const row of done.rows) report(withSizes(row, section, options));
     failures.push(...done.failures);
   }
-  if (wanted(options, MEMTABLE)) report(memtableOverhead(options.keys));
+  if (wanted(options, MEMTABLE)) report(memtableOverhead());
   if (options.chart) {
     const processor = cpus()[0]?.model ?? 'unknown processor';
     writeFileSync(CHART, drawChart(all, `Node ${process.version}, ${cpus().length} x ${processor}`));

@@ -72,7 +72,7 @@ export class ThreadsSection implements Section {
   async #run(threads: number, readShare: number): Promise<Stretch> {
     const { peer, keys, seconds } = this.#task;
     const workers = Array.from({ length: threads }, (_, i) => {
-      const { message, transfer } = this.#owner!.handle();
+      const { message, transfer } = this.#owner!.handle(i);
       const workerData = { peer, message, keys, seconds: seconds / 2, seed: i * 7_919 + 1 };
       return new Worker(PROGRAM, { workerData, transferList: [...(transfer ?? [])] });
     });

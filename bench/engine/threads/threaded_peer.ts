@@ -3,6 +3,7 @@
  *
  * `openOwner` runs in the process's main thread and loads the keys; every worker then opens its end with what `handle` gave, which is sent to it as a message.
  */
+import type { TransferListItem } from 'node:worker_threads';
 import type { Data } from '../data.ts';
 import type { PeerName } from '../peer.ts';
 import type { Answer } from '../stretch.ts';
@@ -11,8 +12,8 @@ export interface ThreadOwner {
   readonly note: string;
   /** Writes the key at a position. */
   put(n: number): unknown;
-  /** For one worker: what it opens its end with. */
-  handle(): { readonly message: unknown; readonly transfer?: readonly ArrayBuffer[] };
+  /** For the worker of that number, counted from 0: what it opens its end with. A worker that ended may be followed by another with its number. */
+  handle(index: number): { readonly message: unknown; readonly transfer?: readonly TransferListItem[] };
   close(): Promise<void>;
 }
 
