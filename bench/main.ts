@@ -1,9 +1,16 @@
 /**
- * `npm run bench [GROUP...] [-- [--json] [--etcd] [--peers] [--chart] [--seconds N] [--rounds N] [--keys N] [--large-keys N] [--only SECTION]]`
+ * `npm run bench [GROUP...] [-- OPTIONS]`
  *
- * Groups: micro, engine, cluster, memory; all of these when none is named. `embedded` is the quick part of `engine`, beside LMDB. `--peers` measures other engines
- * in `engine` as well, `--chart` draws its rows into docs/, `--keys` and `--large-keys` set its sizes, and `--only` (which may be repeated) runs single sections of it. Prints a table, or with `--json` one JSON object a line; at the end the bars that
- * this run can judge (bars.ts). The exit code is 1 only when something could not be measured: a bar that is not met is a finding, not a failure.
+ * Groups: micro, engine, cluster, memory; all of these when none is named. `embedded` is the quick part of `engine`, beside LMDB.
+ *
+ *     --json --seconds N --rounds N      for every group
+ *     --etcd                             cluster: beside a three-node etcd
+ *     --peers --chart                    engine: beside other engines; draw the rows into docs/bench_engine.svg
+ *     --keys N --large-keys N            engine: its sizes
+ *     --only SECTION --progress          engine: single sections (the option may be repeated); tell of every step on standard error
+ *
+ * Prints a table, or with `--json` one JSON object a line; at the end the bars that this run can judge (bars.ts). The exit code is 1 only when something could not be
+ * measured: a bar that is not met is a finding, not a failure.
  */
 import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
@@ -43,6 +50,7 @@ function parse(): { groups: string[]; json: boolean; options: Omit<BenchOptions,
       etcd: { type: 'boolean', default: false },
       peers: { type: 'boolean', default: false },
       chart: { type: 'boolean', default: false },
+      progress: { type: 'boolean', default: false },
       seconds: { type: 'string', default: '3' },
       rounds: { type: 'string', default: '3' },
       keys: { type: 'string', default: '100000' },
@@ -62,6 +70,7 @@ function parse(): { groups: string[]; json: boolean; options: Omit<BenchOptions,
       etcd: values.etcd,
       peers: values.peers ? 'all' : 'none',
       chart: values.chart,
+      progress: values.progress,
       sections: values.only,
       seconds: positive('seconds', values.seconds),
       rounds: Math.ceil(positive('rounds', values.rounds)),

@@ -39,6 +39,8 @@ export interface BenchOptions {
   readonly peers: 'none' | 'lmdb' | 'all';
   /** Write the chart of the engine benchmark into docs/. */
   readonly chart: boolean;
+  /** Tell of every step of the engine benchmark on standard error: its rows come late. */
+  readonly progress: boolean;
   /** Keys of the small cases of the engine benchmark, and of the large ones. */
   readonly keys: number;
   readonly largeKeys: number;

@@ -125,7 +125,11 @@ async function runSection(
     for (let i = 0; i < steps; i++) {
       for (const child of children) {
         const step = child.plan[i];
-        if (step !== undefined) await attempt(child, async () => void (await ask(child, step)));
+        if (step === undefined) continue;
+        const startedMs = performance.now();
+        await attempt(child, async () => void (await ask(child, step)));
+        const tookSeconds = ((performance.now() - startedMs) / 1_000).toFixed(1);
+        if (options.progress) console.error(`${section} ${child.peer} ${step}: ${tookSeconds} s`);
       }
     }
     for (const child of children) {
