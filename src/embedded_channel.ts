@@ -6,7 +6,7 @@
 import type { LocalService, WatchHandle } from './api/service.ts';
 import { type Channel, type ChannelOptions, NOT_AT_ONCE } from './client/channel.ts';
 import { KvError } from './errors.ts';
-import type { CommandResult } from './kv/command.ts';
+import type { Command, CommandResult } from './kv/command.ts';
 import { copyRecord, type MaybePromise } from './storage/record.ts';
 import type {
   GetRequest,
@@ -29,8 +29,8 @@ export class EmbeddedChannel implements Channel {
     this.#stop = stop;
   }
 
-  write(command: Uint8Array, options: ChannelOptions): MaybePromise<CommandResult> {
-    return this.#service.writeAtOnce(command, options);
+  write(command: Uint8Array, options: ChannelOptions, decoded?: Command): MaybePromise<CommandResult> {
+    return this.#service.writeAtOnce(command, options, decoded);
   }
 
   putAtOnce(

@@ -4,7 +4,7 @@
  *
  * Every call may fail with a KvError. Promises settle within `timeoutMs` (the node's requestTimeoutMs unless given).
  */
-import type { CommandResult } from '../kv/command.ts';
+import type { Command, CommandResult } from '../kv/command.ts';
 import type { MaybePromise, StoredRecord } from '../storage/record.ts';
 import type {
   GetRequest,
@@ -49,8 +49,11 @@ export interface LocalService extends Service {
     ttlMs: number,
     options?: CallOptions,
   ): MaybePromise<CommandResult> | undefined;
-  /** As `write`. The command need not be kept once there is a result. @throws KvError */
-  writeAtOnce(command: Uint8Array, options?: CallOptions): MaybePromise<CommandResult>;
+  /**
+   * As `write`; the command need not be kept once there is a result, and not a promise. `decoded`: what the command says, where the caller knows; needed during
+   * the call only. @throws KvError
+   */
+  writeAtOnce(command: Uint8Array, options?: CallOptions, decoded?: Command): MaybePromise<CommandResult>;
   /** Whether a linearizable read may be served now: then, in the same turn, `latest` is one. @throws KvError */
   readsAtOnce(): boolean;
   /** The newest live version of a stored key here. Views are valid for this turn only. */

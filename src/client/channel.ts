@@ -1,7 +1,7 @@
 /**
  * What the store needs from below: implemented over TCP (tcp_channel.ts) and, in the embedded store, straight over the service.
  */
-import type { CommandResult } from '../kv/command.ts';
+import type { Command, CommandResult } from '../kv/command.ts';
 import type { MaybePromise } from '../storage/record.ts';
 import type {
   GetRequest,
@@ -22,7 +22,11 @@ export const NOT_AT_ONCE: unique symbol = Symbol('not at once');
 export interface Channel {
   /** True when writes need a session and sequence numbers, because a retry may happen below. */
   readonly needsSession: boolean;
-  write(command: Uint8Array, options: ChannelOptions): MaybePromise<CommandResult>;
+  /**
+   * `decoded`: what `command` says, for a channel in this process; valid during the call. The bytes are the caller's again as soon as there is a result, and not a
+   * promise.
+   */
+  write(command: Uint8Array, options: ChannelOptions, decoded?: Command): MaybePromise<CommandResult>;
   /** A put without a session, straight to a store in this process; checked by the caller. undefined: `write` will do. @throws KvError */
   putAtOnce?(
     key: Uint8Array | string,

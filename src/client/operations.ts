@@ -31,6 +31,8 @@ export interface ValueForm<In, Out> {
 }
 
 const NO_BYTES = new Uint8Array(0);
+/** Up to here comparing all pairs of keys costs less than a set of them. */
+const FEW_OPERATIONS = 16;
 
 /** @throws KvError INVALID_ARGUMENT, VALUE_TOO_LARGE */
 export function checkValue(value: unknown, maxValueBytes: number): asserts value is Uint8Array | string {
@@ -75,18 +77,37 @@ export function batchOperations<In>(
   limits: StoreLimits,
 ): Operation[] {
   checkCount(operations.length, limits);
-  const seen = new Set<string>();
-  return operations.map((operation) => {
-    const converted = batchOperation(operation, form, limits);
-    const name = Buffer.from(converted.key.buffer, converted.key.byteOffset, converted.key.length);
-    const text = name.toString('latin1');
-    if (seen.has(text)) {
-      const key = typeof operation.key === 'string' ? operation.key : name.subarray(1).toString('hex');
-      throw new KvError('DUPLICATE_KEY', `the key ${key} stands in the batch twice`, { details: { key } });
+  const converted: (PutOp | DeleteOp)[] = [];
+  for (let i = 0; i < operations.length; i++) converted.push(batchOperation(operations[i]!, form, limits));
+  const again = firstRepeated(converted);
+  if (again < 0) return converted;
+  const given = operations[again]!.key;
+  const key = typeof given === 'string' ? given : Buffer.from(given).toString('hex');
+  throw new KvError('DUPLICATE_KEY', `the key ${key} stands in the batch twice`, { details: { key } });
+}
+
+/** Position of the first operation whose key stood there before; -1: none. */
+function firstRepeated(operations: readonly Operation[]): number {
+  if (operations.length <= FEW_OPERATIONS) {
+    for (let i = 1; i < operations.length; i++) {
+      for (let k = 0; k < i; k++) if (sameKey(operations[i]!.key, operations[k]!.key)) return i;
     }
-    seen.add(text);
-    return converted;
-  });
+    return -1;
+  }
+  const seen = new Set<string>();
+  for (let i = 0; i < operations.length; i++) {
+    const { key } = operations[i]!;
+    seen.add(Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1'));
+    if (seen.size <= i) return i;
+  }
+  return -1;
+}
+
+function sameKey(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  // From the end: keys of one application tend to share their beginning.
+  for (let i = a.length - 1; i >= 0; i--) if (a[i] !== b[i]) return false;
+  return true;
 }
 
 export function txnOperations<In>(

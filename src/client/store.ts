@@ -6,12 +6,13 @@
  * this store has seen.
  */
 import { KvError } from '../errors.ts';
-import type { CommandResult, Operation, WriteId } from '../kv/command.ts';
+import type { Command, CommandResult, Operation, WriteId } from '../kv/command.ts';
 import { userKey } from '../kv/keyspace.ts';
 import type { Ports } from '../ports.ts';
 import type { MaybePromise, StoredRecord } from '../storage/record.ts';
-import { encodeCommand, encodePut, NO_WRITE_ID } from '../wire/command_codec.ts';
+import { encodeCommand, encodePut, NO_WRITE_ID, writeCommand } from '../wire/command_codec.ts';
 import type { GetRequest, GetResponse } from '../wire/messages.ts';
+import { ByteWriter } from '../wire/varint.ts';
 import { type Channel, NOT_AT_ONCE } from './channel.ts';
 import { waitUntil } from './deadline.ts';
 import { checkKey, storedKeyOf } from './key_range.ts';
@@ -52,7 +53,10 @@ const DEFAULT_TIMEOUT_MS = 5_000;
 /** A session may be lost this often during one call. */
 const MAX_SESSIONS_PER_CALL = 3;
 const CLOSE_SESSION_TIMEOUT_MS = 500;
+/** Memory kept for the next command. */
+const MAX_SPARE_BYTES = 256 * 1024;
 const NO_OPTIONS: CallOptions = {};
+const NONE: readonly never[] = [];
 /** What a get of a missing key gives: always the same. */
 const NO_VALUE: Promise<undefined> = Promise.resolve(undefined);
 
@@ -84,6 +88,7 @@ export class StoreCore {
   private readonly ports: Ports;
   private readonly timeoutMs: number;
   private closing: Promise<void> | undefined;
+  private spareWriter: ByteWriter | undefined;
 
   constructor(options: StoreOptions) {
     this.channel = options.channel;
@@ -114,6 +119,19 @@ export class StoreCore {
       if (!sessionLost(error)) throw error;
       return this.writeWhenReady(session, encode, options);
     });
+  }
+
+  /** Sends a write as a command; `make` is called with the id that it gets. */
+  run(make: (id: WriteId) => Command, options: CallOptions): MaybePromise<CommandResult> {
+    if (this.session !== undefined) return this.write((id) => encodeCommand(make(id)), options);
+    const command = make(NO_WRITE_ID);
+    const writer = this.spareWriter ?? new ByteWriter();
+    this.spareWriter = undefined;
+    writeCommand(writer.reset(), command);
+    const result = this.channel.write(writer.view(), options, command);
+    // With a promise the bytes may still be needed.
+    if (!(result instanceof Promise) && writer.sizeBytes <= MAX_SPARE_BYTES) this.spareWriter = writer;
+    return result;
   }
 
   close(): Promise<void> {
@@ -271,7 +289,7 @@ class KvStore<In, Out> implements Store<In, Out> {
     this.core.checkOpen();
     const stored = storedKeyOf(key, this.core.limits.maxKeyBytes);
     const operation: Operation = { type: 'delete', key: stored, end: undefined, prevKv: false };
-    const result = await this.core.write((id) => encodeCommand({ type: 'write', id, operation }), options);
+    const result = await this.core.run((id) => ({ type: 'write', id, operation }), options);
     if (result.type !== 'delete') throw unexpected(result);
     this.core.saw(result.revision);
     return { revision: result.revision, deleted: result.deleted > 0 };
@@ -280,7 +298,7 @@ class KvStore<In, Out> implements Store<In, Out> {
   async touch(key: Key, options: { readonly ttlMs: number } & CallOptions): Promise<boolean> {
     this.core.checkOpen();
     const operation = touchOperation(key, options.ttlMs, this.core.limits);
-    const result = await this.core.write((id) => encodeCommand({ type: 'write', id, operation }), options);
+    const result = await this.core.run((id) => ({ type: 'write', id, operation }), options);
     if (result.type !== 'touch') throw unexpected(result);
     this.core.saw(result.revision);
     return result.found;
@@ -292,8 +310,8 @@ class KvStore<In, Out> implements Store<In, Out> {
   ): Promise<{ readonly revision: number }> {
     this.core.checkOpen();
     const success = batchOperations(operations, this.form, this.core.limits);
-    const written = this.core.write(
-      (id) => encodeCommand({ type: 'txn', id, compares: [], success, failure: [] }),
+    const written = this.core.run(
+      (id) => ({ type: 'txn', id, compares: NONE, success, failure: NONE }),
       options,
     );
     const result = written instanceof Promise ? await written : written;
@@ -308,10 +326,7 @@ class KvStore<In, Out> implements Store<In, Out> {
     const compares = txnCompares(request.compare ?? [], form, core.limits);
     const success = txnOperations(request.then, form, core.limits);
     const failure = txnOperations(request.else ?? [], form, core.limits);
-    const result = await core.write(
-      (id) => encodeCommand({ type: 'txn', id, compares, success, failure }),
-      options,
-    );
+    const result = await core.run((id) => ({ type: 'txn', id, compares, success, failure }), options);
     if (result.type !== 'txn') throw unexpected(result);
     core.saw(result.revision);
     return txnResponse(result, form);

@@ -8,7 +8,7 @@ import type { Operation } from './command.ts';
 import { equalKeys, hashKey } from './key_order.ts';
 
 /** Below this many writes comparing all pairs is cheapest. */
-const FEW = 8;
+const FEW = 16;
 
 interface Interval {
   readonly start: Uint8Array;

@@ -7,7 +7,7 @@
 import type { CallOptions, LocalService, WatchHandle, WatchSink } from '../api/service.ts';
 import type { Config } from '../config.ts';
 import { KvError } from '../errors.ts';
-import type { CommandResult } from '../kv/command.ts';
+import type { Command, CommandResult } from '../kv/command.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock } from '../ports.ts';
 import type { RaftCore } from '../raft/types.ts';
@@ -85,10 +85,13 @@ export class KvService implements LocalService {
     }
   }
 
-  writeAtOnce(command: Uint8Array, options?: CallOptions): MaybePromise<CommandResult> {
+  writeAtOnce(
+    command: Uint8Array,
+    options?: CallOptions,
+    decoded: Command = decodeCommand(command),
+  ): MaybePromise<CommandResult> {
     const { config, raft, replica, forwarding, loneWriter, checkOpen } = this.#options;
     checkOpen();
-    const decoded = decodeCommand(command);
     checkClientCommand(decoded, config.limits, command.length);
     if (raft.role !== 'leader') return forwarding.write(command, this.#deadline(options));
     const result = loneWriter.write(command, decoded, this.#timeoutMs(options));

@@ -60,6 +60,12 @@ const SHORT_COPY_BYTES = 32;
 /** The bytes of a command. The result owns its memory. @throws RangeError on numbers that are no safe integers. */
 export function encodeCommand(command: Command): Uint8Array {
   const writer = new ByteWriter(commandBytesAtMost(command));
+  writeCommand(writer, command);
+  return writer.finish();
+}
+
+/** The same, after what `writer` holds already. */
+export function writeCommand(writer: ByteWriter, command: Command): void {
   writer.u8(COMMAND_VERSION);
   switch (command.type) {
     case 'write':
@@ -88,7 +94,6 @@ export function encodeCommand(command: Command): Uint8Array {
     case 'compact':
       writer.u8(KIND_COMPACT).varint(command.revision);
   }
-  return writer.finish();
 }
 
 /**

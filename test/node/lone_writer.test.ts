@@ -213,6 +213,36 @@ test('limits and refusals are those of the ordinary way', async () => {
   }
 });
 
+test('batches of any size: one revision, a key stands in them once, and their memory is the caller’s again', async () => {
+  const { node, store } = await start(new MemoryDisk());
+  const before = node.service.status().revision;
+  const value = Buffer.alloc(3000);
+  for (const [round, count] of [2, 16, 17, 300].entries()) {
+    value.fill(round);
+    const operations = Array.from({ length: count }, (_, i) => ({
+      type: 'put' as const,
+      key: Buffer.from(`${count}/${i}`),
+      value,
+    }));
+    const done = store.batch(operations);
+    // The largest does not fit the short way.
+    assert.is(node.service.status().revision, before + round + (count < 300 ? 1 : 0));
+    value.fill(99);
+    assert.is((await done).revision, before + round + 1);
+    const twice = await errorOf(store.batch([...operations, { type: 'delete', key: `${count}/0` }]));
+    assert.is(twice.code, 'DUPLICATE_KEY');
+    assert.is(twice.details['key'], `${count}/0`);
+  }
+  for (const [round, count] of [2, 16, 17, 300].entries()) {
+    for (let i = 0; i < count; i++) {
+      const entry = await store.getEntry(`${count}/${i}`);
+      assert.ok(entry!.value.every((byte) => byte === round));
+      assert.is(entry!.modRevision, before + round + 1);
+    }
+  }
+  await store.close();
+});
+
 test('values that were read are the caller’s own', async () => {
   const { store } = await start(new MemoryDisk());
   for (let i = 0; i < 50; i++) await store.put(`k${i}`, Buffer.alloc(900 + i, i));

@@ -11,7 +11,7 @@ import { RECORD_HEADER_BYTES, recordBytes, writeRecordHeader } from './format.ts
 
 const SCRATCH_BYTES = 256 * 1024;
 /** Up to here a copy is cheaper than another part. */
-const COPY_LIMIT_BYTES = 4096;
+const COPY_LIMIT_BYTES = 16 * 1024;
 const NO_DATA = new Uint8Array(0);
 
 export class RecordEncoder {

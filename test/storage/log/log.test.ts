@@ -37,8 +37,8 @@ test('entries of every kind and size, and the hard state, come back after reopen
     entry(1, 1, 0),
     { ...entry(2, 1, 7), kind: ENTRY_NOOP },
     { ...entry(3, 2, 8), kind: ENTRY_CONFIGURATION },
-    entry(4, 2, 4096),
-    entry(5, 2, 4097),
+    entry(4, 2, 16 * 1024),
+    entry(5, 2, 16 * 1024 + 1),
     entry(6, 3, 20_003),
   ];
   await log.append({ term: 3, vote: 2, commit: 0 }, all.slice(0, 3), true);
