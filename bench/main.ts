@@ -7,6 +7,7 @@
  *     --etcd                             cluster: beside a three-node etcd
  *     --peers --chart                    engine: beside other engines; draw the rows into docs/bench_engine.svg
  *     --keys N --large-keys N            engine: its sizes
+ *     --tree memory|tables|rocksdb       engine: the tree of Kvorum; its default unless named
  *     --only SECTION --progress          engine: single sections (the option may be repeated); tell of every step on standard error
  *
  * Prints a table, or with `--json` one JSON object a line; at the end the bars that this run can judge (bars.ts). The exit code is 1 only when something could not be
@@ -16,6 +17,7 @@ import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { BARS, judge } from './bars.ts';
 import { run as cluster } from './cluster.ts';
+import { TREE_VARIABLE } from './engine/peers/kvorum.ts';
 import { run as engine, SECTION_NAMES } from './engine/run.ts';
 import { run as memory } from './memory.ts';
 import { run as log } from './micro/log.ts';
@@ -55,6 +57,7 @@ function parse(): { groups: string[]; json: boolean; options: Omit<BenchOptions,
       rounds: { type: 'string', default: '3' },
       keys: { type: 'string', default: '100000' },
       'large-keys': { type: 'string', default: '1000000' },
+      tree: { type: 'string' },
       only: { type: 'string', multiple: true, default: [] },
     },
   });
@@ -63,6 +66,7 @@ function parse(): { groups: string[]; json: boolean; options: Omit<BenchOptions,
     throw new Error(`no group ${unknown}; there are ${Object.keys(GROUPS).join(', ')}`);
   const section = values.only.find((name) => !SECTION_NAMES.includes(name));
   if (section !== undefined) throw new Error(`no section ${section}; there are ${SECTION_NAMES.join(', ')}`);
+  if (values.tree !== undefined) process.env[TREE_VARIABLE] = values.tree;
   return {
     groups: positionals.length > 0 ? positionals : ALL,
     json: values.json,

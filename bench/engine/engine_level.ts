@@ -11,6 +11,7 @@ import { NodeDisk } from '../../src/storage/node_disk.ts';
 import { keyAfter } from '../../src/storage/record.ts';
 import type { Data } from './data.ts';
 import type { Totals } from './peer.ts';
+import { kvorumConfig } from './peers/kvorum.ts';
 import { type Stretch, toStretch } from './stretch.ts';
 
 /** Operations between two looks at the clock. */
@@ -33,7 +34,7 @@ export class EngineLevel {
     const storage = await openStorage({
       disk: new NodeDisk(),
       path,
-      config: parseConfig({}),
+      config: parseConfig(kvorumConfig('os')),
       ports: realPorts(),
       create: () => Promise.reject(new Error(`there is no store in ${path}`)),
     });

@@ -111,6 +111,18 @@ function ask(child: Child, step: string): Promise<ChildAnswer> {
   return answer;
 }
 
+/** The rows of a child; of one that failed those of what it had done before, where it still answers. */
+async function report(child: Child): Promise<readonly BenchResult[]> {
+  if (!child.process.connected) return [];
+  try {
+    const answer = await ask(child, REPORT);
+    return 'results' in answer ? answer.results : [];
+  } catch (error) {
+    child.failure ??= error instanceof Error ? error : new Error(String(error));
+    return [];
+  }
+}
+
 /** Runs a section with its peers side by side. @returns the rows, ordered by case, and what failed. */
 async function runSection(
   section: SectionName,
@@ -125,19 +137,14 @@ async function runSection(
     for (let i = 0; i < steps; i++) {
       for (const child of children) {
         const step = child.plan[i];
-        if (step === undefined) continue;
+        if (step === undefined || child.failure !== undefined) continue;
         const startedMs = performance.now();
         await attempt(child, async () => void (await ask(child, step)));
         const tookSeconds = ((performance.now() - startedMs) / 1_000).toFixed(1);
         if (options.progress) console.error(`${section} ${child.peer} ${step}: ${tookSeconds} s`);
       }
     }
-    for (const child of children) {
-      await attempt(child, async () => {
-        const answer = await ask(child, REPORT);
-        if ('results' in answer) rows.push(...answer.results);
-      });
-    }
+    for (const child of children) rows.push(...(await report(child)));
   } finally {
     for (const child of children) await stopChild(child.process);
     for (const peer of peers)
@@ -194,7 +201,7 @@ export async function run(emit: Emit, options: BenchOptions): Promise<void> {
   const available = await availablePeers(options);
   const failures: string[] = [];
   const all: BenchResult[] = [];
-  const report = (row: BenchResult): void => {
+  const tell = (row: BenchResult): void => {
     all.push(row);
     emit(row);
   };
@@ -202,10 +209,10 @@ export async function run(emit: Emit, options: BenchOptions): Promise<void> {
     if (!wanted(options, section)) continue;
     const peers = PEERS[section].filter((peer) => available.includes(peer));
     const done = await runSection(section, peers, options);
-    for (const row of done.rows) report(withSizes(row, section, options));
+    for (const row of done.rows) tell(withSizes(row, section, options));
     failures.push(...done.failures);
   }
-  if (wanted(options, MEMTABLE)) report(memtableOverhead());
+  if (wanted(options, MEMTABLE)) tell(memtableOverhead());
   if (options.chart) {
     const processor = cpus()[0]?.model ?? 'unknown processor';
     writeFileSync(CHART, drawChart(all, `Node ${process.version}, ${cpus().length} x ${processor}`));

@@ -71,8 +71,8 @@ export class ThreadsSection implements Section {
   /** Starts workers, has all of them work at the same time, and ends them. */
   async #run(threads: number, readShare: number): Promise<Stretch> {
     const { peer, keys, seconds } = this.#task;
-    const workers = Array.from({ length: threads }, (_, i) => {
-      const { message, transfer } = this.#owner!.handle(i);
+    const handles = await Promise.all(Array.from({ length: threads }, (_, i) => this.#owner!.handle(i)));
+    const workers = handles.map(({ message, transfer }, i) => {
       const workerData = { peer, message, keys, seconds: seconds / 2, seed: i * 7_919 + 1 };
       return new Worker(PROGRAM, { workerData, transferList: [...(transfer ?? [])] });
     });

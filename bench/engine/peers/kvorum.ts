@@ -1,17 +1,29 @@
-/** Kvorum through its public interface, with its settings as they come, except for the durability that the case names. */
-import { open } from '../../../src/index.ts';
+/** Kvorum through its public interface, with its settings as they come, except for the durability that the case names, and the tree where --tree names one. */
+
+import { z } from 'zod';
+import { type ConfigInput, open } from '../../../src/index.ts';
 import type { Data } from '../data.ts';
 import { type Durability, type EngineStore, inFlight, mustBeAbsent, type Totals } from '../peer.ts';
 
 const LOAD_BATCH = 256;
 const LOADS_IN_FLIGHT = 8;
 
+/** The variable that carries --tree to the processes that measure. */
+export const TREE_VARIABLE = 'KVORUM_BENCH_TREE';
+
+const treeSchema = z.enum(['memory', 'tables', 'rocksdb']).optional();
+
+export function kvorumConfig(durability: Durability): ConfigInput {
+  const tree = treeSchema.parse(process.env[TREE_VARIABLE]);
+  return { storage: { durability, ...(tree === undefined ? {} : { tree }) } };
+}
+
 export async function openKvorum(
   directory: string,
   durability: Durability,
   data: Data,
 ): Promise<EngineStore> {
-  const store = await open({ path: directory, config: { storage: { durability } } });
+  const store = await open({ path: directory, config: kvorumConfig(durability) });
   const { keys } = data;
   const batchOf = (from: Data, start: number, end: number): Promise<unknown> => {
     const operations: { type: 'put'; key: Uint8Array; value: Uint8Array }[] = [];

@@ -9,7 +9,7 @@ export const classicLevelThreads: ThreadedPeer = {
     return {
       note: 'getSync; await put',
       put: (n) => database.put(data.keys.at(n), data.valueOf(n)),
-      handle: () => ({ message: directory }),
+      handle: async () => ({ message: directory }),
       close: () => database.close(),
     };
   },

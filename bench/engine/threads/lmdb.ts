@@ -9,7 +9,7 @@ export const lmdbThreads: ThreadedPeer = {
     return {
       note: 'getBinary; putSync, noSync',
       put: (n) => database.putSync(data.keys.at(n), data.valueOf(n)),
-      handle: () => ({ message: directory }),
+      handle: async () => ({ message: directory }),
       close: () => database.close(),
     };
   },

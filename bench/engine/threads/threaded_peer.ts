@@ -3,17 +3,23 @@
  *
  * `openOwner` runs in the process's main thread and loads the keys; every worker then opens its end with what `handle` gave, which is sent to it as a message.
  */
-import type { TransferListItem } from 'node:worker_threads';
+import type { Transferable } from 'node:worker_threads';
 import type { Data } from '../data.ts';
 import type { PeerName } from '../peer.ts';
 import type { Answer } from '../stretch.ts';
+
+export interface ThreadHandle {
+  readonly message: unknown;
+  /** Parts of the message that move to the worker. */
+  readonly transfer?: readonly Transferable[];
+}
 
 export interface ThreadOwner {
   readonly note: string;
   /** Writes the key at a position. */
   put(n: number): unknown;
   /** For the worker of that number, counted from 0: what it opens its end with. A worker that ended may be followed by another with its number. */
-  handle(index: number): { readonly message: unknown; readonly transfer?: readonly TransferListItem[] };
+  handle(index: number): Promise<ThreadHandle>;
   close(): Promise<void>;
 }
 
@@ -32,6 +38,7 @@ export interface ThreadedPeer {
 
 /** Peers that can be used from several threads. */
 export const THREADED_PEERS: Readonly<Partial<Record<PeerName, () => Promise<ThreadedPeer>>>> = {
+  kvorum: async () => (await import('./kvorum.ts')).kvorumThreads,
   lmdb: async () => (await import('./lmdb.ts')).lmdbThreads,
   'classic-level': async () => (await import('./classic_level.ts')).classicLevelThreads,
 };

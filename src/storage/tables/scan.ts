@@ -142,11 +142,11 @@ export class TableScanner {
       return new Promise<void>((resolve) => this.#waiting.push(resolve)).then(() =>
         this.#page(shape, place, limit, maxBytes, atOnce),
       );
-    this.#active++;
     const known = this.#takeIdle(shape, place);
     const scan = known ?? this.#open(shape, place, limit, maxBytes);
     scan.budgetBytes = SLICE_BYTES;
     scan.atOnce = atOnce;
+    this.#active++;
     let page: MaybePromise<ScanPage>;
     try {
       page =
@@ -174,23 +174,15 @@ export class TableScanner {
   }
 
   #open(shape: ScanShape, place: Place | undefined, limit: number, maxBytes: number): OpenScan {
-    let pinned: PinnedRuns | undefined;
+    const memory = this.#pool.take();
+    const pinned = this.#tables.pinRuns();
     try {
-      const memory = this.#pool.take();
-      pinned = this.#tables.pinRuns();
       const fill = (scan: OpenScan) => (input: MergeInput) => this.#fill(scan, input);
       return new OpenScan(memory, pinned, this.#generation, shape, place, limit, maxBytes, fill);
     } catch (error) {
-      pinned?.release();
-      this.#leave();
+      pinned.release();
       throw error;
     }
-  }
-
-  /** One scan less is under way: the next one may begin. */
-  #leave(): void {
-    this.#active--;
-    this.#waiting.shift()?.();
   }
 
   /** Gives an input its next window, the way that disturbs others least. */
@@ -227,8 +219,9 @@ export class TableScanner {
 
   /** A page ended: its scan waits for the next one, or is over. */
   #over(scan: OpenScan, more: boolean): void {
-    this.#leave();
-    if (!more || this.#closed || scan.memory.isLarge || scan.version !== this.#generation) {
+    this.#active--;
+    this.#waiting.shift()?.();
+    if (!more || this.#closed || scan.version !== this.#generation) {
       this.#release(scan);
       return;
     }

@@ -93,7 +93,6 @@ export class TablesTree implements Tree {
   readonly #picking: CompactionOptions;
   /** Flushes and installs, one after the other. */
   readonly #writes = new SerialLock();
-  readonly #snapshots = new Set<TablesSnapshot>();
   #bytesFlushed = 0;
   #closed = false;
 
@@ -231,20 +230,13 @@ export class TablesTree implements Tree {
     const { applied, compactRevision } = this.#store;
     if (applied === undefined)
       throw new KvError('NOT_FOUND', 'there is no snapshot of a tree into which nothing was flushed');
-    const { runs, release } = this.#runs.pinRuns();
-    let snapshot: TablesSnapshot | undefined;
-    const letGo = (): void => {
-      if (snapshot !== undefined) this.#snapshots.delete(snapshot);
-      release();
-    };
+    const pinned = this.#runs.pinRuns();
     try {
-      snapshot = new TablesSnapshot({ pinned: { runs, release: letGo }, applied, compactRevision });
+      return new TablesSnapshot({ pinned, applied, compactRevision });
     } catch (error) {
-      release();
+      pinned.release();
       throw error;
     }
-    this.#snapshots.add(snapshot);
-    return snapshot;
   }
 
   /** @throws what the stream throws; KvError STORAGE_FAILED (final), CLOSED; DiskError NO_SPACE. The old content is there then. */
@@ -280,13 +272,12 @@ export class TablesTree implements Tree {
     return this.#damages.list(this.#store.levels);
   }
 
-  /** Waits until no compaction is under way or wanted, and the files that it replaced are gone, but for those that a snapshot or a scan holds. */
-  async settled(): Promise<void> {
-    await this.#compactor.settled();
-    await this.#store.tidy();
+  /** Waits until no compaction is under way or wanted. */
+  settled(): Promise<void> {
+    return this.#compactor.settled();
   }
 
-  /** Gives up compaction and an install under way, ends snapshots, waits for a flush under way. */
+  /** Gives up compaction and an install under way; waits for a flush under way, and for those who hold snapshots to release them. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -294,7 +285,6 @@ export class TablesTree implements Tree {
     await this.#writes.run(async () => undefined);
     await this.#runner.close();
     this.#scanner.close();
-    for (const snapshot of [...this.#snapshots]) snapshot.release();
     await this.#store.close();
   }
 
