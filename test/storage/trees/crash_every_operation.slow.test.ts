@@ -25,7 +25,7 @@ for (const subject of chosen(PORT_SUBJECTS)) {
     for (const [r, rule] of LOSS_RULES.entries()) {
       for (const [i, at] of order.entries()) {
         if (performance.now() > until) break;
-        recoveries += await checkCut(trial, cuts[at - 1]!, rule, i * 5 + r, (i + r) % 5 === 0);
+        recoveries += await checkCut(trial, cuts[at - 1]!, rule, i * 5 + r, (i + r) % 8 === 0 ? 4 : 0);
         met++;
       }
     }

@@ -13,8 +13,8 @@ import { Workload } from './crash_workload.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';
 import { MEMORY_TREE, type TreeSubject } from './tree_subject.ts';
 
-const CUTS = Number(process.env['KVORUM_CRASH_CUTS'] ?? 60);
-const workload = new Workload(1, 12, 60);
+const CUTS = Number(process.env['KVORUM_CRASH_CUTS'] ?? 40);
+const workload = new Workload(1, 9, 50);
 
 for (const subject of chosen(PORT_SUBJECTS)) {
   const trial = { subject, options: subject.smallOptions, workload };
@@ -23,13 +23,13 @@ for (const subject of chosen(PORT_SUBJECTS)) {
   test(`${subject.name}: power cuts`, async () => {
     assert.ok(cuts.length > 20, `${cuts.length} operations: too few to show anything`);
     for (const [i, at] of spreadOrder(cuts.length).slice(0, CUTS).entries())
-      await checkCut(trial, cuts[at - 1]!, LOSS_RULES[i % LOSS_RULES.length]!, i, i % 4 === 0);
+      await checkCut(trial, cuts[at - 1]!, LOSS_RULES[i % LOSS_RULES.length]!, i, i % 6 === 0 ? 3 : 0);
   });
 
   for (const fault of ['EIO', 'ENOSPC', 'power'] as const) {
     test(`${subject.name}: ${fault}`, async () => {
       for (const [i, at] of spreadOrder(cuts.length)
-        .slice(0, Math.ceil(CUTS / 3))
+        .slice(0, Math.ceil(CUTS / 5))
         .entries())
         await checkFault(trial, fault, at, i);
     });
@@ -53,7 +53,7 @@ async function cutsOnLazyDisk(lazy: Partial<Disk>): Promise<string> {
   const trial = { subject, options: {}, workload };
   try {
     for (const [i, cut] of (await cutsOf(subject, {}, workload)).entries())
-      for (const rule of LOSS_RULES) await checkCut(trial, cut, rule, i, false);
+      for (const rule of LOSS_RULES) await checkCut(trial, cut, rule, i, 0);
   } catch (error) {
     return String(error);
   }

@@ -26,6 +26,8 @@ export interface Cut {
   readonly progress: Progress;
 }
 
+/** One in so many recoveries also works on. */
+const GO_ON_EVERY = 3;
 const NOTHING: Progress = { acknowledged: 0, begun: 0, compactions: [] };
 
 async function freshDisk(): Promise<MemoryDisk> {
@@ -80,24 +82,29 @@ export interface Trial {
   readonly workload: Workload;
 }
 
-/** The power goes at a cut; then everything acknowledged must be there. `again`: the power also goes at every operation of the recovery. Gives the number of recoveries. */
+/**
+ * The power goes at a cut; then everything acknowledged must be there. `again`: so often the power goes a second time, at operations spread over the recovery. Gives
+ * the number of recoveries.
+ */
 export async function checkCut(
   trial: Trial,
   cut: Cut,
   rule: LossRule,
   seed: number,
-  again: boolean,
+  again: number,
 ): Promise<number> {
   const random = seededRandom(seed);
   const disk = cut.disk.fork();
   disk.crash(rule, random);
   try {
-    const forks = await recover(trial, disk, cut.progress, seed, again);
-    for (const [i, fork] of forks.entries()) {
+    const forks = await recover(trial, disk, cut.progress, seed, again > 0);
+    const second = spreadOrder(forks.length).slice(0, again);
+    for (const [i, at] of second.entries()) {
+      const fork = forks[at - 1]!;
       fork.crash(LOSS_RULES[(seed + i) % LOSS_RULES.length]!, random);
       await recover(trial, fork, cut.progress, seed + i, false);
     }
-    return 1 + forks.length;
+    return 1 + second.length;
   } catch (error) {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     throw new Error(
@@ -132,6 +139,11 @@ async function recover(
   await opened.settled();
   disk.observer = undefined;
   assert.equal(await subject.strays(disk, TREE_PATH), [], 'files left behind');
+  if (seed % GO_ON_EVERY !== 0) {
+    await life.end();
+    assert.equal(await subject.check(disk, TREE_PATH), [], 'the offline checker');
+    return forks;
+  }
   await goOn(trial, disk, life, opened, model, compactRevision, index, seed);
   return forks;
 }
