@@ -9,6 +9,8 @@ import type { Damage } from '../node/check_directory.ts';
 import type { GlobalOptions } from './endpoints.ts';
 import { EXIT_FAILED, print, printJson } from './output.ts';
 
+const SHOWN_KEY_BYTES = 60;
+
 export function addCheck(program: Command): void {
   program
     .command('check')
@@ -32,7 +34,7 @@ export function addCheck(program: Command): void {
       });
       if (started) bar.stop();
       if (report.damages.length > 0) process.exitCode = EXIT_FAILED;
-      if (json) return printJson(report);
+      if (json) return printJson({ ...report, damages: report.damages.map(forJson) });
       for (const damage of report.damages) print(damageLine(damage));
       for (const finding of report.notes) print(`note: ${damageLine(finding)}`);
       const { files, node } = report;
@@ -41,6 +43,27 @@ export function addCheck(program: Command): void {
     });
 }
 
-function damageLine({ file, offset, problem }: Damage): string {
-  return `${file}${offset === undefined ? '' : ` at byte ${offset}`}: ${problem}`;
+function damageLine({ file, offset, problem, keyRange }: Damage): string {
+  const keys =
+    keyRange === undefined
+      ? ''
+      : ` (keys from ${keyText(keyRange.start)} to before ${keyText(keyRange.end)})`;
+  return `${file}${offset === undefined ? '' : ` at byte ${offset}`}: ${problem}${keys}`;
+}
+
+/** Key ranges as text, as they are in print. */
+function forJson({ keyRange, ...damage }: Damage): object {
+  if (keyRange === undefined) return damage;
+  return { ...damage, keyRange: { start: keyText(keyRange.start), end: keyText(keyRange.end) } };
+}
+
+/** A stored key without its space byte, on one line and not too long. */
+function keyText(key: Uint8Array | undefined): string {
+  if (key === undefined) return 'the end';
+  const shown = Buffer.from(key.subarray(1, 1 + SHOWN_KEY_BYTES)).toString('latin1');
+  const escaped = shown.replace(
+    /[^ -~]|["\\]/g,
+    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, '0')}`,
+  );
+  return `"${escaped}"${key.length > 1 + SHOWN_KEY_BYTES ? '...' : ''}`;
 }

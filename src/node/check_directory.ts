@@ -1,12 +1,16 @@
 /**
- * Verifies a node's data directory that no node has open: every checksum, order and length of the log, the checkpoints and the snapshots.
+ * Verifies a node's data directory that no node has open: every checksum, order and length of the log, the tree and the snapshots.
  *
  * Invariants: nothing is changed; every damage is reported with its file and offset, not only the first.
  */
 import { KvError } from '../errors.ts';
 import { type Disk, DiskError } from '../storage/disk.ts';
 import { verifyLog } from '../storage/log/verify.ts';
+import type { KeyRange } from '../storage/record.ts';
 import { openSnapshot, verifySnapshot } from '../storage/snapshot/snapshot_reader.ts';
+import { MANIFEST_NAME } from '../storage/tables/manifest.ts';
+import { TABLES_DIRECTORY } from '../storage/tables/table_store.ts';
+import { verifyTree } from '../storage/tables/verify_tree.ts';
 import { readIdentity } from './identity.ts';
 import { decodeNodeState } from './node_state.ts';
 
@@ -14,6 +18,8 @@ export interface Damage {
   readonly file: string;
   readonly offset: number | undefined;
   readonly problem: string;
+  /** The keys (as stored: a space byte, then the key) whose records may be gone or wrong, where that is known; `end` is not among them. */
+  readonly keyRange?: KeyRange;
 }
 export interface CheckReport {
   readonly node: { readonly nodeId: number; readonly clusterId: string; readonly tree: string };
@@ -38,30 +44,26 @@ export async function checkDirectory(
     const identity = await readIdentity(disk, path);
     if (identity === undefined) throw new KvError('NOT_FOUND', `${path} holds no node`);
     const { nodeId, clusterId, tree } = identity;
-    const snapshots = [
-      ...(await filesIn(disk, `${path}/tree`)),
-      ...(await filesIn(disk, `${path}/snapshots`)),
-    ];
+    const trees = tree === 'memory' ? await filesIn(disk, `${path}/tree`) : [];
+    const snapshots = [...trees, ...(await filesIn(disk, `${path}/snapshots`))];
     const segments = await filesIn(disk, `${path}/log`);
-    const total = snapshots.length + segments.length + 1;
+    const tables = tree === 'tables' ? await filesIn(disk, `${path}/tree/${TABLES_DIRECTORY}`) : [];
+    const total = snapshots.length + segments.length + tables.length + 1;
     progress(0, total);
     const damages: Damage[] = [];
     const notes: Damage[] = [];
-    for (const { severity, file, offset, problem } of await verifyLog(disk, `${path}/log`)) {
-      if (severity === 'damage') damages.push({ file, offset, problem });
-      else
-        notes.push({
-          file,
-          offset,
-          problem: `${problem}: an unfinished write, which the next start cuts off`,
-        });
-    }
+    await checkLog(disk, `${path}/log`, damages, notes);
     if (tree === 'rocksdb') {
       const problem =
         'not looked into: RocksDB and its rows carry checksums that are checked when they are read';
       notes.push({ file: `${path}/tree`, offset: undefined, problem });
     }
     let done = segments.length;
+    if (tree === 'tables')
+      await checkTables(disk, `${path}/tree`, damages, notes, (tablesDone) =>
+        progress(done + tablesDone, total),
+      );
+    done += tables.length;
     for (const file of snapshots) {
       progress(done++, total);
       // Files that were not finished are removed when the node opens: they hold nothing that counts.
@@ -72,6 +74,37 @@ export async function checkDirectory(
     return { node: { nodeId, clusterId, tree }, files: total, damages, notes };
   } finally {
     await lock.release();
+  }
+}
+
+async function checkLog(disk: Disk, path: string, damages: Damage[], notes: Damage[]): Promise<void> {
+  for (const { severity, file, offset, problem } of await verifyLog(disk, path)) {
+    if (severity === 'damage') damages.push({ file, offset, problem });
+    else
+      notes.push({
+        file,
+        offset,
+        problem: `${problem}: an unfinished write, which the next start cuts off`,
+      });
+  }
+}
+
+async function checkTables(
+  disk: Disk,
+  path: string,
+  damages: Damage[],
+  notes: Damage[],
+  progress: (done: number) => void,
+): Promise<void> {
+  const report = await verifyTree(disk, path, progress);
+  damages.push(...report.damages);
+  notes.push(...report.notes);
+  if (report.applied === undefined) return;
+  try {
+    decodeNodeState(report.applied.state);
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    damages.push({ file: `${path}/${MANIFEST_NAME}`, offset: 0, problem });
   }
 }
 

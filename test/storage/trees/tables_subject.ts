@@ -1,14 +1,12 @@
 /** The tree on Kvorum's own tables, as a subject of the random, crash and damage tests. */
-import { KvError } from '../../../src/errors.ts';
-import type { Disk } from '../../../src/storage/disk.ts';
-import { parseTableName, tablePath } from '../../../src/storage/tables/format.ts';
+import { parseTableName } from '../../../src/storage/tables/format.ts';
 import { MANIFEST_NAME, readManifest } from '../../../src/storage/tables/manifest.ts';
 import { TABLES_DIRECTORY } from '../../../src/storage/tables/table_store.ts';
 import { TablesTree, type TablesTreeSettings } from '../../../src/storage/tables/tables_tree.ts';
-import { verifyTable } from '../../../src/storage/tables/verify_table.ts';
-import type { Finding, TreeOptions, TreeSubject } from './tree_subject.ts';
-import { namesIn, pick } from './tree_subject.ts';
+import { verifyTree } from '../../../src/storage/tables/verify_tree.ts';
 import { manifestSections, tableSections } from './table_sections.ts';
+import type { TreeOptions, TreeSubject } from './tree_subject.ts';
+import { namesIn, pick } from './tree_subject.ts';
 
 const KIB = 1024;
 
@@ -34,25 +32,6 @@ function randomSettings(random: () => number): TreeOptions {
   };
 }
 
-async function check(disk: Disk, path: string): Promise<Finding[]> {
-  let manifest: Awaited<ReturnType<typeof readManifest>>;
-  try {
-    manifest = await readManifest(disk, path);
-  } catch (error) {
-    if (!(error instanceof KvError) || error.code !== 'CORRUPT') throw error;
-    const { file, offset, problem } = error.details;
-    return [{ file: String(file), offset: Number(offset), problem: String(problem) }];
-  }
-  if (manifest === undefined)
-    return [{ file: `${path}/${MANIFEST_NAME}`, offset: 0, problem: 'the manifest is missing' }];
-  const findings: Finding[] = [];
-  for (const { info } of manifest.levels.all()) {
-    const file = tablePath(`${path}/${TABLES_DIRECTORY}`, info.fileNumber);
-    findings.push(...(await verifyTable(disk, file, info)));
-  }
-  return findings;
-}
-
 export const TABLES_TREE: TreeSubject = {
   name: 'tables tree',
   flushIsDurable: true,
@@ -63,7 +42,7 @@ export const TABLES_TREE: TreeSubject = {
     const tree = await TablesTree.open({ disk, path, ports, settings: options });
     return { tree, settled: () => tree.settled() };
   },
-  check,
+  check: async (disk, path) => [...(await verifyTree(disk, path)).damages],
   kindOf: (file) => (file.endsWith('.kvt') ? 'table' : 'manifest'),
   sections: (file, bytes) => (file.endsWith('.kvt') ? tableSections(bytes) : manifestSections(bytes)),
   isMissed: () => true,
