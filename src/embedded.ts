@@ -28,7 +28,7 @@ export interface OpenOptions {
   readonly path: string;
   /** Settings that differ from the defaults (config.ts). */
   readonly config?: ConfigInput;
-  /** Threads that may read beside this one, 0 to 64. Default 0. Each costs nothing but addresses until it is used. */
+  /** Threads that may read beside this one, 0 to 60. Default 0. Each costs nothing but addresses until it is used. */
   readonly readers?: number;
 }
 

@@ -80,6 +80,7 @@ export class StorageEngine implements Engine {
     tree.onDamage = (error) => this.onDamage(error);
     const shared = options.shared;
     this.#shared = shared;
+    if (shared !== undefined) shared.tree = tree.shared;
     const pool =
       options.pool ??
       new MemtablePool(

@@ -46,10 +46,28 @@ export interface TreeStats {
   readonly sizeBytes: number;
 }
 
+/** A place among the threads that read a tree's memory beside the tree's own; it goes to such a thread as a message. */
+export interface SharedTreePlace {
+  readonly memory: WasmMemory;
+  readonly reader: number;
+  readonly scratch: number;
+  /** Where the files lie. */
+  readonly directory: string;
+}
+
+export interface SharedTree {
+  /** @throws KvError UNAVAILABLE when there are too many, or no memory. */
+  addReader(): SharedTreePlace;
+  /** REQUIRES: the thread has ended, or reads no more. */
+  removeReader(place: SharedTreePlace): void;
+}
+
 export interface Tree {
   readonly kind: 'memory' | 'rocksdb' | 'tables';
   /** True while `getNow` and `scanNow` are quick enough to be called in a turn: nothing need be loaded ahead of an entry. May change from turn to turn. */
   readonly synchronous?: boolean;
+  /** For threads that read beside this one; only of trees that can be read so. */
+  readonly shared?: SharedTree;
   /** What a reopened tree would know: the applied index up to which everything is durable here; undefined when nothing is. */
   readonly durable: AppliedState | undefined;
   /** The newest version of a key at or below `revision`, tombstones included; undefined when there is none. */

@@ -15,8 +15,9 @@ import { KvError } from '../errors.ts';
 import { SPACE_USER } from '../kv/keyspace.ts';
 import type { Ports } from '../ports.ts';
 import type { MemtableReads } from '../storage/memtable_reads.ts';
-import { copyRecord, type StoredRecord } from '../storage/record.ts';
+import { copyRecord, FLAG_TOMBSTONE, type StoredRecord } from '../storage/record.ts';
 import { SharedView } from '../storage/shared/shared_view.ts';
+import { ASK, TableReader } from '../storage/tables/table_reader.ts';
 import { encodeCommand, encodePut } from '../wire/command_codec.ts';
 import type { GetResponse } from '../wire/messages.ts';
 import { decodeResult } from '../wire/result_codec.ts';
@@ -48,6 +49,8 @@ export class Reader {
    */
   readonly store: Store;
   readonly #view: SharedView;
+  /** undefined: what is in no memtable has to be asked for. */
+  readonly #tables: TableReader | undefined;
   readonly #client: MailboxClient;
   readonly #handle: ReaderHandle;
   readonly #requestTimeoutMs: number;
@@ -64,6 +67,7 @@ export class Reader {
     this.#handle = handle;
     this.#client = new MailboxClient(handle, ports.clock, () => this.#closed || this.#view.closed);
     this.#view = new SharedView(handle.shared, this.#client.nextMemory);
+    this.#tables = handle.shared.tree === undefined ? undefined : new TableReader(handle.shared.tree);
     this.#client.onMemory = (message) => this.#view.take(message);
     const { limits } = handle;
     this.#requestTimeoutMs = limits.requestTimeoutMs;
@@ -102,7 +106,7 @@ export class Reader {
 
   /** Like `get`, with what is known of the key. */
   getEntry(key: Key): KeyEntry | undefined {
-    return this.#read(key, 0, entryOfMemtable, ownEntry);
+    return this.#read(key, 0, entryOfMemtable, entryOfRecord);
   }
 
   /**
@@ -169,6 +173,7 @@ export class Reader {
     if (this.#closed) return;
     this.#closed = true;
     this.#client.close();
+    this.#tables?.close();
     this.#handle.port.close();
   }
 
@@ -182,7 +187,7 @@ export class Reader {
     return {
       revision,
       get: (key) => this.#read(key, revision, copyOfValue, valueOfRecord),
-      getEntry: (key) => this.#read(key, revision, entryOfMemtable, ownEntry),
+      getEntry: (key) => this.#read(key, revision, entryOfMemtable, entryOfRecord),
       scan: (options = {}) => scanPages(this.#client, this.#handle.limits, options, () => revision),
     };
   }
@@ -218,12 +223,27 @@ export class Reader {
       } finally {
         view.leave();
       }
-      const record = this.#ask(stored, at, revision === 0);
+      const record = this.#readTree(stored, at, revision === 0);
       if (record !== AGAIN) return record === undefined ? undefined : fromRecord(record);
     }
   }
 
-  /** Reads over the store's thread. AGAIN: the newest revision of a moment ago has been compacted since. */
+  /** What is in no memtable. AGAIN: the newest revision of a moment ago has been compacted since. */
+  #readTree(stored: Uint8Array, revision: number, newest: boolean): StoredRecord | undefined | typeof AGAIN {
+    // The tables of now, which is after the list of memtables was read: what that lacks has got into them before.
+    const record = this.#tables?.get(stored, revision) ?? (this.#tables === undefined ? ASK : undefined);
+    if (record === ASK) return this.#ask(stored, revision, newest);
+    // Tables are taken away only after this was said.
+    this.#checkOpen();
+    const { compactRevision } = this.#view;
+    if (compactRevision > revision) {
+      if (newest) return AGAIN;
+      throw compacted(revision, compactRevision);
+    }
+    return record === undefined || (record.flags & FLAG_TOMBSTONE) !== 0 ? undefined : record;
+  }
+
+  /** Reads over the store's thread. */
   #ask(stored: Uint8Array, revision: number, newest: boolean): StoredRecord | undefined | typeof AGAIN {
     try {
       return this.#client.get(stored, revision, this.#requestTimeoutMs).record;
@@ -276,10 +296,15 @@ function entryOfMemtable(memtable: MemtableReads, handle: number, stored: Uint8A
   return ownEntry(recordOfMemtable(memtable, handle, stored));
 }
 
+/** The key of a record may be the staged one. */
+function entryOfRecord(record: StoredRecord): KeyEntry {
+  return ownEntry(ownRecord(record));
+}
+
 function recordOfMemtable(memtable: MemtableReads, handle: number, stored: Uint8Array): StoredRecord {
   return copyRecord(memtable.recordOf(stored, handle));
 }
 
 function ownRecord(record: StoredRecord): StoredRecord {
-  return record;
+  return { ...record, key: new Uint8Array(record.key) };
 }

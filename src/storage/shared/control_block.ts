@@ -24,7 +24,8 @@ export const MAX_LISTED = LIST_WORDS - 1;
 const EPOCHS = LISTS + LIST_WORDS * LIST_COUNT;
 const TWO_32 = 2 ** 32;
 
-export const MAX_READERS = 64;
+/** A tree of tables has 62 places, one of them its own. */
+export const MAX_READERS = 60;
 
 function loadRevision(words: Int32Array, at: number): number {
   for (;;) {

@@ -5,6 +5,7 @@
  * among its messages; a memtable leaves the list before its epoch is ended (engine_layers.ts does that), and comes back to use only when the epoch is over.
  */
 import { KvError } from '../../errors.ts';
+import type { SharedTree, SharedTreePlace } from '../tree.ts';
 import type { WasmMemory } from '../wasm_module.ts';
 import { ControlWriter, epochsOf, MAX_READERS } from './control_block.ts';
 import { Epochs } from './epochs.ts';
@@ -21,6 +22,8 @@ export interface SharedAttachment {
   readonly reader: number;
   readonly readers: number;
   readonly memories: readonly { readonly id: number; readonly memory: WasmMemory }[];
+  /** undefined: what is in the tree has to be asked for. */
+  readonly tree: SharedTreePlace | undefined;
 }
 
 /** Something with a memory of its own that readers may search: a memtable. */
@@ -35,6 +38,9 @@ export class SharedReads {
   /** In use or in the pool. */
   readonly #ids = new Map<SharedMemoryOwner, number>();
   readonly #senders = new Map<number, (message: MemoryMessage) => void>();
+  /** Set by the engine, before anybody attaches: its tree, where that can be shared. */
+  tree: SharedTree | undefined;
+  readonly #places = new Map<number, SharedTreePlace>();
   #newestId = 0;
 
   /** @throws KvError CONFIG_INVALID for an impossible number of readers. */
@@ -82,14 +88,20 @@ export class SharedReads {
     if (this.#senders.has(reader) || reader < 0 || reader >= this.readers) {
       throw new KvError('INTERNAL', `reader ${reader} is attached already or none of ${this.readers}`);
     }
+    const tree = this.tree?.addReader();
+    if (tree !== undefined) this.#places.set(reader, tree);
     this.#senders.set(reader, send);
     const memories = [...this.#ids].map(([memtable, id]) => ({ id, memory: memtable.sharedMemory }));
-    return { control: this.#control.buffer, reader, readers: this.readers, memories };
+    return { control: this.#control.buffer, reader, readers: this.readers, memories, tree };
   }
 
   /** The reader's thread has ended, wherever in a read it was. */
   detach(reader: number): void {
-    if (this.#senders.delete(reader)) this.epochs.forget(reader);
+    if (!this.#senders.delete(reader)) return;
+    this.epochs.forget(reader);
+    const place = this.#places.get(reader);
+    this.#places.delete(reader);
+    if (place !== undefined) this.tree?.removeReader(place);
   }
 
   /** Readers refuse from now on. */

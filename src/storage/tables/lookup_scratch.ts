@@ -100,6 +100,11 @@ export class LookupScratch {
     this.#views.u32.set(saved, this.#word + STATE_FIRST);
   }
 
+  /** After FOUND: where the record's value ends. */
+  get recordEnd(): number {
+    return this.#views.u32[this.#word + 2]! + this.#views.u32[this.#word + 3]!;
+  }
+
   /** After FOUND: the record, with a value of its own, and `key` as its key. */
   record(key: Uint8Array): StoredRecord {
     const views = this.#views;

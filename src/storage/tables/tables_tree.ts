@@ -36,6 +36,7 @@ import { LEVEL_COUNT, Levels, type PlacedTable } from './levels.ts';
 import { RunPins } from './pinned_runs.ts';
 import { buildTables } from './record_table_builder.ts';
 import { TableScanner } from './scan.ts';
+import { SharedTables } from './shared_tables.ts';
 import { TableStore } from './table_store.ts';
 import { TablesSnapshot } from './tables_snapshot.ts';
 import { type TablesTreeStats, treeStats } from './tree_stats.ts';
@@ -81,6 +82,7 @@ export interface TablesTreeOptions {
 
 export class TablesTree implements Tree {
   readonly kind = 'tables';
+  readonly shared: SharedTables;
   onDamage: (error: Error) => void;
   readonly #disk: Disk;
   readonly #store: TableStore;
@@ -102,6 +104,7 @@ export class TablesTree implements Tree {
     this.onDamage = options.onDamage ?? (() => undefined);
     this.#disk = disk;
     this.#store = store;
+    this.shared = new SharedTables(store.set.memory, store.directory);
     this.#runner = options.runner ?? InlineRunner.inSlices(disk, ports);
     this.#tables = { blockSizeBytes, bitsPerKey: BITS_PER_KEY, compression, tableSizeBytes };
     this.#picking = { levelBaseBytes, growth, l0Trigger, tableSizeBytes };
