@@ -9,12 +9,16 @@ import { spreadOrder } from './crash_harness.ts';
 import { Workload } from './crash_workload.ts';
 import { checkDamage, damagesOf, specimenOf } from './damage_harness.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';
+import type { TreeOptions, TreeSubject } from './tree_subject.ts';
 
 const BUDGET_MS = Number(process.env['KVORUM_FLIP_MS'] ?? 90_000);
 
+/** Small tables: blocks, levels and files to be mixed up. */
+const manyFiles = (subject: TreeSubject): TreeOptions => ({ ...subject.smallOptions, tableSizeBytes: 3_000 });
+
 for (const subject of chosen(PORT_SUBJECTS)) {
   test(`${subject.name}: damage to every byte is told or does no harm`, async () => {
-    const specimen = await specimenOf(subject, subject.smallOptions, new Workload(6, 6, 25));
+    const specimen = await specimenOf(subject, manyFiles(subject), new Workload(6, 6, 25));
     const files = [...specimen.files].sort(([, a], [, b]) => a.length - b.length);
     const until = performance.now() + BUDGET_MS;
     let played = 0;

@@ -9,14 +9,17 @@ import * as assert from 'uvu/assert';
 import { Workload } from './crash_workload.ts';
 import { checkDamage, damagesOf, specimenOf, stratified } from './damage_harness.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';
-import { MEMORY_TREE, type TreeSubject } from './tree_subject.ts';
+import { MEMORY_TREE, type TreeOptions, type TreeSubject } from './tree_subject.ts';
 
 const FLIPS = Number(process.env['KVORUM_FLIPS'] ?? 60);
 const MAX_FILES = 4;
 
+/** Small tables: blocks, levels and files to be mixed up. */
+const manyFiles = (subject: TreeSubject): TreeOptions => ({ ...subject.smallOptions, tableSizeBytes: 3_000 });
+
 for (const subject of chosen(PORT_SUBJECTS)) {
   test(`${subject.name}: damage is told or does no harm`, async () => {
-    const specimen = await specimenOf(subject, subject.smallOptions, new Workload(4, 9, 40));
+    const specimen = await specimenOf(subject, manyFiles(subject), new Workload(4, 9, 40));
     const kinds = new Map<string, string[]>();
     for (const file of specimen.files.keys()) {
       const kind = subject.kindOf(file);
