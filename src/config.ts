@@ -40,7 +40,7 @@ const limitsSchema = z.strictObject({
 });
 
 const storageSchema = z.strictObject({
-  tree: z.enum(['memory', 'tables', 'rocksdb']).default('memory'),
+  tree: z.enum(['memory', 'tables', 'rocksdb']).default('tables'),
   durability: z.enum(['fsync', 'os', 'relaxed']).default('fsync'),
   relaxedFlushMs: integer(1, 60_000).default(50),
   memtableSizeBytes: integer(MIB, 1024 * MIB).default(64 * MIB),
@@ -51,7 +51,7 @@ const storageSchema = z.strictObject({
   preallocateBytes: integer(4 * KIB, 256 * MIB).default(8 * MIB),
   /** Recent log entries kept in memory for followers. */
   logCacheBytes: integer(MIB, 4096 * MIB).default(32 * MIB),
-  /** The tree in memory is written to disk when the log has grown by this much (or by the data's size, whichever is more). */
+  /** Memtables are flushed at the latest when the log has grown by this much since the last flush. */
   checkpointLogBytes: integer(MIB, 16 * 1024 * MIB).default(256 * MIB),
   /** Tables: bytes of a block, the smallest thing that is read and cached. */
   blockSizeBytes: integer(KIB, 64 * KIB).default(4 * KIB),

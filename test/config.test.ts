@@ -20,7 +20,7 @@ function refusal(input: unknown): string {
 test('no settings at all: every default is there, and the defaults pass their own checks', () => {
   const config = parseConfig(undefined);
   assert.is(config.storage.durability, 'fsync');
-  assert.is(config.storage.tree, 'memory');
+  assert.is(config.storage.tree, 'tables');
   assert.is(config.storage.blockSizeBytes, 4096);
   assert.is(config.storage.tableSizeBytes, 64 * 1024 * 1024);
   assert.is(config.storage.blockCacheBytes, 128 * 1024 * 1024);

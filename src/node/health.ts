@@ -33,10 +33,10 @@ export class Health {
     else if (this.state === 'CORRUPT') this.state = 'ok';
   }
 
-  /** Whether the log takes so many bytes; notes and logs when a full disk begins and ends. */
+  /** Whether the log takes so many bytes, and memtables can be flushed; notes and logs when a full disk begins and ends. */
   hasRoom(bytes: number): boolean {
     const { storage, logger } = this.#options;
-    const room = storage.log.hasRoom(bytes);
+    const room = storage.log.hasRoom(bytes) && !storage.engine.noSpace;
     if (room === (this.state === 'NO_SPACE') && this.state !== 'CORRUPT') {
       this.state = room ? 'ok' : 'NO_SPACE';
       if (room) logger.info('there is room on the disk again: writes go on');

@@ -1,8 +1,8 @@
 /**
- * Keeps the log short: asks the engine for a checkpoint when enough was written since the last one, and cuts what no restart and no
+ * Keeps the log short: asks the engine for a checkpoint when enough was applied since the last flush, and cuts what no restart and no
  * follower needs.
  *
- * A checkpoint writes all data, so one is due when at least as much as the last one held was written since: the log stays about as large as the data.
+ * Memtables are flushed when they are full; a checkpoint is for those that fill slowly while the log grows (removals, overwriting with little).
  *
  * Invariants: the log is never cut past what the tree holds durably; a follower that is being served from the log, or is loading a snapshot, keeps the
  * entries it needs next, unless that would hold more than MAX_FOLLOWER_LOG_BYTES.
@@ -35,15 +35,15 @@ export class Housekeeping {
   readonly #options: HousekeepingOptions;
   /** (index, bytes applied until then), one a round: finds the index that lies `logRetainBytes` back. */
   readonly #samples: { index: number; bytes: number }[] = [];
-  #checkpointedBytes = 0;
-  /** The tree's size at the last checkpoint. Measured against the size of now, a store that only grows would never be due: both grow alike. */
-  #checkpointedTreeBytes: number;
+  /** Bytes applied when the durable index was last seen to move, and that index. */
+  #durableBytes = 0;
+  #durableIndex: number;
   #working = false;
   #idle: Promise<void> = Promise.resolve();
 
   constructor(options: HousekeepingOptions) {
     this.#options = options;
-    this.#checkpointedTreeBytes = options.engine.stats().tree.sizeBytes;
+    this.#durableIndex = options.engine.durable?.index ?? 0;
   }
 
   /** One round; called about once a second. Rounds do not overlap. */
@@ -70,13 +70,13 @@ export class Housekeeping {
     const { engine, applier, config } = this.#options;
     const bytes = applier.appliedBytes;
     this.#samples.push({ index: applier.appliedIndex, bytes });
-    const due = Math.max(config.checkpointLogBytes, this.#checkpointedTreeBytes);
-    if (bytes - this.#checkpointedBytes > due) {
-      await engine.checkpoint(applier.appliedIndex, applier.appliedTerm, applier.capture);
-      // Only now: one that found no room is tried again in the next round, or the log could never be cut.
-      this.#checkpointedBytes = bytes;
-      this.#checkpointedTreeBytes = engine.stats().tree.sizeBytes;
+    const durableIndex = engine.durable?.index ?? 0;
+    if (durableIndex !== this.#durableIndex) {
+      this.#durableIndex = durableIndex;
+      this.#durableBytes = bytes;
     }
+    if (bytes - this.#durableBytes > config.checkpointLogBytes)
+      await engine.checkpoint(applier.appliedIndex, applier.appliedTerm, applier.capture);
     await this.#cut();
   }
 
