@@ -99,7 +99,8 @@ export class Consensus {
       propose: (entries) => this.raft.propose(entries),
       hasRoom: (bytes) => this.health.hasRoom(bytes),
       held: (bytes) =>
-        engine.behind ||
+        // On a full disk they are refused instead.
+        (engine.behind && !engine.noSpace) ||
         (!log.diskFull && !log.hasRoom(Math.min(bytes, largestEntry) + ENTRY_OVERHEAD_BYTES)),
     });
     this.applier = new Applier({

@@ -51,7 +51,7 @@ export class FlushQueue {
     this.#options = options;
   }
 
-  /** Writes must wait: too many memtables do, or the disk is full. */
+  /** Writes must wait: too many memtables do. */
   get behind(): boolean {
     return this.#behind;
   }
@@ -147,7 +147,7 @@ export class FlushQueue {
   }
 
   #update(): void {
-    this.#behind = this.#noSpace || this.#options.layers.waiting.length >= this.#options.maxFrozenMemtables;
+    this.#behind = this.#options.layers.waiting.length >= this.#options.maxFrozenMemtables;
     const waiters = this.#waiters;
     this.#waiters = waiters.filter((waiter) => !waiter.isOver());
     for (const waiter of waiters) if (!this.#waiters.includes(waiter)) waiter.resolve();

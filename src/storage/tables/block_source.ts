@@ -44,7 +44,7 @@ export class BlockSource {
     this.readsNow++;
     const startMs = this.#budget.startMs();
     const got = table.file.readSync(stored, this.#field(entry, INDEX_ENTRY.offset));
-    this.#budget.ended(startMs);
+    this.#budget.ended(startMs, length);
     this.#check(table, entry, stored, got);
     return this.#unpack(table, entry, place, length);
   }

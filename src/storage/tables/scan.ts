@@ -24,8 +24,6 @@ import { ReadBudget } from './read_budget.ts';
 
 /** What is read on this thread before others get their turn. */
 const SLICE_BYTES = 1024 * 1024;
-/** What reading and checking a window of a file in memory takes. */
-const WARM_BYTES_PER_MS = 1024 * 1024;
 const MAX_ACTIVE = 32;
 const MAX_IDLE = 8;
 const MAX_IDLE_MEMORIES = 4;
@@ -200,8 +198,7 @@ export class TableScanner {
     const waits = input.fillNow();
     const bytes = input.readBytes - before;
     scan.budgetBytes -= bytes;
-    // Large reads may take longer than those that the budget is made for.
-    this.#budget.ended(startMs + bytes / WARM_BYTES_PER_MS);
+    this.#budget.ended(startMs, bytes);
     return waits;
   }
 

@@ -158,36 +158,44 @@ test('a frame that was never shown can be given back', () => {
   assert.is(entries.cache.frames, 0);
 });
 
-test('slow reads spend a budget that refills slowly', () => {
+test('many slow reads send the next ones to the pool; single ones do not', () => {
   const ports = new SteppedPorts();
   const budget = new ReadBudget(ports.clock);
-  const read = (ms: number): void => {
+  const read = (ms: number, bytes = 4096): void => {
     const start = budget.startMs();
     ports.nowMs += ms;
-    budget.ended(start);
+    budget.ended(start, bytes);
   };
-  for (let i = 0; i < 10_000; i++) read(0.1);
-  assert.is(budget.warm, true, 'quick reads cost nothing');
-  read(3);
-  assert.is(budget.warm, true);
-  read(3);
-  assert.is(budget.warm, false);
-  ports.nowMs += 50;
-  assert.is(budget.warm, false, 'not before half of it is back');
-  ports.nowMs += 100;
-  assert.is(budget.warm, true);
-  read(40);
-  assert.is(budget.warm, false);
-  ports.nowMs += 1000;
-  assert.is(budget.warm, false, 'one very slow read is paid for longer');
-  // Over a long time, a few percent.
+  for (let i = 0; i < 1_000; i++) read(i % 7 === 0 ? 5 : 0.002);
+  assert.ok(budget.warm, 'now and then the system puts a thread aside');
+  for (let i = 0; i < 100; i++) read(2, 4 * 1024 * 1024);
+  assert.ok(budget.warm, 'a large block takes longer to copy');
+  for (let i = 0; i < 3; i++) read(4);
+  assert.not.ok(budget.warm);
+  ports.nowMs += 119;
+  assert.not.ok(budget.warm);
+  ports.nowMs += 2;
+  assert.ok(budget.warm, 'a probe');
+  read(0.002);
+  assert.ok(budget.warm, 'a quick probe: warm again');
+  for (let i = 0; i < 10; i++) read(0.002);
+  read(4);
+  assert.ok(budget.warm, 'and forgiven');
+});
+
+test('while files are cold, reads hold the thread up for a few percent of the time', () => {
+  const ports = new SteppedPorts();
+  const budget = new ReadBudget(ports.clock);
   let slowMs = 0;
-  const startedMs = ports.nowMs;
-  while (ports.nowMs - startedMs < 100_000) {
-    if (budget.warm) {
-      read(2);
-      slowMs += 2;
-    } else ports.nowMs += 1;
+  while (ports.nowMs < 100_000) {
+    if (!budget.warm) {
+      ports.nowMs += 1;
+      continue;
+    }
+    const start = budget.startMs();
+    ports.nowMs += 2;
+    slowMs += 2;
+    budget.ended(start, 4096);
   }
   assert.ok(slowMs / 100_000 < 0.04, `${slowMs / 1000} %`);
   assert.ok(slowMs / 100_000 > 0.01, `${slowMs / 1000} %`);
