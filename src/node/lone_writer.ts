@@ -3,7 +3,7 @@
  * copy on the JavaScript heap. It is what the ready loop (replica.ts) would do, one step after the other.
  *
  * Invariants: taken only when nothing else is under way, so the order of writes is that of the calls; the entry is in the log, as durable as the mode asks
- * (only `os` can be satisfied at once), before it is decided, and decided before it is applied; after a failed write to the log nothing is applied. Whatever
+ * (`fsync` cannot be satisfied at once), before it is decided, and decided before it is applied; after a failed write to the log nothing is applied. Whatever
  * is not plain goes the ordinary way, where it may wait. Now and then that is asked for as well, so that a caller who awaits each write does not
  * starve timers and I/O.
  */

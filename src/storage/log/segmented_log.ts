@@ -181,22 +181,32 @@ export class SegmentedLog implements RaftLog {
   }
 
   /**
-   * Writes one entry to the operating system, here and now, where that is all that the mode asks for. False, and nothing has happened, when it is not,
-   * when something waits to be written, or when there is no room at the moment: `append` will do. The data is not kept: it may change after the call.
-   * Throws STORAGE_FAILED, INTERNAL when the entry does not follow the last one.
+   * Makes one entry as durable as the mode asks, here and now: written to the operating system ('os') or copied into memory ('relaxed'). False, and nothing has
+   * happened, when that is not enough ('fsync'), when something waits to be written before it, or when there is no room at the moment: `append` will do.
+   * The data is the caller's again after the call. Throws STORAGE_FAILED, INTERNAL when the entry does not follow the last one.
    */
   appendAtOnce(entry: Entry): boolean {
     const writer = this.#writer;
-    if (this.#durability !== 'os' || this.#closed || this.#resets > 0) return false;
+    if (this.#durability === 'fsync' || this.#closed || this.#resets > 0) return false;
     const { index, term } = entry;
     if (index !== this.#lastIndex + 1 || term < this.#lastTerm) {
       throw new KvError('INTERNAL', `entry ${index} of term ${term} does not follow ${this.#lastIndex}`);
     }
+    if (this.#durability === 'relaxed') return this.#takeCopy(entry);
     if (!writer.writeAtOnce(entry)) return false;
     this.#terms.push(index, term);
     this.#cache.skipTo(index + 1);
     this.#lastIndex = index;
     this.#lastTerm = term;
+    return true;
+  }
+
+  #takeCopy(entry: Entry): boolean {
+    const { failure } = this.#writer;
+    if (failure !== undefined) throw failure;
+    if (!this.hasRoom(entry.data.byteLength)) return false;
+    this.append(undefined, [{ ...entry, data: new Uint8Array(entry.data) }], true);
+    if (this.#writer.failure !== undefined) throw this.#writer.failure;
     return true;
   }
 
