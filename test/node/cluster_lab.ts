@@ -94,7 +94,7 @@ export class ClusterLab {
       version: 'test',
       pid: id,
       rssBytes: () => 0,
-      create: async () => this.#joined.get(id) ?? foundTogether(id, this.#founders, 'tables'),
+      create: async () => this.#joined.get(id) ?? foundTogether(id, this.#founders, this.config.storage.tree),
       transport: (identity) => this.network.transport(identity.nodeId),
       endpoints: [memberOf(id).clientAddress],
       batching: 'io',
@@ -129,7 +129,7 @@ export class ClusterLab {
     this.#joined.set(next, {
       clusterId: added.clusterId,
       nodeId: next,
-      tree: 'tables',
+      tree: this.config.storage.tree,
       promote: false,
       configuration: {
         voters: ids('voter'),
