@@ -11,7 +11,7 @@ import { Workload } from './crash_workload.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';
 
 const BUDGET_MS = Number(process.env['KVORUM_CRASH_MS'] ?? 40_000);
-const workload = new Workload(2, Number(process.env['KVORUM_CRASH_FLUSHES'] ?? 16), 80);
+const workload = new Workload(2, Number(process.env['KVORUM_CRASH_FLUSHES'] ?? 12), 40);
 
 for (const subject of chosen(PORT_SUBJECTS)) {
   const trial = { subject, options: subject.smallOptions, workload };
