@@ -24,6 +24,7 @@ import {
 } from './mailbox.ts';
 
 const MAX_WAITING_BYTES = 32 * 1024 * 1024;
+const WOKEN = Promise.resolve();
 const WAKE: PortMessage = { type: 'wake' };
 
 interface Pending {
@@ -71,7 +72,9 @@ export class MailboxClient {
       const { message } = received;
       if (isPortMessage(message)) {
         if (message.type === 'memory' || message.type === 'forget') return message;
-        this.#takeReply(message);
+        // Taken out of the event loop's hands: what it would have done is done when this thread's code gives way.
+        if (message.type === 'wake') void WOKEN.then(() => this.#drain());
+        else this.#takeReply(message);
       }
     }
   };

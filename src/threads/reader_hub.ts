@@ -10,7 +10,7 @@ import { MessageChannel, type MessagePort, threadId } from 'node:worker_threads'
 import type { Service } from '../api/service.ts';
 import { KvError } from '../errors.ts';
 import type { Timers } from '../ports.ts';
-import type { SharedReads } from '../storage/shared/shared_reads.ts';
+import type { SharedAttachment, SharedReads } from '../storage/shared/shared_reads.ts';
 import { Doorbell, Mailbox, type ReaderHandle, type ReaderLimits } from './mailbox.ts';
 import { MailboxServer } from './mailbox_server.ts';
 
@@ -61,6 +61,13 @@ export class ReaderHub {
     if (this.#places.has(reader)) throw new KvError('LOCKED', `reader ${reader} has a thread already`);
     const { shared, service, limits } = this.#options;
     const { port1: port, port2 } = new MessageChannel();
+    let attachment: SharedAttachment;
+    try {
+      attachment = shared.attach(reader, (message) => port.postMessage(message));
+    } catch (error) {
+      port.close();
+      throw error;
+    }
     const mailbox = Mailbox.allocate();
     const server = new MailboxServer(new Mailbox(mailbox), port, service, () => this.#poll());
     const place: Place = { server, port };
@@ -74,7 +81,6 @@ export class ReaderHub {
       onEnd();
     });
     port.unref();
-    const attachment = shared.attach(reader, (message) => port.postMessage(message));
     return { port: port2, shared: attachment, mailbox, doorbell: this.#bell, limits, storeThread: threadId };
   }
 
@@ -95,6 +101,8 @@ export class ReaderHub {
     if (this.#closed || this.#places.get(reader) !== place) return;
     this.#places.delete(reader);
     this.#options.shared.detach(reader);
+    // It may have silenced the doorbell and died before it sent its message.
+    if (!this.#polling) this.#turn();
   }
 
   #poll(): void {

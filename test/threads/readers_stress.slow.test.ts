@@ -7,7 +7,13 @@ const MIB = 1024 * 1024;
 const seconds = Number(process.env['KVORUM_STRESS_SECONDS'] ?? 60);
 
 test(`every read of four threads is one that was right at the time (${seconds} s)`, async () => {
-  const report = await stress({ seconds, minGets: 200, readers: 4, killEveryMs: 1_500 });
+  const report = await stress({
+    seconds,
+    minGets: 200,
+    readers: 4,
+    killEveryMs: 1_500,
+    config: { tree: 'tables' },
+  });
   assert.ok(report.writes > 100 && report.kills > 0, JSON.stringify(report));
   assert.ok(report.gets > 100 && report.snapshots > 10, JSON.stringify(report));
   const grownBytes = report.lateBytes - report.earlyBytes;
