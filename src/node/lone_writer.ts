@@ -48,10 +48,12 @@ export class LoneWriter {
   readonly #command: WriteCommand;
   #keyAt = 0;
   #valueAt = 0;
-  #busy = false;
+  /** Closed for good where every write has to wait for the disk; else while one is being carried out. */
+  #closed: boolean;
 
   constructor(options: LoneWriterOptions) {
     this.#options = options;
+    this.#closed = !options.log.appendsAtOnce;
     const nothing = this.#entry.bytes.subarray(0, 0);
     this.#operation = { type: 'put', key: nothing, value: nothing, ttlMs: 0, lease: 0n, prevKv: false };
     this.#command = { type: 'write', id: NO_WRITE_ID, operation: this.#operation };
@@ -104,7 +106,9 @@ export class LoneWriter {
 
   #ready(): boolean {
     const { applier, proposals, health, replica } = this.#options;
-    return !this.#busy && !proposals.pending && applier.idle && health.state === 'ok' && replica.beginTurn();
+    return (
+      !this.#closed && !proposals.pending && applier.idle && health.state === 'ok' && replica.beginTurn()
+    );
   }
 
   #write(
@@ -117,7 +121,7 @@ export class LoneWriter {
     const entry = raft.entryAlone(data);
     if (entry === undefined) return undefined;
     // What is applied may call watchers, and they this.
-    this.#busy = true;
+    this.#closed = true;
     try {
       if (!log.appendAtOnce(entry)) return undefined;
       raft.decidedAlone(entry);
@@ -130,7 +134,7 @@ export class LoneWriter {
         cause: error,
       });
     } finally {
-      this.#busy = false;
+      this.#closed = false;
     }
   }
 

@@ -201,6 +201,11 @@ export class SegmentedLog implements RaftLog {
     return true;
   }
 
+  /** False: `appendAtOnce` never takes anything, for the mode asks for more. */
+  get appendsAtOnce(): boolean {
+    return this.#durability !== 'fsync';
+  }
+
   #takeCopy(entry: Entry): boolean {
     const { failure } = this.#writer;
     if (failure !== undefined) throw failure;
