@@ -40,7 +40,7 @@ const limitsSchema = z.strictObject({
 });
 
 const storageSchema = z.strictObject({
-  tree: z.enum(['memory', 'tables', 'rocksdb']).default('tables'),
+  tree: z.enum(['tables', 'rocksdb']).default('tables'),
   durability: z.enum(['fsync', 'os', 'relaxed']).default('fsync'),
   relaxedFlushMs: integer(1, 60_000).default(50),
   memtableSizeBytes: integer(MIB, 1024 * MIB).default(64 * MIB),

@@ -44,8 +44,7 @@ export async function checkDirectory(
     const identity = await readIdentity(disk, path);
     if (identity === undefined) throw new KvError('NOT_FOUND', `${path} holds no node`);
     const { nodeId, clusterId, tree } = identity;
-    const trees = tree === 'memory' ? await filesIn(disk, `${path}/tree`) : [];
-    const snapshots = [...trees, ...(await filesIn(disk, `${path}/snapshots`))];
+    const snapshots = await filesIn(disk, `${path}/snapshots`);
     const segments = await filesIn(disk, `${path}/log`);
     const tables = tree === 'tables' ? await filesIn(disk, `${path}/tree/${TABLES_DIRECTORY}`) : [];
     const total = snapshots.length + segments.length + tables.length + 1;

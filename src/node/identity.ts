@@ -23,7 +23,7 @@ export interface Identity {
   /** Decimal, 64 bits. */
   readonly clusterId: string;
   readonly nodeId: NodeId;
-  readonly tree: 'memory' | 'tables' | 'rocksdb';
+  readonly tree: 'tables' | 'rocksdb';
   readonly configuration: Configuration;
   readonly promote: boolean;
 }
@@ -32,7 +32,7 @@ const schema = z.strictObject({
   formatVersion: z.literal(FORMAT_VERSION),
   clusterId: z.string().regex(/^\d{1,20}$/),
   nodeId: z.number().int().min(1),
-  tree: z.enum(['memory', 'tables', 'rocksdb']),
+  tree: z.enum(['tables', 'rocksdb']),
   configuration: z.unknown(),
   promote: z.boolean(),
   checksum: z

@@ -5,7 +5,6 @@
 import type { StorageConfig } from '../config.ts';
 import type { Ports } from '../ports.ts';
 import type { Disk } from './disk.ts';
-import { MemoryTree } from './memory_tree/memory_tree.ts';
 import { NodeDisk } from './node_disk.ts';
 import { InlineRunner } from './tables/job_runner.ts';
 import { DEFAULT_SETTINGS, TablesTree, type TablesTreeSettings } from './tables/tables_tree.ts';
@@ -20,7 +19,6 @@ export async function openTree(
   ports: Ports,
   config: StorageConfig,
 ): Promise<Tree> {
-  if (kind === 'memory') return MemoryTree.open({ disk, path, ports });
   if (kind === 'tables') {
     const runner = disk instanceof NodeDisk ? new WorkerRunner() : InlineRunner.inSlices(disk, ports);
     return TablesTree.open({ disk, path, ports, settings: tablesSettings(config), runner });

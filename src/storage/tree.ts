@@ -63,7 +63,7 @@ export interface SharedTree {
 }
 
 export interface Tree {
-  readonly kind: 'memory' | 'rocksdb' | 'tables';
+  readonly kind: 'tables' | 'rocksdb';
   /** True while `getNow` and `scanNow` are quick enough to be called in a turn: nothing need be loaded ahead of an entry. May change from turn to turn. */
   readonly synchronous?: boolean;
   /** For threads that read beside this one; only of trees that can be read so. */

@@ -112,7 +112,7 @@ test('a wrong setting is named with what was given and what is allowed', async (
   ]);
 });
 
-test('check finds a directory sound, and one flipped bit in its log or its checkpoint', async () => {
+test('check finds a directory sound, and one flipped bit in its log, its manifest or a table', async () => {
   const data = join(temporaryDirectory(), 'node');
   const [clientPort, peerPort] = (await freePorts(2)) as [number, number];
   const config = {
@@ -122,9 +122,8 @@ test('check finds a directory sound, and one flipped bit in its log or its check
   const value = Buffer.alloc(200_000, 'v');
   for (let i = 0; i < 12; i++)
     await kvorum(['put', `key-${i}`, '-', '--endpoints', node.endpoint], { input: value });
-  await eventually('a checkpoint', () =>
-    readdirSync(`${data}/tree`).some((n) => n.endsWith('.kvsnap')) ? true : undefined,
-  );
+  const tables = (): string[] => readdirSync(`${data}/tree/tables`).filter((name) => name.endsWith('.kvt'));
+  await eventually('a table', () => (tables().length > 0 ? true : undefined));
   await node.command.stop();
 
   const sound = await kvorum(['check', data]);
@@ -135,8 +134,8 @@ test('check finds a directory sound, and one flipped bit in its log or its check
   assert.is(report.node.nodeId, 1);
 
   const log = readdirSync(`${data}/log`).sort()[0]!;
-  const checkpoint = readdirSync(`${data}/tree`).find((name) => name.endsWith('.kvsnap'))!;
-  for (const file of [join(data, 'log', log), join(data, 'tree', checkpoint)]) {
+  const table = join(data, 'tree/tables', tables()[0]!);
+  for (const file of [join(data, 'log', log), join(data, 'tree/MANIFEST'), table]) {
     const offset = Math.floor(statSync(file).size / 3);
     flipBit(file, offset);
     const damaged = await kvorum(['check', data]);
@@ -144,13 +143,22 @@ test('check finds a directory sound, and one flipped bit in its log or its check
     assert.ok(damaged.stdout.includes(`${file} at byte `), damaged.stdout);
     const [damage] = JSON.parse((await kvorum(['check', data, '--json'])).stdout).damages;
     assert.is(damage.file, file);
-    assert.ok(
-      damage.offset <= offset && damage.offset > offset - 300_000,
-      `${damage.offset} is where ${offset} is`,
-    );
-    const ended = await kvorum(anywhere(data));
-    assert.is(ended.status, 1, 'a node does not start on it');
-    assert.match(ended.stderr, /\[CORRUPT\]\n`kvorum check DIRECTORY`/);
+    assert.ok(Math.abs(damage.offset - offset) < 300_000, `${damage.offset} is where ${offset} is`);
+    // A table is read when its keys are: a node starts, and the read fails.
+    if (file !== table) {
+      const ended = await kvorum(anywhere(data));
+      assert.is(ended.status, 1, 'a node does not start on it');
+      assert.match(ended.stderr, /\[CORRUPT\]\n`kvorum check DIRECTORY`/);
+    } else {
+      const again = await serve({ data, clientPort, peerPort, config });
+      const reads = await Promise.all(
+        Array.from({ length: 12 }, (_, i) => kvorum(['get', `key-${i}`, '--endpoints', again.endpoint])),
+      );
+      const failed = reads.filter(({ status }) => status !== 0);
+      assert.ok(failed.length > 0 && failed.length < 12, `${failed.length} of 12 reads failed`);
+      for (const { stderr } of failed) assert.match(stderr, /damaged at offset \d+.*\[CORRUPT\]/);
+      await again.command.stop();
+    }
     flipBit(file, offset);
   }
   assert.is((await kvorum(['check', data])).status, 0, 'the bits are back');

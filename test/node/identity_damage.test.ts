@@ -10,7 +10,7 @@ const FILE = 'node/node.json';
 const IDENTITY = foundTogether(
   1,
   [1, 2, 3].map((id) => ({ id, peerAddress: `10.0.0.${id}:7401`, clientAddress: `10.0.0.${id}:7400` })),
-  'memory',
+  'tables',
 );
 
 async function diskWithIdentity(): Promise<MemoryDisk> {

@@ -18,7 +18,7 @@ import { ENTRY_COMMAND } from '../../src/raft/types.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { StorageEngine } from '../../src/storage/engine.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
-import { MemoryTree } from '../../src/storage/memory_tree/memory_tree.ts';
+import { TablesTree } from '../../src/storage/tables/tables_tree.ts';
 import { decodeCommand, encodePut } from '../../src/wire/command_codec.ts';
 import { SingleEntry } from '../../src/wire/entry_codec.ts';
 import { MemoryNetwork } from '../../transports/memory.ts';
@@ -283,7 +283,7 @@ test('a watch sees what is written within calls, and a learner that joins gets i
 
 test('an entry whose reads must come from the disk is applied when they are there', async () => {
   const ports = realPorts();
-  const tree = new LateTree(await MemoryTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
+  const tree = new LateTree(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
   const config = { memtableSizeBytes: MIB, maxFrozenMemtables: 2 };
   const engine = new StorageEngine({ config, tree, ports });
   const { limits } = parseConfig({});

@@ -4,7 +4,6 @@ import * as assert from 'uvu/assert';
 import { realPorts } from '../../src/real_ports.ts';
 import { StorageEngine } from '../../src/storage/engine.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
-import { MemoryTree } from '../../src/storage/memory_tree/memory_tree.ts';
 import { MemtablePool } from '../../src/storage/memtable_pool.ts';
 import {
   copyRecord,
@@ -13,6 +12,7 @@ import {
   type ScanRequest,
   type StoredRecord,
 } from '../../src/storage/record.ts';
+import { TablesTree } from '../../src/storage/tables/tables_tree.ts';
 import type { Tree } from '../../src/storage/tree.ts';
 import { LateTree } from './late_tree.ts';
 import {
@@ -167,7 +167,7 @@ async function runTrial(trial: EngineTrial, entries: number): Promise<void> {
 
 test('over a tree that answers at once, every read agrees with the model through rotations and compactions', async () => {
   for (const seed of [1, 2]) {
-    const tree = await MemoryTree.open({ disk: new MemoryDisk(), path: '/tree', ports });
+    const tree = await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports });
     const trial = new EngineTrial(engineOver(tree), seed);
     await runTrial(trial, 150);
     await trial.engine.close();
@@ -175,14 +175,14 @@ test('over a tree that answers at once, every read agrees with the model through
 });
 
 test('over a tree that never answers at once, every read agrees with the model all the same', async () => {
-  const tree = new LateTree(await MemoryTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
+  const tree = new LateTree(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
   const trial = new EngineTrial(engineOver(tree), 3);
   await runTrial(trial, 120);
   await trial.engine.close();
 });
 
 test('what was flushed between a load and the end of its entry can still be read in that entry', async () => {
-  const tree = new LateTree(await MemoryTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
+  const tree = new LateTree(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
   const engine = engineOver(tree);
   let open = (): void => {};
   tree.gate = new Promise((resolve) => {
@@ -208,7 +208,7 @@ test('what was flushed between a load and the end of its entry can still be read
 });
 
 test('a key that the tree cannot contain is not looked up', async () => {
-  const tree = new LateTree(await MemoryTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
+  const tree = new LateTree(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
   const engine = engineOver(tree);
   const key = Buffer.from('\u0001new');
   assert.is(engine.load({ keys: [key], ranges: [] }), undefined);
@@ -218,7 +218,7 @@ test('a key that the tree cannot contain is not looked up', async () => {
 });
 
 test('reading what was not loaded throws instead of claiming that it is absent', async () => {
-  const tree = new LateTree(await MemoryTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
+  const tree = new LateTree(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
   const engine = engineOver(tree);
   const [start, end] = [Uint8Array.of(1), Uint8Array.of(2)];
   assert.throws(() => engine.latest(start), /not loaded/);
@@ -234,7 +234,7 @@ test('reading what was not loaded throws instead of claiming that it is absent',
 test('a checkpoint makes everything durable, and a reopened engine has it', async () => {
   const disk = new MemoryDisk();
   const open = async (): Promise<StorageEngine> =>
-    engineOver(await MemoryTree.open({ disk, path: '/tree', ports }));
+    engineOver(await TablesTree.open({ disk, path: '/tree', ports }));
   const engine = await open();
   const trial = new EngineTrial(engine, 4);
   for (let i = 0; i < 60; i++) await trial.entry();
@@ -273,7 +273,7 @@ test('a checkpoint makes everything durable, and a reopened engine has it', asyn
 });
 
 test('a flush leaves out what compaction allowed when its memtable was frozen, not what it allowed later', async () => {
-  const tree = new LateTree(await MemoryTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
+  const tree = new LateTree(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
   const engine = engineOver(tree);
   let open = (): void => {};
   tree.gate = new Promise((resolve) => {
@@ -302,7 +302,7 @@ test('a flush leaves out what compaction allowed when its memtable was frozen, n
 
 test('an install replaces memtables and tree', async () => {
   for (const late of [false, true]) {
-    const memory = await MemoryTree.open({ disk: new MemoryDisk(), path: '/tree', ports });
+    const memory = await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports });
     const engine = engineOver(late ? new LateTree(memory) : memory);
     const trial = new EngineTrial(engine, 6);
     for (let i = 0; i < 80; i++) await trial.entry();

@@ -4,9 +4,9 @@ import * as assert from 'uvu/assert';
 import { DiskError } from '../../src/storage/disk.ts';
 import { StorageEngine } from '../../src/storage/engine.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
-import { MemoryTree } from '../../src/storage/memory_tree/memory_tree.ts';
 import { MemtablePool } from '../../src/storage/memtable_pool.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
+import { TablesTree } from '../../src/storage/tables/tables_tree.ts';
 import { LateTree } from './late_tree.ts';
 import { plainRecord, show } from './record_model.ts';
 import { SteppedPorts } from './stepped_ports.ts';
@@ -25,7 +25,7 @@ interface Trial {
 
 async function createTrial(): Promise<Trial> {
   const ports = new SteppedPorts();
-  const tree = new LateTree(await MemoryTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
+  const tree = new LateTree(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
   const pool = new MemtablePool({ sizeBytes: 256 * 1024 }, 4);
   const config = { memtableSizeBytes: 1024 * 1024, maxFrozenMemtables: 2 };
   const engine = new StorageEngine({ config, tree, ports, pool });

@@ -13,7 +13,7 @@ import {
 import type { Run, Tree, TreeSnapshot, TreeStats } from '../../src/storage/tree.ts';
 
 export class LateTree implements Tree {
-  readonly kind = 'memory';
+  readonly kind = 'tables';
   readonly synchronous = false;
   /** Look-ups that went to the tree. */
   gets = 0;

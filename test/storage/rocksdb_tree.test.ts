@@ -3,24 +3,11 @@ import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { suite, test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
-import { MemoryTree } from '../../src/storage/memory_tree/memory_tree.ts';
-import { FLAG_TOMBSTONE, type StoredRecord } from '../../src/storage/record.ts';
+import type { StoredRecord } from '../../src/storage/record.ts';
 import type { RocksDbTree } from '../../src/storage/rocksdb/rocksdb_tree.ts';
 import type { Run } from '../../src/storage/tree.ts';
-import {
-  bytesOf,
-  plainRecord,
-  RecordModel,
-  randomKey,
-  randomScan,
-  randomVersions,
-  runOf,
-  seededRandom,
-  show,
-  showAll,
-  tombstone,
-} from './record_model.ts';
-import { disk, loadOrSkip, ports, TreePlace } from './rocksdb_lab.ts';
+import { bytesOf, plainRecord, runOf, show, showAll, tombstone } from './record_model.ts';
+import { disk, loadOrSkip, TreePlace } from './rocksdb_lab.ts';
 import { treeConformance } from './tree_conformance.ts';
 
 const NEWEST = Number.MAX_SAFE_INTEGER;
@@ -90,52 +77,6 @@ if (binding !== undefined) {
     return { tree: place.tree, reopen: () => place.reopen(), dispose: () => place.dispose() };
   });
   conformance.run();
-
-  withPlace(
-    'it answers as the tree in memory does, whatever is written, compacted and reopened',
-    async (place) => {
-      const random = seededRandom(2024);
-      const memory = await MemoryTree.open({ disk, path: undefined, ports });
-      const model = new RecordModel();
-      let compactRevision = 0;
-      for (let index = 1; index <= 15; index++) {
-        const records: StoredRecord[] = [];
-        for (let i = 0; i < 150; i++) {
-          const record = model.randomWrite(random, 100);
-          model.add(record);
-          records.push(record);
-        }
-        await memory.flush(runOf(records), stateAt(index));
-        await place.tree.flush(runOf(records), stateAt(index));
-        if (index % 4 === 0) {
-          compactRevision = model.revision - 100;
-          memory.compact(compactRevision);
-          place.tree.compact(compactRevision);
-        }
-        if (index % 5 === 0) await place.reopen();
-        const from = Math.max(1, compactRevision);
-        for (let i = 0; i < 15; i++) {
-          const key = randomKey(random);
-          const [mine, other] = [await place.tree.get(key, NEWEST), memory.get(key, NEWEST)];
-          // Each may have dropped a compacted tombstone already, or not yet.
-          const live = (record: StoredRecord | undefined) =>
-            record !== undefined && (record.flags & FLAG_TOMBSTONE) === 0 ? show(record) : 'none';
-          assert.is(live(mine), live(other));
-          const scan = { ...randomScan(random, from, model.revision), tombstones: false };
-          assert.equal(showAll((await place.tree.scan(scan)).records), showAll(memory.scan(scan).records));
-          const versions = { ...randomVersions(random, 1, model.revision), minRevision: from + 1 };
-          const page = await place.tree.versions(versions);
-          const same = memory.versions(versions);
-          if (!page.more && !same.more) {
-            const alive = (all: readonly StoredRecord[]) =>
-              showAll(all.filter((one) => one.modRevision > from));
-            assert.equal(alive(page.records), alive(same.records));
-          }
-        }
-      }
-      await memory.close();
-    },
-  );
 
   withPlace('a flush that a crash cut short is neither seen nor left behind', async (place) => {
     const long = new Uint8Array(1000);

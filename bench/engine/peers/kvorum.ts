@@ -11,7 +11,7 @@ const LOADS_IN_FLIGHT = 8;
 /** The variable that carries --tree to the processes that measure. */
 export const TREE_VARIABLE = 'KVORUM_BENCH_TREE';
 
-const treeSchema = z.enum(['memory', 'tables', 'rocksdb']).optional();
+const treeSchema = z.enum(['tables', 'rocksdb']).optional();
 
 export function kvorumConfig(durability: Durability): ConfigInput {
   const tree = treeSchema.parse(process.env[TREE_VARIABLE]);

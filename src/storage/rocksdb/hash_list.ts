@@ -1,6 +1,6 @@
 /** Hashes of the keys that a filter is to know, gathered while the number of keys is not known yet: four bytes a key. */
-import { KeyFilter } from '../memory_tree/key_filter.ts';
-import { hashKey } from '../memory_tree/key_hash.ts';
+import { KeyFilter } from './key_filter.ts';
+import { hashKey } from './key_hash.ts';
 
 const FIRST_HASHES = 4096;
 

@@ -13,13 +13,13 @@
 import { KvError } from '../../errors.ts';
 import type { Ports, Timers } from '../../ports.ts';
 import type { Disk } from '../disk.ts';
-import { KeyFilter } from '../memory_tree/key_filter.ts';
-import { TimeSlice } from '../memory_tree/time_slice.ts';
 import type { AppliedState, ScanPage, ScanRequest, StoredRecord, VersionsRequest } from '../record.ts';
 import { SerialLock } from '../serial_lock.ts';
+import { TimeSlice } from '../time_slice.ts';
 import type { Run, Tree, TreeSnapshot, TreeStats } from '../tree.ts';
 import { type Generation, GenerationFiles } from './generation.ts';
 import { HashList, hashOf } from './hash_list.ts';
+import { KeyFilter } from './key_filter.ts';
 import { type LevelDatabase, type LevelOpen, levelOpen, rocksDbError } from './level_binding.ts';
 import { probeRocksDb } from './rocksdb_probe.ts';
 import { removeRows, removeSuperseded } from './row_cleaner.ts';

@@ -4,7 +4,7 @@
  * Invariants: a version goes only when a newer one at or below the revision is there, or when it is a tombstone at or below it; a tombstone goes after everything
  * below it has gone, in the same batch or a later one (RocksDB keeps a prefix of its batches after a crash), so nothing that was deleted comes back.
  */
-import type { TimeSlice } from '../memory_tree/time_slice.ts';
+import type { TimeSlice } from '../time_slice.ts';
 import { type LevelDatabase, rocksDbError } from './level_binding.ts';
 import { everyRow, NEXT, STOP } from './row_reader.ts';
 

@@ -1,5 +1,5 @@
 /**
- * The packed form of a record, in memory (memory_tree/) and in snapshot files alike.
+ * The packed form of a record, as it stands in snapshot files.
  *
  *     record := modRevision:varint keyLength:varint valueLength:varint shape:u8 createRevision:varint version:varint subRevision:varint
  *               [lease:i64le, when shape has LEASE] [expiresAtMs:varint, when shape has EXPIRES] key value

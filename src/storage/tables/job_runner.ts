@@ -7,8 +7,8 @@
 import { KvError } from '../../errors.ts';
 import type { Ports } from '../../ports.ts';
 import type { Disk } from '../disk.ts';
-import { TimeSlice } from '../memory_tree/time_slice.ts';
 import type { MaybePromise } from '../record.ts';
+import { TimeSlice } from '../time_slice.ts';
 import type { WasmMemory } from '../wasm_module.ts';
 import { runFlush } from './flush_job.ts';
 import type { TableInfo, TableOptions } from './format.ts';

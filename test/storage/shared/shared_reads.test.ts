@@ -4,11 +4,11 @@ import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { StorageEngine } from '../../../src/storage/engine.ts';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
-import { MemoryTree } from '../../../src/storage/memory_tree/memory_tree.ts';
 import { MemtablePool } from '../../../src/storage/memtable_pool.ts';
 import { ControlReader, ControlWriter, MAX_LISTED } from '../../../src/storage/shared/control_block.ts';
 import { type MemoryMessage, SharedReads } from '../../../src/storage/shared/shared_reads.ts';
 import { SharedView } from '../../../src/storage/shared/shared_view.ts';
+import { TablesTree } from '../../../src/storage/tables/tables_tree.ts';
 import { LateTree } from '../late_tree.ts';
 import { SteppedPorts } from '../stepped_ports.ts';
 
@@ -98,7 +98,7 @@ interface Trial {
 async function createTrial(): Promise<Trial> {
   const ports = new SteppedPorts();
   const shared = new SharedReads(2);
-  const tree = new LateTree(await MemoryTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
+  const tree = new LateTree(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
   const pool = new MemtablePool({ sizeBytes: 256 * 1024, readers: 2 }, 1, (memtable) =>
     shared.forget(memtable),
   );

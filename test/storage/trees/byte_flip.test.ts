@@ -9,7 +9,8 @@ import * as assert from 'uvu/assert';
 import { Workload } from './crash_workload.ts';
 import { checkDamage, damagesOf, specimenOf, stratified } from './damage_harness.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';
-import { MEMORY_TREE, type TreeOptions, type TreeSubject } from './tree_subject.ts';
+import { TABLES_TREE } from './tables_subject.ts';
+import type { TreeOptions, TreeSubject } from './tree_subject.ts';
 
 const FLIPS = Number(process.env['KVORUM_FLIPS'] ?? 60);
 const MAX_FILES = 4;
@@ -43,7 +44,7 @@ for (const subject of chosen(PORT_SUBJECTS)) {
 
 test('a tree that does not look at checksums is found out', async () => {
   // Reads the newest checkpoint as if its damage were not there: the harness must say so.
-  const blind: TreeSubject = { ...MEMORY_TREE, check: async () => [] };
+  const blind: TreeSubject = { ...TABLES_TREE, check: async () => [] };
   const specimen = await specimenOf(blind, {}, new Workload(4, 5, 40));
   const [file] = specimen.files.keys();
   await checkDamage(specimen, { type: 'flip', file: file!, offset: 100, mask: 1 }).then(

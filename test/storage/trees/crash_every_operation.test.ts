@@ -11,7 +11,8 @@ import { LOSS_RULES } from '../../../src/storage/memory_disk_nodes.ts';
 import { checkCut, checkFault, cutsOf, spreadOrder } from './crash_harness.ts';
 import { Workload } from './crash_workload.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';
-import { MEMORY_TREE, type TreeSubject } from './tree_subject.ts';
+import { TABLES_TREE } from './tables_subject.ts';
+import type { TreeSubject } from './tree_subject.ts';
 
 const CUTS = Number(process.env['KVORUM_CRASH_CUTS'] ?? 40);
 const workload = new Workload(1, 9, 50);
@@ -39,7 +40,7 @@ for (const subject of chosen(PORT_SUBJECTS)) {
 /** Runs the whole of the power cuts on a tree whose disk answers some operations without doing them. */
 async function cutsOnLazyDisk(lazy: Partial<Disk>): Promise<string> {
   const subject: TreeSubject = {
-    ...MEMORY_TREE,
+    ...TABLES_TREE,
     open: (disk, path, ports, options) => {
       const port = new Proxy(disk, {
         get: (target, name) => {
@@ -47,7 +48,7 @@ async function cutsOnLazyDisk(lazy: Partial<Disk>): Promise<string> {
           return typeof own === 'function' ? own.bind(target) : own;
         },
       });
-      return MEMORY_TREE.open(port, path, ports, options);
+      return TABLES_TREE.open(port, path, ports, options);
     },
   };
   const trial = { subject, options: {}, workload };

@@ -8,7 +8,8 @@ import * as assert from 'uvu/assert';
 import { type Operation, randomProgram, shrink } from './metamorphic_program.ts';
 import { runProgram, runSeed } from './metamorphic_run.ts';
 import { subjectsHere } from './subjects_here.ts';
-import { MEMORY_TREE, type TreeSubject } from './tree_subject.ts';
+import { TABLES_TREE } from './tables_subject.ts';
+import type { TreeSubject } from './tree_subject.ts';
 
 const SEEDS = Number(process.env['KVORUM_TREE_SEEDS'] ?? 6);
 const SIZE = { operations: 25, writes: 250, huge: false };
@@ -39,9 +40,9 @@ test('a failing program is made small', async () => {
 
 test('a tree that forgets is found out', async () => {
   const forgetful: TreeSubject = {
-    ...MEMORY_TREE,
+    ...TABLES_TREE,
     open: async (...args) => {
-      const opened = await MEMORY_TREE.open(...args);
+      const opened = await TABLES_TREE.open(...args);
       const flush = opened.tree.flush.bind(opened.tree);
       opened.tree.flush = (run, applied) => {
         const kept = [...run.records()].filter((record) => record.key.length !== 4);

@@ -1,10 +1,10 @@
 /** The trees that can run on this machine. */
 import { loadOrSkip } from '../rocksdb_lab.ts';
 import { TABLES_TREE } from './tables_subject.ts';
-import { MEMORY_TREE, rocksDbSubject, type TreeSubject } from './tree_subject.ts';
+import { rocksDbSubject, type TreeSubject } from './tree_subject.ts';
 
 /** Those that live on the Disk port, so that crashes and damage can be played on them. */
-export const PORT_SUBJECTS: readonly TreeSubject[] = [MEMORY_TREE, TABLES_TREE];
+export const PORT_SUBJECTS: readonly TreeSubject[] = [TABLES_TREE];
 
 /** KVORUM_TREE_ONLY: those whose name contains it. */
 export async function subjectsHere(): Promise<TreeSubject[]> {

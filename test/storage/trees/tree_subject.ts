@@ -9,15 +9,12 @@ import type { Ports } from '../../../src/ports.ts';
 import { realPorts } from '../../../src/real_ports.ts';
 import { type Disk, DiskError } from '../../../src/storage/disk.ts';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
-import { MemoryTree } from '../../../src/storage/memory_tree/memory_tree.ts';
 import { NodeDisk } from '../../../src/storage/node_disk.ts';
 import type { LevelOpen } from '../../../src/storage/rocksdb/level_binding.ts';
 import { RocksDbTree } from '../../../src/storage/rocksdb/rocksdb_tree.ts';
-import { verifySnapshot } from '../../../src/storage/snapshot/snapshot_reader.ts';
 import type { Tree } from '../../../src/storage/tree.ts';
 import type { Section } from './damage_harness.ts';
 import { HarnessPorts } from './harness_ports.ts';
-import { snapshotSections } from './snapshot_sections.ts';
 
 export const TREE_PATH = '/data/tree';
 
@@ -61,34 +58,6 @@ export interface TreeSubject {
 
 export const pick = <T>(random: () => number, list: readonly T[]): T =>
   list[Math.floor(random() * list.length)]!;
-
-const CHECKPOINT = /^checkpoint-\d{16}\.kvsnap$/;
-
-export const MEMORY_TREE: TreeSubject = {
-  name: 'memory tree',
-  flushIsDurable: false,
-  disk: 'port',
-  smallOptions: {},
-  randomOptions: () => ({}),
-  async open(disk, path, ports) {
-    const tree = await MemoryTree.open({ disk, path, ports });
-    return { tree, settled: () => tree.settled() };
-  },
-  async check(disk, path) {
-    const findings: Finding[] = [];
-    for (const name of await namesIn(disk, path))
-      if (CHECKPOINT.test(name)) findings.push(...(await verifySnapshot(disk, `${path}/${name}`)));
-    return findings;
-  },
-  kindOf: () => 'checkpoint',
-  sections: (_, bytes) => snapshotSections(bytes),
-  isMissed: () => false,
-  async strays(disk, path) {
-    const names = await namesIn(disk, path);
-    const newest = names.filter((name) => CHECKPOINT.test(name)).at(-1);
-    return names.filter((name) => name !== newest);
-  },
-};
 
 /** `binding`: as loadRocksDb gives it. */
 export function rocksDbSubject(binding: LevelOpen): TreeSubject {

@@ -4,7 +4,7 @@
  * Invariant: between two `rest`s no more than about SLICE_MS passes, nor more than MAX_CHECKS calls of `isOver` (so that it also holds under a
  * virtual clock, which stands still during a turn).
  */
-import type { Ports } from '../../ports.ts';
+import type { Ports } from '../ports.ts';
 
 const SLICE_MS = 1.5;
 const MAX_CHECKS = 64;
