@@ -17,23 +17,17 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const BUDGET_MS = Number(process.env['KVORUM_CRASH_MS'] ?? 40_000);
 const HURRY = 100;
-const TREES = (['memory', 'tables'] as const).filter((tree) =>
-  tree.includes(process.env['KVORUM_TREE_ONLY'] ?? ''),
-);
-type TreeKind = 'memory' | 'tables';
-const configOf = (tree: TreeKind) =>
-  ({
-    raft: { tickMs: 5, electionTicks: 12 },
-    storage: {
-      tree,
-      memtableSizeBytes: MIB,
-      segmentSizeBytes: 256 * KIB,
-      preallocateBytes: 32 * KIB,
-      checkpointLogBytes: MIB,
-      logRetainBytes: 0,
-    },
-    node: { historyRevisions: 8 },
-  }) satisfies ConfigInput;
+const CONFIG = {
+  raft: { tickMs: 5, electionTicks: 12 },
+  storage: {
+    memtableSizeBytes: MIB,
+    segmentSizeBytes: 256 * KIB,
+    preallocateBytes: 32 * KIB,
+    checkpointLogBytes: MIB,
+    logRetainBytes: 0,
+  },
+  node: { historyRevisions: 8 },
+} satisfies ConfigInput;
 
 type Model = Map<string, string>;
 interface Step {
@@ -144,16 +138,10 @@ async function crash(lab: ClusterLab, disk: MemoryDisk, rule: LossRule, random: 
 }
 
 /** Cuts the power at operation `at` of the work, and again at operation `again` (0: not) of the start after it. Gives the number of operations in all. */
-async function cutAt(
-  tree: TreeKind,
-  at: number,
-  again: number,
-  rule: LossRule,
-  seed: number,
-): Promise<number> {
+async function cutAt(at: number, again: number, rule: LossRule, seed: number): Promise<number> {
   const random = seeded(seed);
   const disk = new MemoryDisk();
-  const lab = ClusterLab.create(1, configOf(tree), HURRY);
+  const lab = ClusterLab.create(1, CONFIG, HURRY);
   lab.disks.set(1, disk);
   disk.crashAt(at);
   let outcome: Outcome = { allowed: [new Map()], revision: 0 };
@@ -183,55 +171,52 @@ async function cutAt(
 
 const short = ([key, value]: [string, string]): string => `${key}=${value.slice(0, 8)}#${value.length}`;
 
-for (const tree of TREES) {
-  test(`${tree}: a power cut at any operation of the disk loses nothing that was acknowledged`, async () => {
-    const total = await cutAt(tree, Number.MAX_SAFE_INTEGER, 0, 'none', 1);
-    assert.ok(total > 150, `${total} operations: too few to show anything`);
-    const started = performance.now();
-    let runs = 0;
-    // Spread over the whole work first, closer and closer; again with another rule when every operation was met.
-    const spread = (at: number): number => (at * 0.618034) % 1;
-    const order = Array.from({ length: total }, (_, i) => i + 1).sort((a, b) => spread(a) - spread(b));
-    for (; performance.now() - started < BUDGET_MS; runs++) {
-      const at = order[runs % total]!;
-      const rule = LOSS_RULES[(runs + Math.floor(runs / total)) % LOSS_RULES.length]!;
-      const again = runs % 3 === 0 ? 1 + (runs % 17) : 0;
-      try {
-        await cutAt(tree, at, again, rule, runs);
-      } catch (error) {
-        console.error(
-          `${tree}: power cut at operation ${at} of ${total}, again at ${again}, rule ${rule}, seed ${runs}`,
-        );
-        // The test runner trips over the details of a KvError.
-        throw new Error(String((error as Error).stack), { cause: error });
-      }
+test('a power cut at any operation of the disk loses nothing that was acknowledged', async () => {
+  const total = await cutAt(Number.MAX_SAFE_INTEGER, 0, 'none', 1);
+  assert.ok(total > 150, `${total} operations: too few to show anything`);
+  const started = performance.now();
+  let runs = 0;
+  // Spread over the whole work first, closer and closer; again with another rule when every operation was met.
+  const spread = (at: number): number => (at * 0.618034) % 1;
+  const order = Array.from({ length: total }, (_, i) => i + 1).sort((a, b) => spread(a) - spread(b));
+  for (; performance.now() - started < BUDGET_MS; runs++) {
+    const at = order[runs % total]!;
+    const rule = LOSS_RULES[(runs + Math.floor(runs / total)) % LOSS_RULES.length]!;
+    const again = runs % 3 === 0 ? 1 + (runs % 17) : 0;
+    try {
+      await cutAt(at, again, rule, runs);
+    } catch (error) {
+      console.error(
+        `power cut at operation ${at} of ${total}, again at ${again}, rule ${rule}, seed ${runs}`,
+      );
+      // The test runner trips over the details of a KvError.
+      throw new Error(String((error as Error).stack), { cause: error });
     }
-    if (process.env['KVORUM_VERBOSE'] !== undefined)
-      console.log(`${tree}: ${runs} power cuts over ${total} operations`);
-    assert.ok(runs >= Math.min(total, 20), `only ${runs} power cuts`);
-  });
+  }
+  if (process.env['KVORUM_VERBOSE'] !== undefined) console.log(`${runs} power cuts over ${total} operations`);
+  assert.ok(runs >= Math.min(total, 20), `only ${runs} power cuts`);
+});
 
-  test(`${tree}: the work that is cut short covers flushes to the tree, log cuts and compaction`, async () => {
-    const disk = new MemoryDisk();
-    const lab = ClusterLab.create(1, configOf(tree), HURRY);
-    lab.disks.set(1, disk);
-    let removedTables = 0;
-    disk.observer = {
-      operation: (operation, path) => {
-        if (operation === 'remove' && path.endsWith('.kvt')) removedTables++;
-      },
-    };
-    await started(lab, disk);
-    await work(lab);
-    const { compactRevision } = lab.node(1).node.service.status();
-    assert.ok(compactRevision > 0, 'history was compacted');
-    const segmentNumbers = async (): Promise<number[]> =>
-      (await disk.list('node-1/log')).map((name) => Number.parseInt(name, 16));
-    await until(async () => Math.min(...(await segmentNumbers())) > 1, 'the log to be cut');
-    await until(() => (disk.counts.get('rename') ?? 0) >= 2, 'a checkpoint or a table beside the identity');
-    if (tree === 'tables') await until(() => removedTables > 0, 'tables to be merged, and removed');
-    await lab.stopNode(1);
-  });
-}
+test('the work that is cut short covers flushes to the tree, log cuts and compaction', async () => {
+  const disk = new MemoryDisk();
+  const lab = ClusterLab.create(1, CONFIG, HURRY);
+  lab.disks.set(1, disk);
+  let removedTables = 0;
+  disk.observer = {
+    operation: (operation, path) => {
+      if (operation === 'remove' && path.endsWith('.kvt')) removedTables++;
+    },
+  };
+  await started(lab, disk);
+  await work(lab);
+  const { compactRevision } = lab.node(1).node.service.status();
+  assert.ok(compactRevision > 0, 'history was compacted');
+  const segmentNumbers = async (): Promise<number[]> =>
+    (await disk.list('node-1/log')).map((name) => Number.parseInt(name, 16));
+  await until(async () => Math.min(...(await segmentNumbers())) > 1, 'the log to be cut');
+  await until(() => (disk.counts.get('rename') ?? 0) >= 2, 'a checkpoint or a table beside the identity');
+  await until(() => removedTables > 0, 'tables to be merged, and removed');
+  await lab.stopNode(1);
+});
 
 test.run();
