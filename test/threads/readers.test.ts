@@ -11,11 +11,12 @@ import type { ConfigInput } from '../../src/config.ts';
 import { type EmbeddedStore, open } from '../../src/embedded.ts';
 import { KvError } from '../../src/errors.ts';
 import { attachReader } from '../../src/readers.ts';
+import { loadOrSkip } from '../storage/rocksdb_lab.ts';
 
 const encoder = new TextEncoder();
 
 /** Trees whose memory readers share, and one where they have to ask. */
-let tree: 'tables' | 'memory' = 'tables';
+let tree: 'tables' | 'rocksdb' = 'tables';
 
 /** A module for a reader's thread: the body of its default export, which has `reader` and `args`. */
 function code(body: string): URL {
@@ -57,7 +58,8 @@ interface Seen {
   readonly batch: { revision: number };
 }
 
-for (const kind of ['tables', 'memory'] as const) {
+const kinds = (await loadOrSkip()) === undefined ? (['tables'] as const) : (['tables', 'rocksdb'] as const);
+for (const kind of kinds) {
   const test = suite(`readers, ${kind}`);
   test.before(() => {
     tree = kind;
