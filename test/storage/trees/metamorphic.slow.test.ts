@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import { runSeed } from './metamorphic_run.ts';
 import { subjectsHere } from './subjects_here.ts';
 
-const BUDGET_MS = Number(process.env['KVORUM_TREE_MS'] ?? 30_000);
+const BUDGET_MS = Number(process.env['KVORUM_TREE_MS'] ?? 20_000);
 const FIRST_SEED = Number(process.env['KVORUM_TREE_SEED'] ?? Date.now() % 1_000_000_000);
 
 for (const subject of await subjectsHere()) {

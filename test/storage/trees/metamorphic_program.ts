@@ -31,6 +31,9 @@ export interface ProgramSize {
   readonly huge: boolean;
 }
 
+/** Of megabytes each. */
+const HUGE_WRITES = 12;
+
 export function randomProgram(seed: number, size: ProgramSize): Operation[] {
   const random = seededRandom(seed);
   const program: Operation[] = [];
@@ -43,12 +46,13 @@ function randomOperation(random: () => number, size: ProgramSize): Operation {
   const seed = Math.floor(random() * 2 ** 31);
   const kind = random();
   if (kind < 0.42) {
-    const writes = Math.floor(random() ** 2 * size.writes);
+    const shape = randomShape(random, size);
+    const writes = Math.floor(random() ** 2 * (shape === 'huge' ? HUGE_WRITES : size.writes));
     return {
       type: 'flush',
       seed,
       writes,
-      shape: randomShape(random, size),
+      shape,
       during: random() < 0.4 ? 6 : 0,
     };
   }
@@ -62,11 +66,12 @@ function randomOperation(random: () => number, size: ProgramSize): Operation {
   const pageBytes = 1 + Math.floor(random() ** 3 * 100_000);
   if (kind < 0.93) return { type: 'snapshotPages', pages: 1 + Math.floor(random() * 4), pageBytes };
   if (kind < 0.97) return { type: 'snapshotEnd', pageBytes };
+  const shape = randomShape(random, size);
   return {
     type: 'install',
     seed,
-    writes: Math.floor(random() * size.writes),
-    shape: randomShape(random, size),
+    writes: Math.floor(random() * (shape === 'huge' ? HUGE_WRITES : size.writes)),
+    shape,
     pageRecords: 1 + Math.floor(random() * 50),
     fails: random() < 0.3 ? Math.floor(random() * 4) : -1,
   };
