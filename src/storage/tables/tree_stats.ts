@@ -1,6 +1,6 @@
 /** What a tree of tables tells of itself. */
 import type { Compactor } from './compactor.ts';
-import { bytesOfTables, type Levels } from './levels.ts';
+import { bytesOfTables, type Levels, overlaps } from './levels.ts';
 import type { TableSetStats } from './table_set.ts';
 import type { TableStore } from './table_store.ts';
 
@@ -35,14 +35,15 @@ export interface TablesTreeStats {
 }
 
 /**
- * Bytes of tables that nothing deeper overlaps, less what is superseded or deleted within them: newer versions above them are counted as replacing what they
+ * Bytes of tables that lie over nothing older, less what is superseded or deleted within them: newer versions above them are counted as replacing what they
  * lie over (RocksDB's estimate-live-data-size).
  */
 function liveBytes(levels: Levels): number {
   let bytes = 0;
   levels.levels.forEach((tables, level) => {
-    for (const { info } of tables) {
+    for (const [at, { info }] of tables.entries()) {
       if (levels.liesAbove(level, info)) continue;
+      if (level === 0 && tables.slice(at + 1).some((older) => overlaps(older.info, info))) continue;
       const live = Math.max(0, info.keyCount - info.tombstoneCount);
       bytes += (info.fileBytes * live) / info.recordCount;
     }
