@@ -69,7 +69,7 @@ export interface MergeBounds {
 
 const MAX_BLOCK_BYTES = MAX_PAYLOAD_BYTES + TRAILER_BYTES;
 const WINDOW_BLOCKS = 512;
-const WINDOW_GROWTH = 4;
+const WINDOW_GROWTH = 2;
 const MIN_RAW_BYTES = 16 * 1024;
 
 // assembly/merge.ts

@@ -22,7 +22,7 @@ const GROWTH_PAGES = 32;
 /** Readable and writable bytes behind whatever is allocated: eight bytes are copied at a time. */
 const SLACK = 64;
 /** Memories larger than this are not kept for the next merge. */
-const MAX_POOLED_BYTES = 16 * 1024 * 1024;
+const MAX_IDLE_BYTES = 16 * 1024 * 1024;
 
 export class MergeMemory {
   readonly memory: WasmMemory;
@@ -43,7 +43,12 @@ export class MergeMemory {
   }
 
   get sizeBytes(): number {
-    return this.bytes.length;
+    return this.memory.buffer.byteLength;
+  }
+
+  /** Too large to be held by someone who only waits. */
+  get isLarge(): boolean {
+    return this.sizeBytes > MAX_IDLE_BYTES;
   }
 
   /**
@@ -114,7 +119,7 @@ export class MergeMemoryPool {
 
   /** REQUIRES: nothing reads or writes it any more. */
   give(memory: MergeMemory): void {
-    if (this.#idle.length >= this.#maxIdle || memory.sizeBytes > MAX_POOLED_BYTES) return;
+    if (this.#idle.length >= this.#maxIdle || memory.isLarge) return;
     memory.reset();
     this.#idle.push(memory);
   }

@@ -140,11 +140,11 @@ export class TableScanner {
       return new Promise<void>((resolve) => this.#waiting.push(resolve)).then(() =>
         this.#page(shape, place, limit, maxBytes, atOnce),
       );
+    this.#active++;
     const known = this.#takeIdle(shape, place);
     const scan = known ?? this.#open(shape, place, limit, maxBytes);
     scan.budgetBytes = SLICE_BYTES;
     scan.atOnce = atOnce;
-    this.#active++;
     let page: MaybePromise<ScanPage>;
     try {
       page =
@@ -172,15 +172,23 @@ export class TableScanner {
   }
 
   #open(shape: ScanShape, place: Place | undefined, limit: number, maxBytes: number): OpenScan {
-    const memory = this.#pool.take();
-    const pinned = this.#tables.pinRuns();
+    let pinned: PinnedRuns | undefined;
     try {
+      const memory = this.#pool.take();
+      pinned = this.#tables.pinRuns();
       const fill = (scan: OpenScan) => (input: MergeInput) => this.#fill(scan, input);
       return new OpenScan(memory, pinned, this.#generation, shape, place, limit, maxBytes, fill);
     } catch (error) {
-      pinned.release();
+      pinned?.release();
+      this.#leave();
       throw error;
     }
+  }
+
+  /** One scan less is under way: the next one may begin. */
+  #leave(): void {
+    this.#active--;
+    this.#waiting.shift()?.();
   }
 
   /** Gives an input its next window, the way that disturbs others least. */
@@ -216,9 +224,8 @@ export class TableScanner {
 
   /** A page ended: its scan waits for the next one, or is over. */
   #over(scan: OpenScan, more: boolean): void {
-    this.#active--;
-    this.#waiting.shift()?.();
-    if (!more || this.#closed || scan.version !== this.#generation) {
+    this.#leave();
+    if (!more || this.#closed || scan.memory.isLarge || scan.version !== this.#generation) {
       this.#release(scan);
       return;
     }

@@ -32,7 +32,7 @@ export interface TableSetOptions {
 
 /** A version of the levels whose files stay readable until it is released. */
 export interface PinnedTables {
-  /** Of open tables: level 0 newest first, the others in key order. */
+  /** Of open tables: level 0 newest first, the others in key order. The same object for all pins of a version. */
   readonly levels: readonly (readonly TableInfo[])[];
   /** May be called more than once. */
   release(): void;
@@ -200,7 +200,7 @@ export class TableSet {
     this.#busy++;
     let held = true;
     return {
-      levels: version.levels.map((level) => level.map((table) => table.info)),
+      levels: version.infos,
       release: () => {
         if (!held) return;
         held = false;

@@ -61,7 +61,9 @@ export class TableStore {
   #compactRevision: number;
   #failure: KvError | undefined;
   readonly #changes = new SerialLock();
-  readonly #removing = new Set<Promise<void>>();
+  /** Tables that no manifest names any more and whose files are still there. */
+  readonly #leaving = new Set<number>();
+  #tidyWaiters: (() => void)[] = [];
   /** Called when other levels were published. */
   onPublished: () => void = () => {};
   #named: Set<number>;
@@ -189,7 +191,9 @@ export class TableStore {
     }
     this.#manifest = manifest;
     if (change.compactRevision !== undefined) this.#compactRevision = change.compactRevision;
+    const before = this.#named;
     this.#named = numbersOf(levels);
+    for (const fileNumber of before) if (!this.#named.has(fileNumber)) this.#leaving.add(fileNumber);
     this.set.publish(levels.fileNumbers());
     this.onPublished();
   }
@@ -233,20 +237,37 @@ export class TableStore {
     }
   }
 
+  /** Waits until the files of tables that nobody reads any more are removed. */
+  async tidy(): Promise<void> {
+    // Of those that leave, the ones still open are pinned.
+    while (this.#leaving.size > Math.max(0, this.set.stats().openTables - this.#named.size))
+      await new Promise<void>((resolve) => this.#tidyWaiters.push(resolve));
+  }
+
   async close(): Promise<void> {
     await this.#changes.run(async () => undefined);
     await this.set.close();
-    await Promise.all(this.#removing);
+    while (this.#leaving.size > 0) await new Promise<void>((resolve) => this.#tidyWaiters.push(resolve));
   }
 
-  /** A table is read no more: its file goes, unless the manifest still names it (at the end, all are closed). */
+  /** A table is read no more: its file goes, if the manifest does not name it (at the end, all are closed). */
   #closed(fileNumber: number): void {
-    if (this.#named.has(fileNumber) || this.#failure !== undefined) return;
-    const removed = removeIfThere(this.#disk, tablePath(this.directory, fileNumber))
-      // The next open removes what could not be removed now.
-      .catch(() => undefined)
-      .finally(() => this.#removing.delete(removed));
-    this.#removing.add(removed);
+    if (!this.#leaving.has(fileNumber)) return;
+    void this.#remove(fileNumber).then(() => {
+      this.#leaving.delete(fileNumber);
+      for (const wake of this.#tidyWaiters.splice(0)) wake();
+    });
+  }
+
+  async #remove(fileNumber: number): Promise<void> {
+    // After a failure it is not known what a restart will find the manifest to name.
+    if (this.#failure !== undefined) return;
+    try {
+      await removeIfThere(this.#disk, tablePath(this.directory, fileNumber));
+    } catch (error) {
+      // What could not be removed now is removed by the next open.
+      if (!(error instanceof DiskError)) throw error;
+    }
   }
 }
 

@@ -6,6 +6,7 @@
  */
 import { KvError } from '../../errors.ts';
 import { compareKeys } from '../record.ts';
+import type { TableInfo } from './format.ts';
 import type { OpenTable } from './open_table.ts';
 import type { TableMemory } from './table_memory.ts';
 
@@ -15,6 +16,8 @@ const SLOT_BYTES = 16;
 
 export class TableVersion {
   readonly levels: readonly (readonly OpenTable[])[];
+  /** What is known of the tables, level by level. */
+  readonly infos: readonly (readonly TableInfo[])[];
   readonly address: number;
   /** The set itself while this is the present version, pins, and look-ups that wait for a block. */
   holders = 1;
@@ -26,6 +29,7 @@ export class TableVersion {
     checkOrder(levels);
     this.#memory = memory;
     this.levels = levels;
+    this.infos = levels.map((level) => level.map((table) => table.info));
     const tables = levels.reduce((sum, level) => sum + level.length, 0);
     this.#bytes = HEADER_BYTES + levels.length * LEVEL_BYTES + tables * SLOT_BYTES;
     this.address = memory.mustAllocate(this.#bytes);

@@ -95,6 +95,7 @@ export class TablesTree implements Tree {
   readonly #picking: CompactionOptions;
   /** Flushes and installs, one after the other. */
   readonly #writes = new SerialLock();
+  readonly #snapshots = new Set<TablesSnapshot>();
   #bytesFlushed = 0;
   #closed = false;
 
@@ -233,13 +234,20 @@ export class TablesTree implements Tree {
     const { applied, compactRevision } = this.#store;
     if (applied === undefined)
       throw new KvError('NOT_FOUND', 'there is no snapshot of a tree into which nothing was flushed');
-    const pinned = this.#runs.pinRuns();
+    const { runs, release } = this.#runs.pinRuns();
+    let snapshot: TablesSnapshot | undefined;
+    const letGo = (): void => {
+      if (snapshot !== undefined) this.#snapshots.delete(snapshot);
+      release();
+    };
     try {
-      return new TablesSnapshot({ pinned, applied, compactRevision });
+      snapshot = new TablesSnapshot({ pinned: { runs, release: letGo }, applied, compactRevision });
     } catch (error) {
-      pinned.release();
+      release();
       throw error;
     }
+    this.#snapshots.add(snapshot);
+    return snapshot;
   }
 
   /** @throws what the stream throws; KvError STORAGE_FAILED (final), CLOSED; DiskError NO_SPACE. The old content is there then. */
@@ -275,12 +283,13 @@ export class TablesTree implements Tree {
     return this.#damages.list(this.#store.levels);
   }
 
-  /** Waits until no compaction is under way or wanted. */
-  settled(): Promise<void> {
-    return this.#compactor.settled();
+  /** Waits until no compaction is under way or wanted, and the files that it replaced are gone, but for those that a snapshot or a scan holds. */
+  async settled(): Promise<void> {
+    await this.#compactor.settled();
+    await this.#store.tidy();
   }
 
-  /** Gives up compaction and an install under way; waits for a flush under way, and for those who hold snapshots to release them. */
+  /** Gives up compaction and an install under way, ends snapshots, waits for a flush under way. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -288,6 +297,7 @@ export class TablesTree implements Tree {
     await this.#writes.run(async () => undefined);
     await this.#runner.close();
     this.#scanner.close();
+    for (const snapshot of [...this.#snapshots]) snapshot.release();
     await this.#store.close();
   }
 

@@ -2,7 +2,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
-import type { ScanRequest, StoredRecord } from '../../../src/storage/record.ts';
+import { crc32 } from '../../../src/storage/crc32.ts';
+import { compareRecords, type ScanRequest, type StoredRecord } from '../../../src/storage/record.ts';
 import { tablePath } from '../../../src/storage/tables/format.ts';
 import { RunPins } from '../../../src/storage/tables/pinned_runs.ts';
 import { TableScanner } from '../../../src/storage/tables/scan.ts';
@@ -90,6 +91,57 @@ test('a file that ends within a block, and an index that cannot be, are damage',
   assert.match(await problemWith({ rawLength: () => 1 }), 'stored in an unknown way');
   const beyond = { offset: () => info!.fileBytes - 60, count: 1 };
   assert.match(await problemWith({ ...beyond, length: () => 100 }, 2 ** 30), 'ends within a block');
+});
+
+test('blocks whose checksum is right but whose bytes are nonsense end a scan, at worst', async () => {
+  for (const compression of ['none', 'lz4'] as const) {
+    const lab = new MergeLab({ blockSizeBytes: 300, compression });
+    const run = Array.from({ length: 12 }, (_, i) =>
+      plainRecord(`key ${i % 4}`, 100 - i, new Uint8Array(20).fill(i)),
+    ).sort(compareRecords);
+    const [info] = await lab.writeRun(run);
+    const table = await (await lab.source(info!)).open();
+    const length = table.index.length(0);
+    const stored = new Uint8Array(length);
+    table.file.readSync(stored, 0);
+    let damaged = 0;
+    let shown = 0;
+    for (let at = 0; at < length - 5; at++)
+      for (const bits of [0x01, 0x80, 0xff]) {
+        const block = new Uint8Array(stored);
+        block[at]! ^= bits;
+        const crc = crc32(block.subarray(0, length - 4));
+        new DataView(block.buffer).setUint32(length - 4, crc, true);
+        const file = await lab.disk.open(tablePath(DIRECTORY, info!.fileNumber), 'open');
+        file.writeSync([block], 0);
+        await file.close();
+        const index = Object.create(table.index, {
+          count: { value: 1 },
+          offset: { value: () => 0 },
+          length: { value: () => length },
+          blockCrc: { value: () => crc },
+          rawLength: { value: () => table.index.rawLength(0) },
+          largestRevision: { value: () => 100 },
+          separator: { value: () => info!.largestKey },
+        });
+        const runs = [[{ info: info!, open: () => ({ file: table.file, index }) }]];
+        const tables = { warm: true, pinRuns: () => ({ runs, release: () => undefined }) };
+        const scanner = new TableScanner({ tables, ports: new SteppedPorts(), build: 'debug' });
+        const error = await errorOf(async () => {
+          const page = await scanner.scan({ ...ALL, reverse: at % 2 === 0 });
+          shown += page.records.length;
+        });
+        scanner.close();
+        if (error === undefined) continue;
+        assert.ok(
+          error instanceof KvError && error.code === 'CORRUPT',
+          `${compression} ${at}: ${String(error)}`,
+        );
+        assert.is(error.details['offset'], 0);
+        damaged++;
+      }
+    assert.ok(damaged > 50 && shown > 50, `${damaged} found damaged, ${shown} records shown`);
+  }
 });
 
 test('a snapshot gives what compaction would keep, page by page, while others read', async () => {
