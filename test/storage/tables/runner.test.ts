@@ -22,7 +22,7 @@ import {
   numberSource,
 } from '../../../src/storage/tables/job_runner.ts';
 import { TablesTree } from '../../../src/storage/tables/tables_tree.ts';
-import { verifyTables } from '../../../src/storage/tables/verify_tables.ts';
+import { verifyTree } from '../../../src/storage/tables/verify_tree.ts';
 import { WorkerRunner } from '../../../src/storage/tables/worker_runner.ts';
 import { flushMemtable, keyOf, NEWEST, outcome, records, SMALL, stateAt } from './tree_lab.ts';
 
@@ -247,7 +247,7 @@ test('a real disk, a thread, many flushes and compactions: all there after a res
       tree.compact(index * 1_000 - 500);
     }
     await tree.close();
-    assert.equal((await verifyTables(disk, path)).damages, []);
+    assert.equal((await verifyTree(disk, path)).damages, []);
     tree = await open();
     assert.is(tree.durable?.index, 9);
     await tree.settled();

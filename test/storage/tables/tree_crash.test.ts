@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
 import { LOSS_RULES } from '../../../src/storage/memory_disk_nodes.ts';
 import type { StoredRecord } from '../../../src/storage/record.ts';
-import { verifyTables } from '../../../src/storage/tables/verify_tables.ts';
+import { verifyTree } from '../../../src/storage/tables/verify_tree.ts';
 import { seededRandom, showAll } from '../record_model.ts';
 import { allVersions, History, openLab, outcome, PATH, records, stateAt } from './tree_lab.ts';
 
@@ -18,7 +18,7 @@ async function freshDisk(): Promise<MemoryDisk> {
 async function assertTidy(disk: MemoryDisk, tables: number, what: string): Promise<void> {
   assert.equal(await disk.list(PATH), ['MANIFEST', 'tables'], what);
   assert.is((await disk.list(`${PATH}/tables`)).length, tables, `${what}: files`);
-  assert.equal((await verifyTables(disk, PATH)).damages, [], what);
+  assert.equal((await verifyTree(disk, PATH)).damages, [], what);
 }
 
 const history = new History(4, 9, 60);
