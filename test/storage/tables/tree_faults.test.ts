@@ -305,11 +305,10 @@ test('flushes go on during a compaction; closing gives it up and leaves no trace
   await closed;
   assert.is(await outcome(tree.flush(runOf([]), stateAt(7))), 'CLOSED');
   assert.is(await outcome(tree.snapshot()), 'CLOSED');
-  assert.equal((await verifyTree(disk, PATH)).damages, []);
-  const files = (await disk.list(TABLES)).length;
+  const report = await verifyTree(disk, PATH);
+  assert.equal([report.damages, report.notes], [[], []], 'no damage, no orphans');
   const again = await openLab({ disk });
   assert.is((await allVersions(again)).length, all.length);
-  assert.is(again.tableStats().cache.openTables, files, 'no orphans were left');
   await again.settled();
   assert.is(again.tableStats().runs, 0, 'the compaction was made up for');
   assert.is((await allVersions(again)).length, all.length);
