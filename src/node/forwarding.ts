@@ -67,6 +67,7 @@ const statusSchema = z.object({
   dataBytes: z.number(),
   health: z.string(),
   endpoints: z.array(z.string()),
+  metrics: z.record(z.string(), z.number()).default({}),
 });
 
 export interface ForwardingOptions {

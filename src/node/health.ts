@@ -1,6 +1,7 @@
 /** How a node is: what its status tells, and whether its disk takes writes. */
 import type { Logger } from '../observability/logger.ts';
 import type { RaftCore } from '../raft/types.ts';
+import type { EngineStats } from '../storage/engine_port.ts';
 import type { NodeStatus } from '../wire/messages.ts';
 import type { ReplicaStorage } from './replica_storage.ts';
 
@@ -49,7 +50,8 @@ export class Health {
     const { storage, raft, appliedIndex, nowMs, version, pid, rssBytes, endpoints } = this.#options;
     const { stateMachine, engine, identity, log } = storage;
     const { learners } = raft.status().configuration;
-    const { tree, memtableBytes } = engine.stats();
+    const stats = engine.stats();
+    const { tree, memtableBytes } = stats;
     return {
       id: identity.nodeId,
       clusterId: identity.clusterId,
@@ -67,6 +69,25 @@ export class Health {
       dataBytes: tree.sizeBytes + memtableBytes + log.sizeBytes(),
       health: this.state,
       endpoints,
+      metrics: storageMetrics(stats),
     };
   }
+}
+
+function storageMetrics({
+  memtableBytes,
+  frozenMemtables,
+  writeLimitBytesPerSecond,
+  tree,
+}: EngineStats): Record<string, number> {
+  const metrics: Record<string, number> = {
+    storage_memtable_bytes: memtableBytes,
+    storage_frozen_memtables: frozenMemtables,
+    storage_tree_records: tree.recordCount,
+    storage_tree_bytes: tree.sizeBytes,
+  };
+  if (Number.isFinite(writeLimitBytesPerSecond))
+    metrics['storage_write_limit_bytes_per_second'] = writeLimitBytesPerSecond;
+  for (const [name, value] of Object.entries(tree.metrics ?? {})) metrics[`storage_${name}`] = value;
+  return metrics;
 }

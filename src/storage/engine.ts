@@ -258,6 +258,7 @@ export class StorageEngine implements Engine {
     return {
       memtableBytes: this.#layers.memoryBytes,
       frozenMemtables: this.#layers.waiting.length,
+      writeLimitBytesPerSecond: this.#throttle.bytesPerSecond,
       tree: this.#tree.stats(),
     };
   }

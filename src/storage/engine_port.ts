@@ -47,6 +47,8 @@ export interface LoadRequest {
 export interface EngineStats {
   readonly memtableBytes: number;
   readonly frozenMemtables: number;
+  /** What writes are held to at the moment; Infinity: to nothing. */
+  readonly writeLimitBytesPerSecond: number;
   readonly tree: TreeStats;
 }
 

@@ -44,6 +44,8 @@ export interface TreeStats {
   readonly recordCount: number;
   /** Bytes held on disk or, for a tree in memory, in memory. */
   readonly sizeBytes: number;
+  /** Whatever else the tree counts, by name (lower case, underscores, the unit last). */
+  readonly metrics?: Readonly<Record<string, number>>;
 }
 
 /** A place among the threads that read a tree's memory beside the tree's own; it goes to such a thread as a message. */

@@ -3,6 +3,7 @@
  *
  *     status      := id:varint clusterId:u64 role:u8 pid:varint term:varint leader:varint commitIndex:varint appliedIndex:varint revision:varint
  *                    compactRevision:varint version:string uptimeMs:varint rssBytes:varint dataBytes:varint health:string count:varint endpoint:string*
+ *                    count:varint (name:string value:u64, the bits of an IEEE double)*
  *     statuses    := count:varint (size:varint status)*
  *     member      := id:varint peerAddress:string clientAddress:string role:u8 flags:u8 [matchIndex:varint]
  *     members     := clusterId:u64 leader:varint count:varint member*
@@ -17,6 +18,7 @@ const ROLES = ['follower', 'preCandidate', 'candidate', 'leader', 'learner'] as 
 const MEMBER_LEADER = 1;
 const MEMBER_MATCH = 2;
 const MIN_MEMBER_BYTES = 5;
+const double = new DataView(new ArrayBuffer(8));
 
 export function writeStatus(writer: ByteWriter, status: NodeStatus): void {
   writer
@@ -37,6 +39,12 @@ export function writeStatus(writer: ByteWriter, status: NodeStatus): void {
     .string(status.health)
     .varint(status.endpoints.length);
   for (const endpoint of status.endpoints) writer.string(endpoint);
+  const metrics = Object.entries(status.metrics);
+  writer.varint(metrics.length);
+  for (const [name, value] of metrics) {
+    double.setFloat64(0, value, true);
+    writer.string(name).bigU64(double.getBigUint64(0, true));
+  }
 }
 
 /** Reads a status and, so that later versions may add to it, ignores what follows. */
@@ -62,9 +70,18 @@ export function readStatus(reader: ByteReader): NodeStatus {
     dataBytes: reader.varint(),
     health: reader.string(),
     endpoints: [] as string[],
+    metrics: {} as Record<string, number>,
   };
   const count = reader.count(1);
   for (let i = 0; i < count; i++) status.endpoints.push(reader.string());
+  // Nodes before 0.2 end here.
+  if (reader.remaining === 0) return status;
+  const metrics = reader.count(9);
+  for (let i = 0; i < metrics; i++) {
+    const name = reader.string();
+    double.setBigUint64(0, reader.bigU64(), true);
+    status.metrics[name] = double.getFloat64(0, true);
+  }
   return status;
 }
 

@@ -77,6 +77,8 @@ export interface NodeStatus {
   /** 'ok' or why the node takes no writes, e.g. 'NO_SPACE'. */
   readonly health: string;
   readonly endpoints: readonly string[];
+  /** What the node's storage counts, by name: `storage_write_amplification`, `storage_space_amplification`, `storage_level0_runs`, ... */
+  readonly metrics: Readonly<Record<string, number>>;
 }
 export interface MemberInfo {
   readonly id: number;

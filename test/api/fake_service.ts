@@ -262,6 +262,7 @@ export class FakeService implements Service {
       dataBytes: 77,
       health: 'ok',
       endpoints: ['127.0.0.1:7400'],
+      metrics: { storage_write_amplification: 1.25 },
     };
   }
 

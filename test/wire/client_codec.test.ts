@@ -75,6 +75,11 @@ const status = fc.record({
   dataBytes: number,
   health: text,
   endpoints: fc.array(text, { maxLength: 3 }),
+  metrics: fc.dictionary(
+    fc.string({ minLength: 1, maxLength: 30 }).filter((name) => name !== '__proto__'),
+    fc.double({ noNaN: true }),
+    { maxKeys: 5 },
+  ),
 });
 const members = fc.record({
   clusterId,

@@ -39,7 +39,7 @@ import { TableScanner } from './scan.ts';
 import { SharedTables } from './shared_tables.ts';
 import { TableStore } from './table_store.ts';
 import { TablesSnapshot } from './tables_snapshot.ts';
-import { type TablesTreeStats, treeStats } from './tree_stats.ts';
+import { type TablesTreeStats, treeMetrics, treeStats } from './tree_stats.ts';
 
 const MIB = 1024 * 1024;
 const BITS_PER_KEY = 10;
@@ -271,7 +271,7 @@ export class TablesTree implements Tree {
       recordCount += info.recordCount;
       sizeBytes += info.fileBytes;
     }
-    return { recordCount, sizeBytes };
+    return { recordCount, sizeBytes, metrics: treeMetrics(this.tableStats()) };
   }
 
   tableStats(): TablesTreeStats {

@@ -83,3 +83,31 @@ export function treeStats(
     cache: store.set.stats(),
   };
 }
+
+/** The same as plain numbers, for a node's status. */
+export function treeMetrics(stats: TablesTreeStats): Record<string, number> {
+  const { cache } = stats;
+  const metrics: Record<string, number> = {
+    level0_runs: stats.runs,
+    flushed_bytes: stats.bytesFlushed,
+    compacted_bytes: stats.bytesCompacted,
+    write_amplification: stats.writeAmplification,
+    space_amplification: stats.spaceAmplification,
+    compactions: stats.compactions,
+    tables_moved: stats.tablesMoved,
+    pending_compaction_bytes: stats.pendingCompactionBytes,
+    pressure: stats.pressure,
+    damaged_tables: stats.damagedTables,
+    open_tables: cache.openTables,
+    table_meta_bytes: cache.metaBytes,
+    block_cache_bytes: cache.cacheBytes,
+    block_cache_hits: cache.cacheHits,
+    block_cache_misses: cache.cacheMisses,
+  };
+  for (const { level, tables, sizeBytes } of stats.levels) {
+    if (tables === 0) continue;
+    metrics[`level${level}_tables`] = tables;
+    metrics[`level${level}_bytes`] = sizeBytes;
+  }
+  return metrics;
+}
