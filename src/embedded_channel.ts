@@ -7,7 +7,7 @@ import type { LocalService, WatchHandle } from './api/service.ts';
 import { type Channel, type ChannelOptions, NOT_AT_ONCE } from './client/channel.ts';
 import { KvError } from './errors.ts';
 import type { Command, CommandResult } from './kv/command.ts';
-import { copyRecord, type MaybePromise } from './storage/record.ts';
+import { copyRecord, isLent, type MaybePromise, ownedRecord, type StoredRecord } from './storage/record.ts';
 import type {
   GetRequest,
   GetResponse,
@@ -50,7 +50,8 @@ export class EmbeddedChannel implements Channel {
       record.catch(() => undefined);
       return NOT_AT_ONCE;
     }
-    return record === undefined ? undefined : this.#copies.copy(record.value);
+    if (record === undefined) return undefined;
+    return isLent(record.value) ? this.#copies.copy(record.value) : record.value;
   }
 
   get(request: GetRequest, options: ChannelOptions): MaybePromise<GetResponse> {
@@ -153,9 +154,14 @@ class BatchQueue {
 }
 
 function ownedGet({ revision, record }: GetResponse): GetResponse {
-  return { revision, record: record === undefined ? undefined : copyRecord(record) };
+  return { revision, record: record === undefined ? undefined : ownedAnswer(record) };
 }
 
 function ownedScan({ revision, records, more }: ScanPageResponse): ScanPageResponse {
-  return { revision, records: records.map((record) => copyRecord(record)), more };
+  return { revision, records: records.map(ownedRecord), more };
+}
+
+/** The key of an answer is the caller's, who may use its bytes again. */
+function ownedAnswer(record: StoredRecord): StoredRecord {
+  return isLent(record.value) ? copyRecord(record) : { ...record, key: new Uint8Array(record.key) };
 }

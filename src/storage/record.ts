@@ -102,6 +102,16 @@ export function keyAfter(key: Uint8Array): Uint8Array {
 
 const NO_BYTES = new Uint8Array(0);
 
+/** Whether bytes are lent: memtables lie in shared memory, which is used again; what a tree gives owns its bytes. */
+export function isLent(bytes: Uint8Array): boolean {
+  return bytes.buffer instanceof SharedArrayBuffer;
+}
+
+/** A record that owns its bytes; the same one if it does already. */
+export function ownedRecord(record: StoredRecord): StoredRecord {
+  return isLent(record.value) || isLent(record.key) ? copyRecord(record) : record;
+}
+
 /** A record that owns its bytes: for one that must outlive the turn. */
 export function copyRecord(record: StoredRecord): StoredRecord {
   return copyWith(record, record.value.length === 0 ? NO_BYTES : new Uint8Array(record.value));

@@ -1,5 +1,6 @@
 /**
- * The tree port: where frozen memtables go. Two kinds of answer are possible: at once, or a promise.
+ * The tree port: where frozen memtables go. Two kinds of answer are possible: at once, or a promise. Records that are answers own their bytes, but for
+ * the key of `get`, which is the caller's.
  *
  * Invariants that every tree keeps (test/storage/tree_conformance.ts shows them):
  * - a flush is atomic: after a crash either all of its records and its AppliedState are there, or none;
