@@ -53,10 +53,10 @@ export class ReaderHub {
   }
 
   /**
-   * Takes a reader's place for a thread, which gets the handle; `onEnd` is called when that thread, or its reader, is gone.
+   * Takes a reader's place for a thread, which gets the handle.
    * @throws KvError CLOSED; LOCKED when the place is taken.
    */
-  open(reader: number, onEnd: () => void): ReaderHandle {
+  open(reader: number): ReaderHandle {
     if (this.#closed) throw new KvError('CLOSED', 'the store was closed');
     if (this.#places.has(reader)) throw new KvError('LOCKED', `reader ${reader} has a thread already`);
     const { shared, service, limits } = this.#options;
@@ -76,12 +76,20 @@ export class ReaderHub {
       server.take(message);
       if (!this.#polling) this.#turn();
     });
-    port.on('close', () => {
-      this.#end(reader, place);
-      onEnd();
-    });
+    port.on('close', () => this.#end(reader, place));
     port.unref();
     return { port: port2, shared: attachment, mailbox, doorbell: this.#bell, limits, storeThread: threadId };
+  }
+
+  /**
+   * Frees the place of a thread that has ended. A port that was on its way to a thread which ended before it took it is never closed by Node.
+   * REQUIRES: no thread uses the handle any more.
+   */
+  release(reader: number): void {
+    const place = this.#places.get(reader);
+    if (place === undefined) return;
+    this.#end(reader, place);
+    place.port.close();
   }
 
   /** Readers get CLOSED from now on; those that wait are told. */

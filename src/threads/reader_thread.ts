@@ -68,7 +68,14 @@ export class ReaderThread {
    * @throws KvError CLOSED; LOCKED when a thread has this reader already.
    */
   handle(): ReaderHandle {
-    return this.#hub.open(this.index, () => {});
+    return this.#hub.open(this.index);
+  }
+
+  /**
+   * Frees the place of a handle whose thread has ended without having taken it. REQUIRES: no thread has it.
+   */
+  release(): void {
+    if (this.#worker === undefined) this.#hub.release(this.index);
   }
 
   /** Ends the worker, in the middle of whatever it does; its runs fail with UNAVAILABLE. Nothing when there is none. */
@@ -79,11 +86,7 @@ export class ReaderThread {
   }
 
   #start(): Worker {
-    let left = (): void => {};
-    const placeFree = new Promise<void>((resolve) => {
-      left = resolve;
-    });
-    const handle = this.#hub.open(this.index, () => left());
+    const handle = this.#hub.open(this.index);
     const start: WorkerStart = { handle };
     const worker = new Worker(new URL('./reader_worker.js', import.meta.url), {
       workerData: start,
@@ -98,10 +101,10 @@ export class ReaderThread {
     });
     // Not events.once: it would reject with the worker's error.
     const exit = new Promise((resolve) => worker.on('exit', resolve));
-    this.#ended = exit.then(async () => {
-      this.#failRuns(failure);
-      await placeFree;
+    this.#ended = exit.then(() => {
       this.#worker = undefined;
+      this.#hub.release(this.index);
+      this.#failRuns(failure);
     });
     return worker;
   }
