@@ -45,15 +45,24 @@ export class ByteRing {
     return Atomics.load(this.#head, 0) === Atomics.load(this.#tail, 0);
   }
 
+  /** Whether a push of so many bytes would find room now, and so until this thread pushes something else. */
+  hasRoom(payloadBytes: number): boolean {
+    const frameBytes = FRAME_HEADER_BYTES + ((payloadBytes + 3) & ~3);
+    const sizeBytes = this.#mask + 1;
+    const head = Atomics.load(this.#head, 0);
+    const at = head & this.#mask;
+    const skipped = at + frameBytes > sizeBytes ? sizeBytes - at : 0;
+    return ((head - Atomics.load(this.#tail, 0)) >>> 0) + skipped + frameBytes <= sizeBytes;
+  }
+
   /** False: no room now. */
   push(kind: number, id: number, payload: Uint8Array): boolean {
     const frameBytes = FRAME_HEADER_BYTES + ((payload.length + 3) & ~3);
     const sizeBytes = this.#mask + 1;
     let head = Atomics.load(this.#head, 0);
-    const used = (head - Atomics.load(this.#tail, 0)) >>> 0;
+    if (!this.hasRoom(payload.length)) return false;
     let at = head & this.#mask;
     const skipped = at + frameBytes > sizeBytes ? sizeBytes - at : 0;
-    if (used + skipped + frameBytes > sizeBytes) return false;
     if (skipped > 0) {
       this.#words[at >>> 2] = SKIP;
       head = (head + skipped) | 0;

@@ -24,6 +24,7 @@ import {
 } from './mailbox.ts';
 
 const MAX_WAITING_BYTES = 32 * 1024 * 1024;
+const NO_BYTES = new Uint8Array(0);
 const WOKEN = Promise.resolve();
 const WAKE: PortMessage = { type: 'wake' };
 
@@ -189,9 +190,10 @@ export class MailboxClient {
       if (!requests.push(kind, id, payload)) return false;
     } else {
       // First the message, then the frame that stands for it: who finds the frame finds the message.
-      if (!requests.push(REQUEST.LARGE, id, new Uint8Array(0))) return false;
+      if (!requests.hasRoom(0)) return false;
       const large: PortMessage = { type: 'large', kind, payload };
       this.#port.postMessage(large);
+      requests.push(REQUEST.LARGE, id, NO_BYTES);
     }
     if (this.#doorbell.ring()) this.#port.postMessage(WAKE);
     return true;

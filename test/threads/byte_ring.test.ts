@@ -22,7 +22,9 @@ test('frames come out as they went in, or are refused for want of room', () => {
       for (const { push, bytes } of steps) {
         if (push) {
           kind++;
+          const promised = subject.hasRoom(bytes.length);
           const taken = subject.push(kind, kind * 3, bytes);
+          assert.is(taken, promised);
           if (model.length === 0) assert.ok(taken, 'an empty ring takes what is no larger than the promise');
           if (taken) model.push({ kind, bytes });
           continue;

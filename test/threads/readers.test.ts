@@ -243,6 +243,13 @@ for (const kind of kinds) {
       await thread!.terminate();
       assert.is(await busy, 'UNAVAILABLE');
       assert.not(thread!.running);
+      // At moments from before the thread has begun to when it reads.
+      for (let turns = 0; turns < 40; turns += 8) {
+        const early = codeOf(thread!.run(code('for (;;) reader.get("a");')));
+        for (let i = 0; i < turns; i++) await store.put('a', '1');
+        await thread!.terminate();
+        assert.is(await early, 'UNAVAILABLE');
+      }
       assert.is(await thread!.run(code('return text(reader.get("a"));')), '1');
       assert.is(
         await codeOf(
