@@ -53,7 +53,7 @@ export function addLocal(program: Command): void {
       String(FIRST_PORT),
     )
     .option('--durability <mode>', 'fsync (default), os or relaxed')
-    .option('--tree <kind>', 'memory (default), tables or rocksdb')
+    .option('--tree <kind>', 'tables (default) or rocksdb')
     .addHelpText('after', '\nExample:\n  kvorum local --nodes 3 --data ./data')
     .action((options: LocalOptions) => new LocalCluster(options).run());
 }

@@ -85,5 +85,6 @@ const ADVICE: Partial<Record<KvError['code'], string>> = {
   STORAGE_FAILED:
     'Look at the disk (dmesg, free space), then start the node again: it recovers from its log.',
   CLUSTER_MISMATCH: 'These addresses belong to different clusters: check --endpoints, or the data directory.',
-  CORRUPT: '`kvorum check DIRECTORY` lists every damage.',
+  CORRUPT:
+    '`kvorum check DIRECTORY` lists every damage of a stopped node. In a cluster a node that does not start is replaced: `kvorum member remove ID`, then let it join again with an empty directory. A store of one node needs a copy of its files from before.',
 };

@@ -47,7 +47,7 @@ export function addServe(program: Command): void {
     .option('--join <host:port>', 'join a running cluster through any of its nodes (client address)')
     .option('--learner', 'with --join: stay a learner, without a vote')
     .option('--durability <mode>', 'fsync (default), os or relaxed')
-    .option('--tree <kind>', 'memory (default), tables or rocksdb')
+    .option('--tree <kind>', 'tables (default) or rocksdb')
     .option('--log-level <level>', 'silent, fatal, error, warn, info, debug or trace')
     .addHelpText(
       'after',

@@ -47,7 +47,23 @@ function checksumOf(document: object): string {
     .padStart(8, '0');
 }
 
-/** undefined when the directory holds no node yet. REQUIRES: its log directory exists. @throws KvError CORRUPT */
+const treeSchema = z.looseObject({ tree: z.string().regex(/^[a-z]{1,20}$/) });
+/** Trees that there were before, and that nothing reads any more. */
+const FORMER_TREES: readonly string[] = ['memory'];
+
+/** @throws KvError TREE_UNAVAILABLE for a directory of a version whose tree is gone */
+function refuseUnknownTree(file: string, path: string, document: unknown): void {
+  const { data } = treeSchema.safeParse(document);
+  if (data === undefined || !FORMER_TREES.includes(data.tree)) return;
+  throw new KvError(
+    'TREE_UNAVAILABLE',
+    `${path} was made with the tree "${data.tree}", which this version does not have any more; nothing in it was changed. In a cluster, remove this node and let it ` +
+      'join again with an empty directory. A store of one node: copy its keys to a new directory with the version that made it',
+    { details: { file, tree: data.tree } },
+  );
+}
+
+/** undefined when the directory holds no node yet. REQUIRES: its log directory exists. @throws KvError CORRUPT, TREE_UNAVAILABLE */
 export async function readIdentity(disk: Disk, path: string): Promise<Identity | undefined> {
   const file = `${path}/${FILE}`;
   if (!(await disk.exists(file))) {
@@ -60,12 +76,15 @@ export async function readIdentity(disk: Disk, path: string): Promise<Identity |
   }
   const text = new TextDecoder().decode(await disk.readFile(file));
   try {
-    const { checksum, ...document } = schema.parse(JSON.parse(text));
+    const given: unknown = JSON.parse(text);
+    refuseUnknownTree(file, path, given);
+    const { checksum, ...document } = schema.parse(given);
     if (checksum !== undefined && checksum !== checksumOf(document)) throw new Error('the checksum is wrong');
     const { clusterId, nodeId, tree, configuration, promote } = document;
     const bytes = new TextEncoder().encode(JSON.stringify(configuration));
     return { clusterId, nodeId, tree, promote, configuration: decodeConfiguration(bytes) };
   } catch (cause) {
+    if (cause instanceof KvError && cause.code === 'TREE_UNAVAILABLE') throw cause;
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new KvError('CORRUPT', `${file} is damaged: ${why}`, {
       cause,

@@ -105,8 +105,8 @@ export class Repair {
     onState(true);
     logger.error(
       alone
-        ? 'the store is damaged: reads of the damaged part fail; no other node to repair it from'
-        : 'the store is damaged: it is repaired from another node',
+        ? 'a file of the store is damaged: reads that need the damaged part fail, all others go on; there is no other node to repair it from'
+        : 'a file of the store is damaged: all of the store is fetched from another node',
       { error },
     );
     if (!alone) void this.#run();

@@ -80,7 +80,7 @@ async function openLocked(
   if (identity.tree !== config.storage.tree) {
     throw new KvError(
       'CONFIG_INVALID',
-      `storage.tree is ${config.storage.tree}, but ${path} was created with ${identity.tree}: use that, or a new directory`,
+      `storage.tree is "${config.storage.tree}", but ${path} was made with "${identity.tree}", and a directory keeps its tree: set storage.tree (--tree) to "${identity.tree}", or use an empty directory`,
     );
   }
   const { durability, relaxedFlushMs, segmentSizeBytes, preallocateBytes, logCacheBytes } = config.storage;

@@ -346,7 +346,11 @@ export class StorageEngine implements Engine {
     if (isNoSpace(error)) {
       return error instanceof KvError
         ? error
-        : new KvError('NO_SPACE', 'no space left for the tree', { cause: error });
+        : new KvError(
+            'NO_SPACE',
+            'no space left to flush memtables into the tree; what they hold is in the log',
+            { cause: error },
+          );
     }
     const failure = error instanceof Error ? error : new Error(String(error));
     if (!(failure instanceof KvError && (failure.code === 'CLOSED' || failure.code === 'CORRUPT')))

@@ -1,5 +1,5 @@
 /**
- * Long work in short pieces: how the tree in memory packs, merges and rebuilds without holding up the event loop.
+ * Long work in short pieces: how trees flush and merge on the thread of the event loop without holding it up.
  *
  * Invariant: between two `rest`s no more than about SLICE_MS passes, nor more than MAX_CHECKS calls of `isOver` (so that it also holds under a
  * virtual clock, which stands still during a turn).

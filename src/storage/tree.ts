@@ -43,7 +43,7 @@ export interface TreeSnapshot {
 
 export interface TreeStats {
   readonly recordCount: number;
-  /** Bytes held on disk or, for a tree in memory, in memory. */
+  /** Bytes held on disk. */
   readonly sizeBytes: number;
   /** Whatever else the tree counts, by name (lower case, underscores, the unit last). */
   readonly metrics?: Readonly<Record<string, number>>;

@@ -75,4 +75,21 @@ test('one that was written without a checksum is read', async () => {
   assert.is(await readOrCorrupt(disk), 'same');
 });
 
+test('a directory made with the tree in memory is refused, with what to do about it', async () => {
+  const disk = await diskWithIdentity();
+  const text = new TextDecoder().decode(await disk.readFile(FILE));
+  await disk.remove(FILE);
+  const file = await disk.open(FILE, 'create');
+  file.writeSync([new TextEncoder().encode(text.replace('"tables"', '"memory"'))], 0);
+  try {
+    await readIdentity(disk, 'node');
+    assert.unreachable('it was taken for a tree of today');
+  } catch (error) {
+    if (!(error instanceof KvError)) throw error;
+    assert.is(error.code, 'TREE_UNAVAILABLE');
+    assert.match(error.message, /^node was made with the tree "memory".*join again with an empty directory/);
+    assert.is(error.details['tree'], 'memory');
+  }
+});
+
 test.run();

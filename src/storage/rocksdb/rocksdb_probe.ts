@@ -81,7 +81,7 @@ function lastLines(complaint: string): string {
 function unavailable(what: string, remedy: string, cause?: unknown): KvError {
   return new KvError(
     'TREE_UNAVAILABLE',
-    `the RocksDB tree is not available: ${what}. Either use storage.tree "memory", or ${remedy}.`,
+    `the RocksDB tree is not available: ${what}. Either use storage.tree "tables" (in a new directory), or ${remedy}.`,
     { cause },
   );
 }

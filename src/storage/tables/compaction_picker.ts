@@ -1,5 +1,5 @@
 /**
- * What to compact next: a pure function of the levels (docs/decisions/0007_own_tables.md argues the choice).
+ * What to compact next: a pure function of the levels (docs/decisions/0009_leveled_compaction.md argues the choice).
  *
  * Leveled compaction (O'Neil et al., "The log-structured merge-tree", 1996; LevelDB's and RocksDB's form of it). Level 0 is due when it holds `l0Trigger` runs, a
  * deeper level when it is larger than its target. Targets follow the data, as RocksDB's dynamic level sizes do, but share the growth evenly: the tree uses the

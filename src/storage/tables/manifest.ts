@@ -1,5 +1,5 @@
 /**
- * The manifest: which tables are the tree, and the applied state up to which they hold everything (docs/formats/manifest.md). One file, replaced whole.
+ * The manifest: which tables are the tree, and the applied state up to which they hold everything (docs/formats/manifest.md). One file, replaced whole (docs/decisions/0008_one_manifest_replaced_whole.md).
  *
  *     manifest := header state table* crc:u32                      crc = CRC-32 of all before it. Integers little-endian; a u64 is at most 2^53 - 1.
  *     header (80 B) := magic "KVMANIF\n"  version:u16 (1)  reserved:u16 (0)  hasApplied:u32 (0 or 1)  sequence:u64  nextFileNumber:u64  compactRevision:u64

@@ -159,9 +159,13 @@ export class TableMemory extends TableViews {
   mustAllocate(bytes: number): number {
     const address = this.allocate(bytes);
     if (address !== 0) return address;
-    throw new KvError('UNAVAILABLE', `no memory for ${bytes} bytes of tables`, {
-      details: { limit: this.#maximumBytes, used: this.arenaBytes },
-    });
+    throw new KvError(
+      'UNAVAILABLE',
+      `no memory for ${bytes} bytes of tables: the filters and indexes of all tables and the block cache share ${this.#maximumBytes} bytes. A smaller storage.blockCacheBytes makes room; a larger storage.blockSizeBytes makes the indexes of new tables smaller`,
+      {
+        details: { limit: this.#maximumBytes, used: this.arenaBytes },
+      },
+    );
   }
 
   /** Gives back what nobody else has seen, or can see any more. */

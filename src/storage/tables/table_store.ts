@@ -138,7 +138,7 @@ export class TableStore {
   /** @throws KvError STORAGE_FAILED after a failure that was final */
   assertUsable(): void {
     if (this.#failure === undefined) return;
-    throw new KvError('STORAGE_FAILED', `the tables failed before: ${this.#failure.message}`, {
+    throw new KvError('STORAGE_FAILED', `no table is written after a failure: ${this.#failure.message}`, {
       cause: this.#failure,
     });
   }
@@ -218,7 +218,7 @@ export class TableStore {
   /** Remembers a failure that was final. Gives the error to throw: KvErrors and NO_SPACE as they are, all else as STORAGE_FAILED. */
   judge(error: unknown): unknown {
     if (error instanceof DiskError && error.code === 'NO_SPACE') return error;
-    const failure = error instanceof KvError ? error : finalError('the disk failed the tables', error);
+    const failure = error instanceof KvError ? error : finalError('the tables cannot be written', error);
     if (failure.code === 'STORAGE_FAILED' || failure.code === 'INTERNAL') this.#failure ??= failure;
     return failure;
   }
@@ -278,7 +278,7 @@ async function createManifest(disk: Disk, path: string): Promise<Manifest> {
   const table = names.find((name) => name.endsWith('.kvt'));
   if (table !== undefined) {
     const file = `${path}/${MANIFEST_NAME}`;
-    const problem = `the manifest is missing, but there are tables (${table})`;
+    const problem = `the manifest is missing, but there are tables (${table}): which of them count is not known`;
     throw new KvError('CORRUPT', `${file}: ${problem}`, { details: { file, offset: 0, problem } });
   }
   const manifest: Manifest = {
@@ -310,7 +310,7 @@ async function openAll(set: TableSet, directory: string, tables: readonly TableI
 /** A file that the manifest names and that is not there was lost. */
 function asMissing(error: unknown, file: string): unknown {
   if (!(error instanceof DiskError && error.code === 'NOT_FOUND')) return error;
-  const problem = 'the manifest names this table, and it is not there';
+  const problem = 'the manifest names this table, and the file is missing';
   return new KvError('CORRUPT', `${file}: ${problem}`, {
     cause: error,
     details: { file, offset: 0, problem },

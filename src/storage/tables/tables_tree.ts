@@ -1,5 +1,5 @@
 /**
- * The tree on Kvorum's own tables: immutable sorted files in levels, written from memtables, compacted in the background (docs/decisions/0007_own_tables.md).
+ * The tree on Kvorum's own tables: immutable sorted files in levels, written from memtables, compacted in the background (docs/decisions/0009_leveled_compaction.md).
  *
  *     MANIFEST    which tables there are, and the applied state up to which they hold everything (manifest.ts)
  *     tables/     the table files (docs/formats/table.md)
