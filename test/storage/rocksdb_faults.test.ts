@@ -60,7 +60,7 @@ test('the probe survives a binding that aborts, and says what happened and what 
     assert.is(error.code, 'TREE_UNAVAILABLE');
     assert.match(error.message, 'SIGABRT');
     assert.match(error.message, 'std::bad_alloc');
-    assert.match(error.message, 'storage.tree "memory"');
+    assert.match(error.message, 'storage.tree "tables"');
   });
 });
 
