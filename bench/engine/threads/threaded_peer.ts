@@ -26,8 +26,10 @@ export interface ThreadOwner {
 /** A worker's end. An answer that is not at once a value is awaited. */
 export interface ThreadEnd {
   get(key: Uint8Array): Answer | Promise<Answer>;
-  /** Resolves, or returns, when the write is acknowledged. */
+  /** Resolves, or returns, when the write is acknowledged, or taken into a window of writes under way. */
   put(key: Uint8Array, value: Uint8Array): unknown;
+  /** Resolves when every write is acknowledged; there where `put` has a window. */
+  drain?(): Promise<void>;
   close(): unknown;
 }
 

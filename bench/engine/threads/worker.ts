@@ -50,7 +50,8 @@ async function measure(end: ThreadEnd, readShare: number) {
     latency.recordMs(now - before);
     before = now;
   }
-  return { operations, elapsedMs: before - startedMs, counts: latency.toCounts() };
+  await end.drain?.();
+  return { operations, elapsedMs: performance.now() - startedMs, counts: latency.toCounts() };
 }
 
 const open = THREADED_PEERS[task.peer];
