@@ -57,7 +57,7 @@ function refuseUnknownTree(file: string, path: string, document: unknown): void 
   if (data === undefined || !FORMER_TREES.includes(data.tree)) return;
   throw new KvError(
     'TREE_UNAVAILABLE',
-    `${path} was made with the tree "${data.tree}", which this version does not have any more; nothing in it was changed. In a cluster, remove this node and let it ` +
+    `${path} was made with the tree "${data.tree}", which this version does not have any more; its data was not touched. In a cluster, remove this node and let it ` +
       'join again with an empty directory. A store of one node: copy its keys to a new directory with the version that made it',
     { details: { file, tree: data.tree } },
   );
