@@ -206,7 +206,12 @@ export class StorageEngine implements Engine {
   }
 
   scan(request: ScanRequest): MaybePromise<ScanPage> {
-    return this.#scan(request, (round) => this.#tree.scan(round));
+    const merged = (): MaybePromise<ScanPage> => this.#scan(request, (round) => this.#tree.scan(round));
+    if (this.#layers.anyIn(request)) return merged();
+    // Most of a large store is in the tree alone: nothing to merge, and a full page of it is the answer.
+    const page = this.#tree.scan(request);
+    if (page instanceof Promise) return page.then((later) => (isFull(later, request) ? later : merged()));
+    return isFull(page, request) ? page : merged();
   }
 
   versions(request: VersionsRequest): MaybePromise<ScanPage> {
@@ -367,4 +372,12 @@ export class StorageEngine implements Engine {
 
 function live(record: StoredRecord | undefined): StoredRecord | undefined {
   return record === undefined || (record.flags & FLAG_TOMBSTONE) !== 0 ? undefined : record;
+}
+
+/** A tree may give less than was asked for at a time. */
+function isFull({ records, more }: ScanPage, { limit, maxBytes }: ScanRequest): boolean {
+  if (!more || records.length >= limit) return true;
+  let bytes = 0;
+  for (const { key, value } of records) bytes += key.length + value.length;
+  return bytes >= maxBytes;
 }

@@ -8,7 +8,7 @@
 import type { Timers } from '../ports.ts';
 import type { Memtable } from './memtable.ts';
 import type { MemtablePool } from './memtable_pool.ts';
-import type { AppliedState } from './record.ts';
+import type { AppliedState, ScanRequest } from './record.ts';
 import type { SharedReads } from './shared/shared_reads.ts';
 
 /** A memtable and who uses it. */
@@ -64,6 +64,23 @@ export class Layers {
 
   get memoryBytes(): number {
     return this.#newestFirst.reduce((sum, layer) => sum + layer.memtable.usedBytes, 0);
+  }
+
+  /** Whether any memtable has a record, be it a tombstone, that a scan of this range at this revision has to look at. */
+  anyIn({ start, end, revision }: ScanRequest): boolean {
+    const probe = {
+      start,
+      end,
+      revision,
+      reverse: false,
+      limit: 1,
+      maxBytes: 1,
+      keysOnly: true,
+      tombstones: true,
+    };
+    return this.#newestFirst.some(
+      ({ memtable }) => memtable.recordCount > 0 && memtable.scan(probe).records.length > 0,
+    );
   }
 
   /** Freezes the active memtable and begins a new one. */

@@ -1,6 +1,5 @@
 /**
- * A tree that never answers at once, around one that does: every answer is a promise, and its records are overwritten after the turn in which it
- * was given, as views of reused memory would be. Flushes can be held back or made to fail.
+ * A tree that never answers at once, around one that does: every answer is a promise, and pages are small. Flushes can be held back or made to fail.
  */
 import {
   type AppliedState,
@@ -35,7 +34,7 @@ export class LateTree implements Tree {
     this.gets++;
     return later(async () => {
       const record = await this.#tree.get(key, revision);
-      return record === undefined ? undefined : fleeting(record);
+      return record === undefined ? undefined : copyRecord(record);
     });
   }
 
@@ -44,11 +43,11 @@ export class LateTree implements Tree {
   }
 
   scan(request: ScanRequest): Promise<ScanPage> {
-    return later(async () => fleetingPage(await this.#tree.scan(request)));
+    return later(async () => smallPage(await this.#tree.scan(request)));
   }
 
   versions(request: VersionsRequest): Promise<ScanPage> {
-    return later(async () => fleetingPage(await this.#tree.versions(request)));
+    return later(async () => smallPage(await this.#tree.versions(request)));
   }
 
   async flush(run: Run, applied: AppliedState): Promise<void> {
@@ -91,17 +90,8 @@ async function later<T>(ask: () => Promise<T>): Promise<T> {
   return ask();
 }
 
-function fleeting(record: StoredRecord): StoredRecord {
-  const copy = copyRecord(record);
-  setImmediate(() => {
-    copy.key.fill(0xee);
-    copy.value.fill(0xee);
-  });
-  return copy;
-}
-
-function fleetingPage(page: ScanPage): ScanPage {
+function smallPage(page: ScanPage): ScanPage {
   // Small pages, so that one request takes several rounds.
-  const records = page.records.slice(0, 7).map(fleeting);
+  const records = page.records.slice(0, 7).map(copyRecord);
   return { records, more: page.more || page.records.length > 7 };
 }
