@@ -11,6 +11,8 @@ import { Workload } from './crash_workload.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';
 
 const BUDGET_MS = Number(process.env['KVORUM_CRASH_MS'] ?? 40_000);
+/** Small enough for every one of its operations to be cut under every rule, each time. */
+const SMALL_WORK = new Workload(3, 10, 16);
 const workload = new Workload(2, Number(process.env['KVORUM_CRASH_FLUSHES'] ?? 12), 40);
 
 for (const subject of chosen(PORT_SUBJECTS)) {
@@ -18,7 +20,16 @@ for (const subject of chosen(PORT_SUBJECTS)) {
   const cuts = await cutsOf(subject, subject.smallOptions, workload);
   const order = spreadOrder(cuts.length);
 
-  test(`${subject.name}: a power cut at every operation, by every rule`, async () => {
+  test(`${subject.name}: a power cut at every operation of a small work, by every rule, with none left out`, async () => {
+    const small = { ...trial, workload: SMALL_WORK };
+    const all = await cutsOf(subject, subject.smallOptions, SMALL_WORK);
+    for (const [r, rule] of LOSS_RULES.entries())
+      for (const [i, cut] of all.entries()) await checkCut(small, cut, rule, i * 5 + r, 0);
+    console.log(`${subject.name}: all ${5 * all.length} power cuts of ${all.length} operations`);
+    assert.ok(all.length > 100, `${all.length} operations: too few to show anything`);
+  });
+
+  test(`${subject.name}: a power cut at every operation, by every rule, as far as time allows`, async () => {
     const until = performance.now() + BUDGET_MS;
     let met = 0;
     let recoveries = 0;
