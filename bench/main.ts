@@ -7,7 +7,7 @@
  *     --etcd                             cluster: beside a three-node etcd
  *     --peers --chart                    engine: beside other engines; draw the rows into docs/bench_engine.svg
  *     --keys N --large-keys N            engine: its sizes
- *     --tree memory|tables|rocksdb       engine: the tree of Kvorum; its default unless named
+ *     --tree tables|rocksdb              engine: the tree of Kvorum; its default unless named
  *     --only SECTION --progress          engine: single sections (the option may be repeated); tell of every step on standard error
  *
  * Prints a table, or with `--json` one JSON object a line; at the end the bars that this run can judge (bars.ts). The exit code is 1 only when something could not be

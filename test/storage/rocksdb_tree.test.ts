@@ -1,4 +1,4 @@
-/** The tree on RocksDB: the suite of all trees, the same answers as the tree in memory, and what is its own: unfinished flushes, directories, damage. */
+/** The tree on RocksDB: the suite of all trees and what is its own: unfinished flushes, directories, damage. */
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { suite, test } from 'uvu';
 import * as assert from 'uvu/assert';
