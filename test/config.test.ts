@@ -63,7 +63,7 @@ const WRONG: readonly (readonly [unknown, string])[] = [
   [{ limits: { maxKeyBytes: 1.5 } }, 'limits.maxKeyBytes is 1.5, allowed: a value of type int'],
   [{ limits: { maxKeyBytes: null } }, 'limits.maxKeyBytes is null, allowed: a value of type number'],
   [{ storage: { durability: 'never' } }, 'storage.durability is "never", allowed: fsync, os, relaxed'],
-  [{ storage: { tree: 'b' } }, 'storage.tree is "b", allowed: memory, tables, rocksdb'],
+  [{ storage: { tree: 'b' } }, 'storage.tree is "b", allowed: tables, rocksdb'],
   [
     { door: { clientListen: 'here' } },
     'door.clientListen is "here", allowed: must be HOST:PORT; door.clientListen is "here", allowed: the port must be 0 to 65535',
