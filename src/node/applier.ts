@@ -150,6 +150,8 @@ export class Applier {
       this.#index = snapshot.index;
       this.#term = snapshot.term;
       this.#configuration = snapshot.configuration;
+      // Nothing may be left to apply: whoever waits for this index would wait for the next entry.
+      this.#options.onApplied(snapshot.index);
     }
     this.#paused = false;
     if (!this.#busy) this.#run();

@@ -6,7 +6,8 @@
  * nobody to ask: its reads of the damaged range go on failing, and an entry that cannot be applied ends the node.
  *
  * The snapshot comes over requests between nodes, not through Raft: the log of this node is sound and goes on growing meanwhile (Alagappan et al., FAST '18: a
- * damaged copy is restored from the others', never guessed at).
+ * damaged copy is restored from the others', never guessed at). It must reach what was applied here, so nothing is applied while it is fetched: under steady
+ * writes it would be too old whenever it has come.
  *
  * Invariants: what is fetched is checked whole before it is used; one repair at a time; every step may fail and is tried again.
  */
@@ -33,6 +34,8 @@ import type { Snapshots } from './snapshots.ts';
 const CALL_TIMEOUT_MS = 5_000;
 const POLL_MS = 200;
 const RETRY_MS = 1_000;
+/** Pauses grow up to here: a snapshot that the leader sends by itself mends just as well, and must not be cut short for ever. */
+const MAX_RETRY_MS = 10_000;
 const CHUNK_BYTES = 512 * 1024;
 /** How often a peer is asked whether it has made the snapshot by now. */
 const MAX_POLLS = 1_500;
@@ -109,7 +112,7 @@ export class Repair {
         : 'a file of the store is damaged: all of the store is fetched from another node',
       { error },
     );
-    if (!alone) void this.#run();
+    void this.#run();
   }
 
   close(): void {
@@ -128,12 +131,12 @@ export class Repair {
       return bytes;
     }
     const { minIndex } = parse(wishSchema, body);
-    if (this.#running) throw new KvError('UNAVAILABLE', 'the store of this node is damaged, too');
     const latest = snapshots.latest();
     if (latest !== undefined && latest.index >= minIndex) {
       const { index, term, sizeBytes } = latest;
       return encodeJson({ made: { index, term, sizeBytes } });
     }
+    if (this.#running) throw new KvError('UNAVAILABLE', 'the store of this node is damaged, too');
     if (applier.appliedIndex < minIndex)
       throw new KvError('UNAVAILABLE', 'this node has not come so far yet');
     snapshots.want(applier);
@@ -142,7 +145,7 @@ export class Repair {
 
   async #run(): Promise<void> {
     const { logger, onState } = this.#options;
-    while (!this.#closed) {
+    for (let delayMs = RETRY_MS; !this.#closed; delayMs = Math.min(2 * delayMs, MAX_RETRY_MS)) {
       try {
         if (await this.#repair()) {
           this.#running = false;
@@ -154,43 +157,70 @@ export class Repair {
       } catch (error) {
         logger.warn('the store could not be repaired yet; trying again', { error });
       }
-      await this.#pause(RETRY_MS);
+      await this.#pause(delayMs);
     }
   }
 
   /** False when there was nobody to repair from, or the state of things changed on the way. */
   async #repair(): Promise<boolean> {
-    const { raft, stepAside, logger } = this.#options;
-    if (raft.role === 'leader') await stepAside();
+    const { raft, applier, snapshots } = this.#options;
     const peers = raft
       .status()
       .configuration.members.map(({ id }) => id)
       .filter((id) => id !== raft.id)
       .sort((a, b) => Number(b === raft.leader) - Number(a === raft.leader));
+    if (peers.length === 0) return false;
+    await this.#stepAside();
+    await applier.pause();
+    try {
+      return await this.#repairFromOneOf(peers);
+    } finally {
+      // An install under way goes on by itself when it has ended.
+      if (!this.#closed && this.#blocked === undefined && !snapshots.installing) applier.resume();
+    }
+  }
+
+  /** A leader that can hand over to nobody is mended nevertheless: there may be a learner. */
+  async #stepAside(): Promise<void> {
+    const { raft, stepAside, logger } = this.#options;
+    if (raft.role !== 'leader') return;
+    try {
+      await stepAside();
+    } catch (error) {
+      logger.warn('cannot hand leadership over before the repair', { error });
+    }
+  }
+
+  async #repairFromOneOf(peers: readonly NodeId[]): Promise<boolean> {
+    const { raft, logger } = this.#options;
+    const led = raft.role === 'leader';
     for (const peer of peers) {
       try {
-        const file = await this.#fetch(peer);
+        const file = await this.#fetch(peer, led);
         if (file !== undefined) return await this.#replaceWith(file);
       } catch (error) {
         if (this.#closed) return false;
         logger.warn('another node could not help with the repair', { peer, error });
       }
+      if (this.#mustEnd(led)) return false;
     }
     return false;
   }
 
-  async #fetch(peer: NodeId): Promise<SnapshotFile | undefined> {
-    const made = await this.#made(peer);
+  /** @param led whether this node leads: one that becomes the leader must apply entries again, and hand over first. */
+  async #fetch(peer: NodeId, led: boolean): Promise<SnapshotFile | undefined> {
+    const made = await this.#made(peer, led);
     if (made === undefined) return undefined;
     const { store, rpc } = this.#options;
     let offset = store.receive(made, 0, new Uint8Array(0));
     while (offset < made.sizeBytes) {
-      if (this.#closed) return undefined;
+      if (this.#mustEnd(led)) return undefined;
       const body = encodeJson({ index: made.index, offset });
       const bytes = await rpc.call(peer, PEER_SNAPSHOT_READ, body, CALL_TIMEOUT_MS);
       if (bytes.length === 0) throw new KvError('PROTOCOL', 'a snapshot ended before its end');
       const next = store.receive(made, offset, bytes);
-      // The disk is behind, or the leader sends a snapshot of its own.
+      if (next < offset) throw new KvError('UNAVAILABLE', 'the leader sends a snapshot of its own');
+      // The disk is behind.
       if (next === offset) await this.#pause(POLL_MS);
       offset = next;
     }
@@ -198,15 +228,19 @@ export class Repair {
   }
 
   /** A snapshot at the peer that covers all that was applied here; undefined when it takes too long to make one. */
-  async #made(peer: NodeId): Promise<SnapshotKey | undefined> {
+  async #made(peer: NodeId, led: boolean): Promise<SnapshotKey | undefined> {
     const { rpc, applier } = this.#options;
-    for (let poll = 0; poll < MAX_POLLS && !this.#closed; poll++) {
+    for (let poll = 0; poll < MAX_POLLS && !this.#mustEnd(led); poll++) {
       const wish = encodeJson({ minIndex: Math.max(applier.appliedIndex, this.#stuckAt) });
       const { made } = parse(answerSchema, await rpc.call(peer, PEER_SNAPSHOT, wish, CALL_TIMEOUT_MS));
       if (made !== undefined) return made;
       await this.#pause(POLL_MS);
     }
     return undefined;
+  }
+
+  #mustEnd(led: boolean): boolean {
+    return this.#closed || (!led && this.#options.raft.role === 'leader');
   }
 
   async #replaceWith(file: SnapshotFile): Promise<boolean> {

@@ -149,14 +149,12 @@ export class Snapshots implements SnapshotSource {
       },
       (error) => {
         this.#installing = false;
-        const code = error instanceof KvError ? error.code : undefined;
-        // Once the engine shows the new content there is no way back: the next start goes on from there.
-        const again = !(error instanceof HalfInstalled) && (code === 'CORRUPT' || code === 'NO_SPACE');
+        const again = canBeRepeated(error);
         if (!again) this.#options.onFailure(error instanceof HalfInstalled ? error.cause : error);
         this.#endReplaced();
         if (!again) return;
         applier.resume();
-        if (code === 'NO_SPACE') this.#askAgainLater(snapshot.index, raft);
+        if (error instanceof KvError && error.code === 'NO_SPACE') this.#askAgainLater(snapshot.index, raft);
         else raft.snapshotChunkStored(snapshot.index, 0);
       },
     );
@@ -205,7 +203,8 @@ export class Snapshots implements SnapshotSource {
   /**
    * Puts a finished snapshot of the store in place of what is here, whose disk has lost some of it (repair.ts). `raft.commitIndex` has reached it, or the log ends before
    * it: a log that goes further stays, since others may count on it.
-   * @throws KvError UNAVAILABLE, with nothing changed, while another one is being installed or when the log has moved meanwhile; whatever else it throws has ended the node.
+   * @throws KvError UNAVAILABLE, with nothing changed, while another one is being installed or when the log has moved meanwhile; NO_SPACE and CORRUPT (the
+   * snapshot) with nothing changed but the applier paused; whatever else it throws has ended the node.
    */
   async repairWith(
     file: SnapshotFile,
@@ -229,7 +228,7 @@ export class Snapshots implements SnapshotSource {
       });
       info('repaired the store from a snapshot', { index, sizeBytes });
     } catch (error) {
-      onFailure(error instanceof HalfInstalled ? error.cause : error);
+      if (!canBeRepeated(error)) onFailure(error instanceof HalfInstalled ? error.cause : error);
       throw error;
     } finally {
       this.#installing = false;
@@ -260,6 +259,11 @@ export class Snapshots implements SnapshotSource {
     this.#options.onInstalled(file.index);
     applier.resume({ index: file.index, term: file.term, configuration: state.configuration });
   }
+}
+
+/** Whether an install that failed has changed nothing. Once the engine shows the new content there is no way back: the next start goes on from there. */
+function canBeRepeated(error: unknown): boolean {
+  return error instanceof KvError && (error.code === 'CORRUPT' || error.code === 'NO_SPACE');
 }
 
 /** The log could not follow the engine. */
