@@ -15,9 +15,10 @@ import type { WasmMemory } from './wasm_module.ts';
 
 const RETRY_MS = 500;
 
-/** Whether an error says that the disk is full. */
+/** Whether an error says that there is no room for now: the disk is full, or the memory in which tables keep their indexes is (UNAVAILABLE). */
 export function isNoSpace(error: unknown): boolean {
-  return (error instanceof DiskError || error instanceof KvError) && error.code === 'NO_SPACE';
+  if (error instanceof DiskError) return error.code === 'NO_SPACE';
+  return error instanceof KvError && (error.code === 'NO_SPACE' || error.code === 'UNAVAILABLE');
 }
 
 export interface FlushQueueOptions {
