@@ -94,6 +94,8 @@ export class KvService implements LocalService {
     checkOpen();
     checkClientCommand(decoded, config.limits, command.length);
     if (raft.role !== 'leader') return forwarding.write(command, this.#deadline(options));
+    if (this.#servesAlone())
+      checkReadable(this.#options.engine, this.#options.stateMachine.reads(decoded).keys);
     const result = loneWriter.write(command, decoded, this.#timeoutMs(options));
     return result ?? replica.propose(command, this.#deadline(options));
   }
@@ -328,4 +330,9 @@ export class KvService implements LocalService {
     if (page instanceof Promise) return page.then(({ records, more }) => ({ revision, records, more }));
     return { revision, records: page.records, more: page.more };
   }
+}
+
+/** Nobody could repair a lone node that has logged a write which meets damage: it is refused instead. @throws KvError CORRUPT */
+function checkReadable(engine: Engine, keys: readonly Uint8Array[]): void {
+  for (let i = 0; i < keys.length; i++) engine.checkReadable(keys[i]!);
 }

@@ -12,6 +12,7 @@ import type { Command, CommandResult, PutOp, WriteCommand } from '../kv/command.
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock } from '../ports.ts';
 import type { Entry, RaftCore } from '../raft/types.ts';
+import type { Engine } from '../storage/engine_port.ts';
 import type { SegmentedLog } from '../storage/log/segmented_log.ts';
 import type { MaybePromise } from '../storage/record.ts';
 import { NO_WRITE_ID, plainPutBytes, putPlainPut, textBytes } from '../wire/command_codec.ts';
@@ -30,6 +31,7 @@ export interface LoneWriterOptions {
   readonly raft: RaftCore;
   readonly log: SegmentedLog;
   readonly applier: Applier;
+  readonly engine: Engine;
   readonly stateMachine: StateMachine;
   readonly proposals: Proposals;
   readonly conditions: Conditions;
@@ -61,7 +63,7 @@ export class LoneWriter {
 
   /**
    * A put of a user's key, which was checked against the limits. undefined: it must go the ordinary way.
-   * @throws KvError UNAVAILABLE (maybeApplied) when the node has come to its end
+   * @throws KvError UNAVAILABLE (maybeApplied) when the node has come to its end; CORRUPT when the key's present version is damaged
    */
   put(
     key: Uint8Array | string,
@@ -90,6 +92,7 @@ export class LoneWriter {
       this.#valueAt = valueAt;
     }
     operation.ttlMs = ttlMs;
+    this.#options.engine.checkReadable(operation.key);
     return this.#write(entry.end(end), timeMs, this.#command, timeoutMs);
   }
 

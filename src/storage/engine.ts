@@ -188,6 +188,12 @@ export class StorageEngine implements Engine {
     return this.#loaded.load(this.#tree, request, (key) => this.#fromMemtables(key, NEWEST) !== undefined);
   }
 
+  checkReadable(key: Uint8Array): void {
+    if (this.#active.has(key) || !this.synchronous || !this.#tree.mayContain(key)) return;
+    for (const { memtable } of this.#layers.newestFirst) if (memtable.has(key)) return;
+    this.#tree.getNow?.(key, NEWEST);
+  }
+
   afterEntry(index: number, term: number, captureState: () => Uint8Array): void {
     this.#shared?.publishRevision(this.#active.largestRevision);
     if (this.#loading) {
