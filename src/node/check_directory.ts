@@ -13,6 +13,7 @@ import { TABLES_DIRECTORY } from '../storage/tables/table_store.ts';
 import { verifyTree } from '../storage/tables/verify_tree.ts';
 import { readIdentity } from './identity.ts';
 import { decodeNodeState } from './node_state.ts';
+import { lostLog } from './replica_storage.ts';
 
 export interface Damage {
   readonly file: string;
@@ -51,7 +52,7 @@ export async function checkDirectory(
     progress(0, total);
     const damages: Damage[] = [];
     const notes: Damage[] = [];
-    await checkLog(disk, `${path}/log`, damages, notes);
+    await checkLog(disk, path, damages, notes);
     if (tree === 'rocksdb') {
       const problem =
         'not looked into: RocksDB and its rows carry checksums that are checked when they are read';
@@ -77,7 +78,12 @@ export async function checkDirectory(
 }
 
 async function checkLog(disk: Disk, path: string, damages: Damage[], notes: Damage[]): Promise<void> {
-  for (const { severity, file, offset, problem } of await verifyLog(disk, path)) {
+  const lost = await lostLog(disk, path);
+  if (lost !== undefined) {
+    damages.push({ file: `${path}/log`, offset: undefined, problem: lost });
+    return;
+  }
+  for (const { severity, file, offset, problem } of await verifyLog(disk, `${path}/log`)) {
     if (severity === 'damage') damages.push({ file, offset, problem });
     else
       notes.push({
@@ -128,6 +134,12 @@ async function lockFor(disk: Disk, path: string): Promise<{ release(): Promise<v
     if (error instanceof DiskError && error.code === 'LOCKED') {
       throw new KvError('LOCKED', `${error.message}: stop the node before checking its directory`, {
         cause: error,
+      });
+    }
+    if (error instanceof DiskError) {
+      throw new KvError('STORAGE_FAILED', `${path} cannot be locked for the check: ${error.message}`, {
+        cause: error,
+        details: { file: error.path },
       });
     }
     throw error;

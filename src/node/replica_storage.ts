@@ -18,6 +18,7 @@ import type { Configuration } from '../raft/types.ts';
 import { type Disk, DiskError } from '../storage/disk.ts';
 import { makeDurableDirectory } from '../storage/durable_directory.ts';
 import { StorageEngine } from '../storage/engine.ts';
+import { parseSegmentName } from '../storage/log/format.ts';
 import { SegmentedLog } from '../storage/log/segmented_log.ts';
 import { openTree } from '../storage/open_tree.ts';
 import type { SharedReads } from '../storage/shared/shared_reads.ts';
@@ -83,6 +84,7 @@ async function openLocked(
       `storage.tree is "${config.storage.tree}", but ${path} was made with "${identity.tree}", and a directory keeps its tree: set storage.tree (--tree) to "${identity.tree}", or use an empty directory`,
     );
   }
+  await assertLogThere(disk, path);
   const { durability, relaxedFlushMs, segmentSizeBytes, preallocateBytes, logCacheBytes } = config.storage;
   const log = await SegmentedLog.open({
     disk,
@@ -117,6 +119,24 @@ async function openLocked(
     appliedConfiguration: state?.configuration ?? identity.configuration,
     close: () => closeAll(opened),
   };
+}
+
+/** The log is begun before the tree: where there is a tree, a log without files was lost, with the node's term and vote and what was not flushed. */
+export async function lostLog(disk: Disk, path: string): Promise<string | undefined> {
+  const [log, tree] = await Promise.all([namesIn(disk, `${path}/log`), namesIn(disk, `${path}/tree`)]);
+  if (tree.length === 0 || log.some((name) => parseSegmentName(name) !== undefined)) return undefined;
+  return 'the log is gone, and with it what was written last, but the tree is there';
+}
+
+async function namesIn(disk: Disk, directory: string): Promise<string[]> {
+  return (await disk.exists(directory)) ? disk.list(directory) : [];
+}
+
+async function assertLogThere(disk: Disk, path: string): Promise<void> {
+  const problem = await lostLog(disk, path);
+  if (problem === undefined) return;
+  const file = `${path}/log`;
+  throw new KvError('CORRUPT', `${file}: ${problem}`, { details: { file, offset: 0, problem } });
 }
 
 async function alignLog(

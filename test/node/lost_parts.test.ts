@@ -1,0 +1,62 @@
+/** Data directories that have lost a part as a whole: opening refuses and says which, instead of beginning that part anew (known failures 6 and 11). */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { KvError } from '../../src/errors.ts';
+import { checkDirectory } from '../../src/node/check_directory.ts';
+import { ClusterLab, text } from './cluster_lab.ts';
+
+/** A node that has flushed and was stopped. */
+async function stopped(): Promise<ClusterLab> {
+  const lab = await ClusterLab.start(1);
+  const { store } = lab.node(1);
+  for (let i = 0; i < 30; i++) await store.put(`k${i}`, String(i).padEnd(50_000));
+  await lab.stopNode(1);
+  return lab;
+}
+
+async function failureOf(call: Promise<unknown>): Promise<KvError> {
+  try {
+    await call;
+  } catch (error) {
+    if (error instanceof KvError) return error;
+    throw error;
+  }
+  throw new Error('it did not fail');
+}
+
+for (const how of ['the directory', 'the files'] as const) {
+  test(`a log of which ${how} went is not begun anew beside the tree`, async () => {
+    const lab = await stopped();
+    const disk = lab.disks.get(1)!;
+    const log = 'node-1/log';
+    if (how === 'the directory') await disk.removeTree(log);
+    else for (const name of await disk.list(log)) await disk.remove(`${log}/${name}`);
+    const { damages } = await checkDirectory(disk, 'node-1', () => undefined);
+    assert.equal(
+      damages.map(({ file }) => file),
+      [log],
+    );
+    for (let attempt = 0; attempt < 2; attempt++) {
+      const failure = await failureOf(lab.startNode(1));
+      assert.is(failure.code, 'CORRUPT', failure.message);
+      assert.is(failure.details['file'], log);
+    }
+  });
+}
+
+test('a node that died before its log was begun starts', async () => {
+  const lab = ClusterLab.create(1, {}, 1);
+  const first = await lab.startNode(1);
+  await lab.leader();
+  await first.store.put('k', 'v');
+  await lab.stopNode(1);
+  const disk = lab.disks.get(1)!;
+  await disk.removeTree('node-1/log');
+  await disk.removeTree('node-1/tree');
+  const again = await lab.startNode(1);
+  await lab.leader();
+  assert.is(text(await again.store.get('k')), undefined);
+  await lab.stop();
+});
+
+test.run();
