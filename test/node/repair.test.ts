@@ -232,6 +232,37 @@ test('a node that is alone serves what is whole, and ends when an entry needs wh
   assert.is(node.ended.reason?.code, 'CORRUPT');
 });
 
+test('a repair for which there is no room waits for it and does not end the node', async () => {
+  const lab = await filled(3);
+  const node = lab.follower(await lab.leader());
+  await rot(lab, node.id, 7);
+  const disk = lab.disks.get(node.id)!;
+  // Enough for what is fetched, not for putting it in place.
+  disk.capacityBytes = disk.usedBytes() + 3_200_000;
+  assert.is(await codeOf(node.store.get(keyOf(7), { level: 'eventual' })), 'CORRUPT');
+  await until(() => disk.freeBytes() < 100_000 || node.ended.is, 'the disk to be full');
+  await until(() => disk.freeBytes() > 100_000 || node.ended.is, 'the repair to be given up');
+  assert.is(node.ended.is, false, node.ended.reason?.message);
+  assert.is(text(await node.store.get(keyOf(700), { level: 'eventual' })), textOf(700));
+  disk.makeRoom();
+  await mended(lab, node.id);
+  await holdsAll(node);
+  await soundDisk(lab, node.id);
+});
+
+test('the only voter mends itself from a learner', async () => {
+  const lab = await filled(1);
+  const voter = lab.node(1);
+  const learner = await lab.join(voter);
+  const applied = ({ node }: LabNode): number => node.service.status().appliedIndex;
+  await until(() => applied(learner) === applied(voter), 'the learner to catch up');
+  await rot(lab, 1, 7);
+  assert.is(await codeOf(voter.store.get(keyOf(7))), 'CORRUPT');
+  await mended(lab, 1);
+  await holdsAll(voter);
+  await persistentPut(lab, 'after', 'it');
+});
+
 test.after.each(async () => {
   for (const lab of labs.splice(0)) await lab.stop();
 });
