@@ -4,7 +4,7 @@
 //   | statics | header   | slot 0   | slot 1 | ...      | tables, node slabs, versions | free |
 //
 //   header   +0  u32 top            first free byte of the arena
-//            +4  u32 nodeTop        first free byte of the current node slab
+//            +4  u32 nodeTop        where the next node will stand in the current node slab, behind its tower
 //            +8  u32 nodeEnd        end of the current node slab
 //            +12 u32 hashTable      the hash index in use (published atomically)
 //            +16 u32 keyCount
@@ -17,7 +17,9 @@
 //            +60 u32 height         levels of the skiplist in use
 //            +64 u32 tail           last node of level 0, HEAD when empty
 //            +68 u32 arenaStart     first byte behind the slots
+//            +72 u32 nextHeight      of the tower of the node to come
 //            +128 splice            MAX_HEIGHT x u32: the last insert's predecessors
+//            +208 tower of the head node
 //            +256 head node
 //
 //   slot     what one thread writes to while it searches; slot 0 is the writer's
@@ -27,7 +29,7 @@
 //            +65672 batch           BATCH_ENTRIES x {u32 node, u32 version}: what a collect call found
 //
 // Invariants: a thread has an instance of its own, whose slot says where it may write; a reader writes nowhere else. Arena memory is only
-// ever handed out, never taken back before a reset; every block is 8-aligned; at least SLACK bytes behind `top` are inside the memory, so
+// ever handed out, never taken back before a reset; every block is 8-aligned (nodes in their slabs are 4-aligned); at least SLACK bytes behind `top` are inside the memory, so
 // that eight-byte loads may read past the end of a key.
 // Nodes live in slabs of their own, apart from the values: a search touches few pages, and the slabs stay in the caches.
 
@@ -46,6 +48,7 @@ export const RANDOM_STATE: u32 = HEADER + 56;
 export const HEIGHT: u32 = HEADER + 60;
 export const TAIL: u32 = HEADER + 64;
 export const ARENA_START: u32 = HEADER + 68;
+export const NEXT_HEIGHT: u32 = HEADER + 72;
 export const SPLICE: u32 = HEADER + 128;
 export const HEAD: u32 = HEADER + 256;
 const HEADER_BYTES: u32 = 512;
@@ -87,6 +90,9 @@ export function cursorVersionOf(): u32 {
   return load<u32>(slot + CURSOR_VERSION);
 }
 
+export function align4(value: u32): u32 {
+  return (value + 3) & ~3;
+}
 export function align8(value: u32): u32 {
   return (value + 7) & ~7;
 }
@@ -122,13 +128,14 @@ export function allocate(bytes: u32): u32 {
   return block;
 }
 
-/** Makes room for one node of at most `nodeBytes` and `arenaBytes` besides. False: no memory, nothing changed. */
-export function reserveRoom(nodeBytes: u32, arenaBytes: u32): bool {
+/** Makes room for one node of at most `nodeBytes` behind its tower, and `arenaBytes` besides. False: no memory, nothing changed. */
+export function reserveRoom(towerBytes: u32, nodeBytes: u32, arenaBytes: u32): bool {
   if (load<u32>(NODE_TOP) + nodeBytes <= load<u32>(NODE_END)) return ensureRoom(arenaBytes);
-  const slabBytes = nodeBytes > NODE_SLAB_BYTES ? align8(nodeBytes) : NODE_SLAB_BYTES;
+  const needBytes = align8(towerBytes + nodeBytes);
+  const slabBytes = needBytes > NODE_SLAB_BYTES ? needBytes : NODE_SLAB_BYTES;
   if (!ensureRoom(slabBytes + arenaBytes + 16)) return false;
   const slab = allocate(slabBytes);
-  store<u32>(NODE_TOP, slab);
+  store<u32>(NODE_TOP, slab + towerBytes);
   store<u32>(NODE_END, slab + slabBytes);
   return true;
 }

@@ -11,8 +11,8 @@
 import { HEAD } from './arena';
 import { ADDED, addEntry } from './block_builder';
 import { addHashToBloom } from './bloom';
-import { VERSION_VALUE } from './memtable';
-import { nextNode, nodeKey, nodeKeyLength, nodeVersions } from './skiplist';
+import { describeVersion, valueLengthOf } from './memtable';
+import { nextNode, nodeKeyLength, nodeVersions } from './skiplist';
 
 /** The budget is used up: call again. The other answers are those of addEntry. */
 export const PAUSED: u32 = 4;
@@ -26,15 +26,6 @@ export function flushStart(cursor: u32): void {
   store<u32>(cursor, nextNode(HEAD));
   store<u32>(cursor, 0, 4);
   store<u32>(cursor, 0, 8);
-}
-
-/** Descriptor and version hold modRevision to flags in the same order. */
-function describe(descriptor: u32, node: u32, version: u32): void {
-  store<u32>(descriptor, nodeKey(node));
-  store<u32>(descriptor, nodeKeyLength(node), 4);
-  store<u32>(descriptor, version + VERSION_VALUE, 8);
-  store<u32>(descriptor, load<u32>(version, 4), 12);
-  for (let at: u32 = 0; at < 48; at += 8) store<u64>(descriptor + 16 + at, load<u64>(version + 8 + at));
 }
 
 /**
@@ -54,12 +45,12 @@ export function flushStep(cursor: u32, builder: u32, compactRevision: f64, budge
       answer = PAUSED;
       break;
     }
-    describe(descriptor, node, version);
+    describeVersion(descriptor, node, version);
     answer = addEntry(builder, descriptor);
     if (answer != ADDED) break;
     answer = FLUSHED;
     records++;
-    bytes += nodeKeyLength(node) + load<u32>(version, 4);
+    bytes += nodeKeyLength(node) + valueLengthOf(version);
     version = load<f64>(version, 8) <= compactRevision ? 0 : load<u32>(version);
     if (version == 0) node = nextNode(node);
   }

@@ -65,7 +65,7 @@ export function addToIndex(node: u32, fragment: u32): void {
 
 /**
  * Doubles the table when `keyCount` keys fill five eighths of it. Where memory does not allow that, probing runs just grow longer: a key takes
- * at least 88 bytes, so a memory without room for 16 more bytes per present slot ends before 13/16 of the slots are in use.
+ * at least 68 bytes, so a memory without room for 16 more bytes per present slot ends before 14/16 of the slots are in use.
  */
 export function makeIndexRoom(keyCount: u32): void {
   const old = load<u32>(HASH_TABLE);

@@ -9,16 +9,16 @@ export * from './flush_abi';
 export * from './lookup_abi';
 export * from './merge_abi';
 
-import { cursorNodeOf, cursorVersionOf, HASH_SEED, HEAD, STAGE_BYTES, stage, TAIL, useSlot } from './arena';
+import { cursorNodeOf, cursorVersionOf, HEAD, STAGE_BYTES, stage, TAIL, useSlot } from './arena';
 import { addToBloom, BLOOM_BITS, bloomMayContain } from './bloom';
 import { compareBytes } from './compare';
-import { fragmentOf } from './hash';
-import { findNode } from './hash_index';
 import {
   collectKeys,
   collectVersions,
   commitPut,
   findLatest,
+  findStaged,
+  forgetFound,
   reservePut,
   resetMemtable,
   versionAt,
@@ -40,10 +40,10 @@ export function reserve(keyLength: u32, valueLength: u32): u32 {
   return reservePut(keyLength, valueLength) ? 1 : 0;
 }
 
-/** Commits a put whose key and value are in place. 0 done; 1 not above the key's newest revision, nothing changed. */
+/** Commits a put whose key and value are in place; `valueWord` as in memtable.ts, without a term. 0 done; 1 not above the key's newest revision, nothing changed. */
 export function commit(
   keyLength: u32,
-  valueLength: u32,
+  valueWord: u32,
   modRevision: f64,
   createRevision: f64,
   version: f64,
@@ -54,7 +54,7 @@ export function commit(
 ): u32 {
   return commitPut(
     keyLength,
-    valueLength,
+    valueWord,
     modRevision,
     createRevision,
     version,
@@ -68,17 +68,18 @@ export function commit(
 /** The newest version of the staged key, 0 when there is none. */
 export function find(keyLength: u32): u32 {
   assert(keyLength <= STAGE_BYTES - 8, 'a staged key is too long');
-  return findLatest(stage(), keyLength);
+  return findLatest(keyLength);
 }
 
 /** The newest version at or below a revision of the staged key, 0 when there is none. */
 export function findAt(keyLength: u32, revision: f64): u32 {
   assert(keyLength <= STAGE_BYTES - 8, 'a staged key is too long');
-  return versionAt(findLatest(stage(), keyLength), revision);
+  return versionAt(findLatest(keyLength), revision);
 }
 
 /** The first node at or after the staged key (`after` 0) or strictly after it (`after` 1); 0: none. */
 export function seek(keyLength: u32, after: u32): u32 {
+  forgetFound();
   const node = nextNode(findBefore(stage(), keyLength));
   if (node == 0 || after == 0) return node;
   return compareBytes(nodeKey(node), nodeKeyLength(node), stage(), keyLength) == 0 ? nextNode(node) : node;
@@ -86,11 +87,12 @@ export function seek(keyLength: u32, after: u32): u32 {
 
 /** The node of exactly the staged key, 0 when there is none. */
 export function nodeOf(keyLength: u32): u32 {
-  return findNode(stage(), keyLength, fragmentOf(stage(), keyLength, load<u64>(HASH_SEED)));
+  return findStaged(keyLength);
 }
 
 /** The last node before the staged key, 0: none. */
 export function seekBefore(keyLength: u32): u32 {
+  forgetFound();
   const node = findBefore(stage(), keyLength);
   return node == HEAD ? 0 : node;
 }

@@ -1,17 +1,18 @@
 // The memtable: a node per key, and under each node the key's versions, newest first.
 //
 //   version   +0  u32 older         the version before, 0 for the oldest
-//             +4  u32 valueLength
+//             +4  u32 valueWord     bits 0 to 23: valueLength; 24 to 26: phase; 31: a term follows
 //             +8  f64 modRevision
 //             +16 f64 createRevision
 //             +24 f64 version
-//             +32 i64 lease
-//             +40 f64 expiresAtMs
-//             +48 u32 subRevision
-//             +52 u32 flags         bit 0: tombstone
-//             +56 u32 jump          an older version some way down, 0 for the oldest
-//             +60 u32 depth         1 for the oldest, one more for each newer one
-//             +64 value             valueLength bytes
+//             +32 u32 subRevision
+//             +36 u32 flags         bit 0: tombstone
+//             +40 u32 jump          an older version some way down, 0 for the oldest
+//             +44 u32 depth         1 for the oldest, one more for each newer one
+//             +48+phase value       valueLength bytes
+//             [+48+align8(phase+valueLength)  term: i64 lease, f64 expiresAtMs]   only where one of the two is not zero
+//
+// `phase` is what the address of the value that was put had in its last three bits: JavaScript copies into shared memory by words only between places that agree in them.
 //
 // Invariants: modRevision falls strictly along `older`; a version never changes once it is linked, and it is linked by one atomic store
 // when it is complete. `jump` makes the chain a skew-binary list (Myers 1983, "An applicative random-access stack"): a put adds it in
@@ -35,26 +36,62 @@ import {
   resetArena,
   SMALLEST_REVISION,
   setCursor,
+  stage,
   TOP,
 } from './arena';
+import { equalBytes } from './compare';
 import { fragmentOf } from './hash';
 import { addToIndex, findNode, makeIndexRoom, resetIndex, tableBytes } from './hash_index';
 import {
   insertNode,
   maxNodeBytes,
   nextNode,
+  nextTowerBytes,
   nodeKey,
+  nodeKeyLength,
   nodeVersions,
   previousNode,
   resetSkiplist,
   setNodeVersions,
 } from './skiplist';
 
-export const VERSION_VALUE: u32 = 64;
+const VERSION_VALUE: u32 = 48;
+const TERM_BYTES: u32 = 16;
 const TOMBSTONE: u32 = 1;
+const TERM: u32 = 0x80000000;
+const PHASE_SHIFT: u32 = 24;
+const LENGTH_MASK: u32 = 0xffffff;
+const PHASE_MASK: u32 = 7;
+const MAX_PHASE: u32 = 7;
 
 export const PUT_DONE: u32 = 0;
 export const PUT_STALE: u32 = 1;
+
+/** The bytes of a version without a term. */
+function versionBytes(word: u32): u32 {
+  return align8(VERSION_VALUE + ((word >> PHASE_SHIFT) & PHASE_MASK) + (word & LENGTH_MASK));
+}
+
+/** The length of a version's value. */
+export function valueLengthOf(version: u32): u32 {
+  return load<u32>(version, 4) & LENGTH_MASK;
+}
+
+/** Describes a record as a table's block has it (entry.ts). */
+export function describeVersion(descriptor: u32, node: u32, version: u32): void {
+  store<u32>(descriptor, nodeKey(node));
+  store<u32>(descriptor, nodeKeyLength(node), 4);
+  const word = load<u32>(version, 4);
+  store<u32>(descriptor, version + VERSION_VALUE + ((word >> PHASE_SHIFT) & PHASE_MASK), 8);
+  store<u32>(descriptor, word & LENGTH_MASK, 12);
+  for (let at: u32 = 0; at < 24; at += 8) store<u64>(descriptor + 16 + at, load<u64>(version + 8 + at));
+  const term = (word & TERM) != 0;
+  const place = version + versionBytes(word);
+  store<i64>(descriptor, term ? load<i64>(place) : 0, 40);
+  store<f64>(descriptor, term ? load<f64>(place, 8) : 0, 48);
+  store<u32>(descriptor, load<u32>(version, 32), 56);
+  store<u32>(descriptor, load<u32>(version, 36), 60);
+}
 
 function older(version: u32): u32 {
   return load<u32>(version);
@@ -63,15 +100,16 @@ function modRevision(version: u32): f64 {
   return load<f64>(version, 8);
 }
 function jump(version: u32): u32 {
-  return load<u32>(version, 56);
+  return load<u32>(version, 40);
 }
 function depth(version: u32): u32 {
-  return version == 0 ? 0 : load<u32>(version, 60);
+  return version == 0 ? 0 : load<u32>(version, 44);
 }
 
 /** Makes the memory an empty memtable with 2^slotsLog2 index slots and scratch slots for so many threads. False: it is too small for that. */
 export function resetMemtable(slotsLog2: u32, seed: u64, threads: u32): bool {
   resetArena(threads);
+  forgetFound();
   if (!ensureRoom(tableBytes(slotsLog2))) return false;
   resetIndex(slotsLog2);
   resetSkiplist();
@@ -82,16 +120,17 @@ export function resetMemtable(slotsLog2: u32, seed: u64, threads: u32): bool {
 
 /** Makes room for a put with a key and a value of these lengths. False: no memory, nothing changed. */
 export function reservePut(keyLength: u32, valueLength: u32): bool {
-  return reserveRoom(maxNodeBytes(keyLength), align8(VERSION_VALUE + valueLength));
+  const arenaBytes = align8(VERSION_VALUE + MAX_PHASE + valueLength) + TERM_BYTES;
+  return reserveRoom(nextTowerBytes(), maxNodeBytes(keyLength), arenaBytes);
 }
 
 /**
- * Commits a put. REQUIRES: reservePut, the value at TOP + VERSION_VALUE and the key at NODE_TOP + 16.
- * PUT_STALE changes nothing.
+ * Commits a put. REQUIRES: reservePut, the value at TOP + VERSION_VALUE + phase and the key at NODE_TOP + NODE_KEY. `word`: length and phase of the
+ * value. PUT_STALE changes nothing.
  */
 export function commitPut(
   keyLength: u32,
-  valueLength: u32,
+  word: u32,
   revision: f64,
   createRevision: f64,
   count: f64,
@@ -101,36 +140,45 @@ export function commitPut(
   expiresAtMs: f64,
 ): u32 {
   const keyPlace = nodeKey(load<u32>(NODE_TOP));
-  const fragment = fragmentOf(keyPlace, keyLength, load<u64>(HASH_SEED));
-  const node = findNode(keyPlace, keyLength, fragment);
+  if (keyLength != foundLength || !equalBytes(stage(), keyPlace, keyLength)) {
+    foundFragment = fragmentOf(keyPlace, keyLength, load<u64>(HASH_SEED));
+    foundNode = findNode(keyPlace, keyLength, foundFragment);
+  }
+  foundLength = 0;
+  const fragment = foundFragment;
+  const node = foundNode;
   const previous = node == 0 ? 0 : nodeVersions(node);
   if (previous != 0 && modRevision(previous) >= revision) return PUT_STALE;
-  const version = allocate(VERSION_VALUE + valueLength);
+  const term = lease != 0 || expiresAtMs != 0;
+  const bytes = versionBytes(word);
+  const version = allocate(term ? bytes + TERM_BYTES : bytes);
   store<u32>(version, previous);
-  store<u32>(version, valueLength, 4);
+  store<u32>(version, term ? word | TERM : word, 4);
   store<f64>(version, revision, 8);
   store<f64>(version, createRevision, 16);
   store<f64>(version, count, 24);
-  store<i64>(version, lease, 32);
-  store<f64>(version, expiresAtMs, 40);
-  store<u32>(version, subRevision, 48);
-  store<u32>(version, flags, 52);
+  store<u32>(version, subRevision, 32);
+  store<u32>(version, flags, 36);
+  if (term) {
+    store<i64>(version + bytes, lease);
+    store<f64>(version + bytes, expiresAtMs, 8);
+  }
   setJump(version, previous);
   if (node == 0) {
     makeIndexRoom(load<u32>(KEY_COUNT));
     const created = load<u32>(NODE_TOP);
-    store<u32>(NODE_TOP, created + insertNode(created, keyLength, version));
+    store<u32>(NODE_TOP, insertNode(created, keyLength, version));
     addToIndex(created, fragment);
     store<u32>(KEY_COUNT, load<u32>(KEY_COUNT) + 1);
   } else {
     setNodeVersions(node, version);
   }
-  countRecord(revision, keyLength + valueLength);
+  countRecord(revision, keyLength + (word & LENGTH_MASK));
   return PUT_DONE;
 }
 
 function setJump(version: u32, previous: u32): void {
-  store<u32>(version, depth(previous) + 1, 60);
+  store<u32>(version, depth(previous) + 1, 44);
   let target = previous;
   if (previous != 0) {
     const first = jump(previous);
@@ -139,7 +187,7 @@ function setJump(version: u32, previous: u32): void {
       if (depth(previous) - depth(first) == depth(first) - depth(second)) target = second;
     }
   }
-  store<u32>(version, target, 56);
+  store<u32>(version, target, 40);
 }
 
 function countRecord(revision: f64, bytes: u32): void {
@@ -150,9 +198,28 @@ function countRecord(revision: f64, bytes: u32): void {
   store<u32>(RECORD_COUNT, records + 1);
 }
 
-/** The newest version of a key, tombstones included; 0 when there is none. */
-export function findLatest(key: u32, length: u32): u32 {
-  const node = findNode(key, length, fragmentOf(key, length, load<u64>(HASH_SEED)));
+// What the last search of the index found: a put mostly follows a look-up of its key. It holds while the stage has that key and nothing was added; a length of 0: nothing.
+// Per instance.
+let foundLength: u32 = 0;
+let foundFragment: u32 = 0;
+let foundNode: u32 = 0;
+
+/** The stage holds another key now. */
+export function forgetFound(): void {
+  foundLength = 0;
+}
+
+/** The node of exactly the staged key, 0 when there is none. */
+export function findStaged(length: u32): u32 {
+  foundFragment = fragmentOf(stage(), length, load<u64>(HASH_SEED));
+  foundNode = findNode(stage(), length, foundFragment);
+  foundLength = length;
+  return foundNode;
+}
+
+/** The newest version of the staged key, tombstones included; 0 when there is none. */
+export function findLatest(length: u32): u32 {
+  const node = findStaged(length);
   return node == 0 ? 0 : nodeVersions(node);
 }
 
@@ -194,7 +261,7 @@ export function collectKeys(
   let count: u32 = 0;
   while (node != stop && node != 0 && count < limit) {
     const version = versionAt(nodeVersions(node), revision);
-    if (version != 0 && (tombstones || (load<u32>(version, 52) & TOMBSTONE) == 0))
+    if (version != 0 && (tombstones || (load<u32>(version, 36) & TOMBSTONE) == 0))
       emit(count++, node, version);
     node = step(node, reverse);
   }

@@ -102,14 +102,15 @@ export class Memtable extends MemtableReads implements Run {
     if (keyLength === 0 || keyLength > MAX_STORED_KEY_BYTES || valueLength > MAX_STORED_VALUE_BYTES) {
       throw sizeError(keyLength, valueLength);
     }
-    if (!this.mem.place(key, value)) {
+    const valueWord = this.mem.place(key, value);
+    if (valueWord < 0) {
       throw new KvError('REQUEST_TOO_LARGE', 'the memtable cannot grow any further', {
         details: { usedBytes: this.usedBytes, memoryBytes: this.memoryBytes },
       });
     }
     const status = this.mem.wasm.commit(
       keyLength,
-      valueLength,
+      valueWord,
       modRevision,
       createRevision,
       version,

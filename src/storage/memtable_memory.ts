@@ -8,6 +8,27 @@
  * each search instead: whatever a search can find lies below `top`.
  */
 import { KvError } from '../errors.ts';
+import {
+  HEADER,
+  hasTerm,
+  MAX_PHASE,
+  MAX_TOWER_BYTES,
+  NODE_KEY,
+  NODE_KEY_LENGTH,
+  TERM_BYTES,
+  TERM_EXPIRES,
+  termPlace,
+  VERSION_COUNT,
+  VERSION_CREATE_REVISION,
+  VERSION_FLAGS,
+  VERSION_MOD_REVISION,
+  VERSION_SUB_REVISION,
+  VERSION_VALUE,
+  VERSION_VALUE_WORD,
+  valueLength,
+  valuePlace,
+  valueWord,
+} from './memtable_layout.ts';
 import type { StoredRecord } from './record.ts';
 import {
   createWasmMemory,
@@ -17,7 +38,6 @@ import {
   type WasmMemory,
 } from './wasm_module.ts';
 
-const HEADER = 4096;
 const TOP = HEADER >>> 2;
 const NODE_TOP = (HEADER + 4) >>> 2;
 const NODE_END = (HEADER + 8) >>> 2;
@@ -38,11 +58,10 @@ const BATCH = (STAGE_BYTES + 8) >>> 2;
 export const SLOT_BYTES = 68 * 1024;
 
 const SLACK = 64;
-const NODE_KEY = 16;
-const MAX_TOWER_BYTES = 48;
-export const VERSION_VALUE = 64;
 /** Up to here a loop beats the call of a built-in. */
 const SHORT_COPY_BYTES = 16;
+/** From here on, a copy by words saves more than the bytes that it takes to bring a value into phase. */
+export const MIN_PHASED_BYTES = 64;
 
 /** The address space that a memory may grow into: addresses stay below 2 GiB, so that they never turn negative. */
 const ADDRESS_LIMIT = 2 ** 31 - 65536;
@@ -147,22 +166,24 @@ export class MemtableMemory {
     return this.f64[SMALLEST_REVISION]!;
   }
 
-  /** Writes key and value to where `commit` will find them, growing the memory if need be. False: it cannot grow so far. */
-  place(key: Uint8Array, value: Uint8Array): boolean {
+  /** Writes key and value to where `commit` will find them, growing the memory if need be. Gives the value word; -1: it cannot grow so far. */
+  place(key: Uint8Array, value: Uint8Array): number {
     const keyLength = key.length;
-    const valueLength = value.length;
+    const bytes = value.length;
     let u32 = this.u32;
     const nodeEnd = u32[NODE_TOP]! + NODE_KEY + MAX_TOWER_BYTES + 8 + keyLength;
-    const end = u32[TOP]! + VERSION_VALUE + 8 + SLACK + valueLength;
+    const end = u32[TOP]! + VERSION_VALUE + MAX_PHASE + 8 + TERM_BYTES + SLACK + bytes;
     if (end > this.byteLength || nodeEnd > u32[NODE_END]!) {
-      const reserved = this.wasm.reserve(keyLength, valueLength);
+      const reserved = this.wasm.reserve(keyLength, bytes);
       this.refresh();
-      if (reserved === 0) return false;
+      if (reserved === 0) return -1;
       u32 = this.u32;
     }
     copyInto(this.u8, u32[NODE_TOP]! + NODE_KEY, key);
-    copyInto(this.u8, u32[TOP]! + VERSION_VALUE, value);
-    return true;
+    // Into shared memory, words are copied only between places that are alike in their last three bits: four times as fast. Places in the memory are 8-aligned.
+    const phase = bytes < MIN_PHASED_BYTES ? 0 : value.byteOffset & MAX_PHASE;
+    copyInto(this.u8, u32[TOP]! + VERSION_VALUE + phase, value);
+    return valueWord(bytes, phase);
   }
 
   /** Writes a key to this thread's stage, where the search functions look. False: longer than any key can be. */
@@ -192,40 +213,45 @@ export class MemtableMemory {
   }
 
   keyLength(node: number): number {
-    return this.u32[(node + 8) >>> 2]!;
+    return this.u32[(node + NODE_KEY_LENGTH) >>> 2]!;
   }
   keyView(node: number): Uint8Array {
     return new Uint8Array(this.buffer, node + NODE_KEY, this.keyLength(node));
   }
 
+  private valueWord(version: number): number {
+    return this.u32[(version + VERSION_VALUE_WORD) >>> 2]!;
+  }
   valueLength(version: number): number {
-    return this.u32[(version + 4) >>> 2]!;
+    return valueLength(this.valueWord(version));
   }
   modRevision(version: number): number {
-    return this.f64[(version + 8) >>> 3]!;
+    return this.f64[(version + VERSION_MOD_REVISION) >>> 3]!;
   }
   createRevision(version: number): number {
-    return this.f64[(version + 16) >>> 3]!;
+    return this.f64[(version + VERSION_CREATE_REVISION) >>> 3]!;
   }
   version(version: number): number {
-    return this.f64[(version + 24) >>> 3]!;
+    return this.f64[(version + VERSION_COUNT) >>> 3]!;
   }
   lease(version: number): bigint {
-    // Most keys have no lease, and reading a bigint allocates.
-    const word = (version + 32) >>> 2;
-    return this.u32[word] === 0 && this.u32[word + 1] === 0 ? 0n : this.i64[(version + 32) >>> 3]!;
+    // Most keys have no lease.
+    const word = this.valueWord(version);
+    return hasTerm(word) ? this.i64[termPlace(version, word) >>> 3]! : 0n;
   }
   expiresAtMs(version: number): number {
-    return this.f64[(version + 40) >>> 3]!;
+    const word = this.valueWord(version);
+    return hasTerm(word) ? this.f64[(termPlace(version, word) + TERM_EXPIRES) >>> 3]! : 0;
   }
   subRevision(version: number): number {
-    return this.u32[(version + 48) >>> 2]!;
+    return this.u32[(version + VERSION_SUB_REVISION) >>> 2]!;
   }
   flags(version: number): number {
-    return this.u32[(version + 52) >>> 2]!;
+    return this.u32[(version + VERSION_FLAGS) >>> 2]!;
   }
   valueView(version: number): Uint8Array {
-    return new Uint8Array(this.buffer, version + VERSION_VALUE, this.valueLength(version));
+    const word = this.valueWord(version);
+    return new Uint8Array(this.buffer, valuePlace(version, word), valueLength(word));
   }
 
   /** A record whose key and value are views. */

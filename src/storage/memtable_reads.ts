@@ -5,7 +5,7 @@
  * Beside a writer in another thread only reads at a revision that was published are sure of their answer; the counters may be in between.
  * Keys are just bytes here. A *handle* is the address of a version, 0 for none: point reads need no object per answer.
  */
-import { BATCH_ENTRIES, type MemtableMemory } from './memtable_memory.ts';
+import { BATCH_ENTRIES, type MemtableMemory, MIN_PHASED_BYTES } from './memtable_memory.ts';
 import {
   FLAG_TOMBSTONE,
   type ScanPage,
@@ -64,16 +64,18 @@ export class MemtableReads {
   valueCopy(handle: number): Uint8Array {
     const view = this.mem.valueView(handle);
     const length = view.length;
+    // From shared memory, words are copied only between places that are alike in their last three bits: four times as fast.
+    const phase = length < MIN_PHASED_BYTES ? this.slabUsed & 7 : view.byteOffset & 7;
     if (length > MAX_SLAB_COPY_BYTES) {
-      const copy = Buffer.allocUnsafeSlow(length);
+      const copy = new Uint8Array(Buffer.allocUnsafeSlow(length + phase).buffer, phase, length);
       copy.set(view);
       return copy;
     }
-    if (this.slabUsed + length > this.slab.length) {
-      this.slab = Buffer.allocUnsafeSlow(COPY_SLAB_BYTES);
-      this.slabUsed = 0;
+    let at = this.slabUsed + ((phase - this.slabUsed) & 7);
+    if (at + length > this.slab.length) {
+      this.slab = new Uint8Array(Buffer.allocUnsafeSlow(COPY_SLAB_BYTES).buffer);
+      at = phase;
     }
-    const at = this.slabUsed;
     this.slabUsed = at + length;
     this.slab.set(view, at);
     return new Uint8Array(this.slab.buffer, at, length);

@@ -141,7 +141,7 @@ export interface WasmExports extends FlushExports, LookupExports, MergeExports {
   reserve(keyLength: number, valueLength: number): number;
   commit(
     keyLength: number,
-    valueLength: number,
+    valueWord: number,
     modRevision: number,
     createRevision: number,
     version: number,

@@ -238,11 +238,11 @@ const HEAD = 4096 + 256;
 let walks = 0, seen = 0;
 function walk() {
   const u32 = new Uint32Array(workerData.memory.buffer), f64 = new Float64Array(workerData.memory.buffer), u8 = new Uint8Array(workerData.memory.buffer);
-  const next = (node) => Atomics.load(u32, (node + 16 + ((u32[(node + 8) >> 2] + 3) & ~3)) >> 2);
+  const next = (node) => Atomics.load(u32, (node - 4) >> 2);
   let count = 0, last = '';
   for (let node = next(HEAD); node !== 0; node = next(node)) {
     const length = u32[(node + 8) >> 2];
-    const key = Buffer.from(u8.slice(node + 16, node + 16 + length)).toString('latin1');
+    const key = Buffer.from(u8.slice(node + 12, node + 12 + length)).toString('latin1');
     if (key <= last) throw new Error('keys out of order: ' + last + ' ' + key);
     last = key;
     let newer = Infinity;
@@ -251,7 +251,7 @@ function walk() {
       if (!(revision < newer)) throw new Error('versions out of order under ' + key);
       newer = revision;
       // The value is the revision, written before the version was linked.
-      if (f64[(v + 64) >> 3] !== revision) throw new Error('half a version under ' + key);
+      if (f64[(v + 48) >> 3] !== revision) throw new Error('half a version under ' + key);
     }
     count++;
   }
