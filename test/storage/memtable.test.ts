@@ -275,4 +275,60 @@ test('copies stay what they were while the memtable and other copies go on', () 
   }
 });
 
+test('values keep their bytes, lease and expiry wherever in a buffer they come from', () => {
+  const buffer = Uint8Array.from({ length: 6000 }, (_, i) => (i * 7) & 255);
+  for (const build of ['release', 'debug'] as const) {
+    const memtable = new Memtable({ sizeBytes: 1 << 20, build });
+    const key = new Uint8Array(3);
+    let revision = 0;
+    for (const length of [0, 1, 7, 8, 63, 64, 65, 71, 200, 5000]) {
+      for (let offset = 0; offset < 8; offset++) {
+        key.set([length & 255, length >> 8, offset]);
+        const value = buffer.subarray(offset, offset + length);
+        revision++;
+        const [lease, expiresAtMs] = [offset & 1 ? -5n : 0n, offset & 2 ? 17 : 0];
+        memtable.put(key, value, revision, 1, 1, 0, FLAG_TOMBSTONE & offset, lease, expiresAtMs);
+        const handle = memtable.find(key);
+        assert.equal(new Uint8Array(memtable.valueCopy(handle)), new Uint8Array(value));
+        assert.equal(new Uint8Array(memtable.valueView(handle)), new Uint8Array(value));
+        assert.is(memtable.lease(handle), lease);
+        assert.is(memtable.expiresAtMs(handle), expiresAtMs);
+      }
+    }
+    assert.is([...memtable.records()].length, revision);
+  }
+});
+
+test('a put after a look-up of its key, or of another one, goes where it belongs', () => {
+  const memtable = new Memtable({ sizeBytes: 1 << 20, build: 'debug' });
+  const [a, b] = [Uint8Array.of(1), Uint8Array.of(2)];
+  const put = (key: Uint8Array, revision: number): void =>
+    memtable.put(key, key, revision, 1, 1, 0, 0, 0n, 0);
+  assert.is(memtable.find(a), 0);
+  put(a, 1);
+  put(a, 2);
+  assert.is(memtable.find(b), 0);
+  put(a, 3);
+  put(b, 4);
+  assert.is(memtable.find(a) === 0, false);
+  memtable.scan({
+    start: b,
+    end: undefined,
+    revision: 9,
+    reverse: false,
+    limit: 1,
+    maxBytes: 99,
+    keysOnly: false,
+  });
+  put(b, 5);
+  assert.is(memtable.find(a) === 0, false);
+  memtable.reset();
+  put(a, 6);
+  assert.is(memtable.keyCount, 1);
+  assert.equal(
+    [...memtable.records()].map((record) => record.modRevision),
+    [6],
+  );
+});
+
 test.run();
