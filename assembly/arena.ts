@@ -90,8 +90,9 @@ export function cursorVersionOf(): u32 {
   return load<u32>(slot + CURSOR_VERSION);
 }
 
-export function align4(value: u32): u32 {
-  return (value + 3) & ~3;
+/** The next place for a node: four beyond a multiple of eight, so that its key lies on one. */
+export function alignNode(value: u32): u32 {
+  return ((value + 3) & ~7) + 4;
 }
 export function align8(value: u32): u32 {
   return (value + 7) & ~7;
@@ -131,11 +132,11 @@ export function allocate(bytes: u32): u32 {
 /** Makes room for one node of at most `nodeBytes` behind its tower, and `arenaBytes` besides. False: no memory, nothing changed. */
 export function reserveRoom(towerBytes: u32, nodeBytes: u32, arenaBytes: u32): bool {
   if (load<u32>(NODE_TOP) + nodeBytes <= load<u32>(NODE_END)) return ensureRoom(arenaBytes);
-  const needBytes = align8(towerBytes + nodeBytes);
+  const needBytes = align8(towerBytes + nodeBytes + 8);
   const slabBytes = needBytes > NODE_SLAB_BYTES ? needBytes : NODE_SLAB_BYTES;
   if (!ensureRoom(slabBytes + arenaBytes + 16)) return false;
   const slab = allocate(slabBytes);
-  store<u32>(NODE_TOP, slab + towerBytes);
+  store<u32>(NODE_TOP, alignNode(slab + towerBytes));
   store<u32>(NODE_END, slab + slabBytes);
   return true;
 }

@@ -6,13 +6,14 @@
 //          +8  u32 keyLength
 //          +12 key             keyLength bytes
 //
-// The height of the node to come is drawn ahead, so that the writer can put a key into its final place behind the tower. Nodes are 4-aligned.
+// The height of the node to come is drawn ahead, so that the writer can put a key into its final place behind the tower. A node lies four bytes beyond
+// a multiple of eight: its key is 8-aligned, which copies and hashes are quicker for.
 //
 // Invariants: a node is complete before it is linked, level 0 first; a reader that runs beside the writer sees a node or not, never half
 // of one. SPLICE holds, for each level, the last node at or before the latest insert: keys that arrive in order need two
 // comparisons and no search. One node in four has a tower higher by one.
 
-import { align4, HEAD, HEIGHT, NEXT_HEIGHT, RANDOM_STATE, SPLICE, TAIL } from './arena';
+import { alignNode, HEAD, HEIGHT, NEXT_HEIGHT, RANDOM_STATE, SPLICE, TAIL } from './arena';
 import { compareBytes } from './compare';
 
 export const MAX_HEIGHT: u32 = 12;
@@ -45,7 +46,7 @@ function spliceAt(level: u32): u32 {
 
 /** The most bytes that a node for a key of this length takes, with the tower of the node after it. */
 export function maxNodeBytes(keyLength: u32): u32 {
-  return align4(NODE_KEY + keyLength) + (MAX_HEIGHT << 2);
+  return NODE_KEY + keyLength + (MAX_HEIGHT << 2) + 8;
 }
 
 /** The bytes in front of the next node. */
@@ -120,7 +121,7 @@ function drawHeight(): void {
  * REQUIRES: the key is not in the list; nextTowerBytes are free before `node`, maxNodeBytes(length) from it on.
  */
 export function insertNode(node: u32, length: u32, version: u32): u32 {
-  assert(node > HEAD && (node & 3) == 0, 'a node lies where none can be');
+  assert(node > HEAD && (node & 7) == 4, 'a node lies where none can be');
   const key = nodeKey(node);
   const height = load<u32>(NEXT_HEIGHT);
   store<u32>(node, version);
@@ -141,5 +142,5 @@ export function insertNode(node: u32, length: u32, version: u32): u32 {
   if (after == 0) atomic.store<u32>(TAIL, node);
   else atomic.store<u32>(after, node, 4);
   drawHeight();
-  return node + align4(NODE_KEY + length) + nextTowerBytes();
+  return alignNode(node + NODE_KEY + length + nextTowerBytes());
 }
