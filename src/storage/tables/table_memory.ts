@@ -39,6 +39,9 @@ const GROWTH_UNITS = (4 * 1024 * 1024) / UNIT_BYTES;
 const ADDRESS_LIMIT = 2 ** 31 - WASM_PAGE_BYTES;
 
 /** A thread's scratch, as assembly/table_lookup.ts wants it, and behind it what JavaScript puts there. */
+/** A count of blocks that the thread read from files, and behind it a ring of their index entries: wishes for the cache. */
+export const SCRATCH_WISHES = 1024;
+export const WISHES = 256;
 export const SCRATCH_KEY = 4096;
 /** The longest key that can be looked for; no record has a longer one. */
 export const MAX_KEY_BYTES = 65536 + 64;

@@ -1,7 +1,8 @@
 /**
  * Point reads of tables in a thread that is not the tree's: over the same memory (docs/formats/table_memory.md), with a scratch and an epoch word of its own.
  *
- * A block that is not in the cache is read from the file into the scratch, checked, and searched there; only the tree's thread fills the cache. Whatever this
+ * A block that is not in the cache is read from the file into the scratch, checked, and searched there; only the tree's thread fills the cache, with blocks that
+ * readers wish for among others. Whatever this
  * thread cannot do by itself, it leaves to that one: blocks too large for the scratch, files that are gone (the tables were replaced meanwhile), and damage,
  * which has to be told there.
  *
@@ -21,7 +22,9 @@ import {
   SCRATCH_BLOCK_BYTES,
   SCRATCH_FRAME,
   SCRATCH_STORED,
+  SCRATCH_WISHES,
   TableViews,
+  WISHES,
 } from './table_memory.ts';
 
 /** The tree's thread has to be asked. */
@@ -153,7 +156,17 @@ export class TableReader {
       crc32(stored.subarray(0, length - 4)) !== named
     )
       return 0;
+    this.#wish(entry);
     return this.#unpack(stored, place, rawLength);
+  }
+
+  /** Lets the tree's thread know that the block of an entry is wanted in the cache. Older wishes that it has not looked at are overwritten. */
+  #wish(entry: number): void {
+    const { u32 } = this.#views;
+    const count = (this.#place.scratch + SCRATCH_WISHES) >>> 2;
+    const wishes = u32[count]!;
+    Atomics.store(u32, count + 1 + (wishes % WISHES), entry);
+    Atomics.store(u32, count, (wishes + 1) >>> 0);
   }
 
   #unpack(stored: Uint8Array, place: number, rawLength: number): number {

@@ -7,10 +7,10 @@
  */
 import { KvError } from '../../errors.ts';
 import type { Ports } from '../../ports.ts';
-import type { Disk, DiskFile } from '../disk.ts';
+import { type Disk, DiskError, type DiskFile } from '../disk.ts';
 import type { MaybePromise, StoredRecord } from '../record.ts';
 import type { WasmBuild } from '../wasm_module.ts';
-import { BlockCache } from './block_cache.ts';
+import { BlockCache, ENTRY_BYTES } from './block_cache.ts';
 import { BlockSource } from './block_source.ts';
 import type { TableInfo } from './format.ts';
 import type { IndexView } from './index_section.ts';
@@ -185,6 +185,31 @@ export class TableSet {
     if (status === MISSING) return undefined;
     while (status === NEED_BLOCK) status = this.#readBlock();
     return this.#answer(status, key);
+  }
+
+  /** Brings a block that another thread reads from its file into the cache; nothing happens where `entry` is no index entry, or reads are slow. */
+  bring(entry: number): void {
+    const table = this.#closed || !this.#budget.warm ? undefined : this.#tableOf(entry);
+    if (table === undefined || this.#cache.frameOf(entry) !== 0) return;
+    try {
+      this.#source.readNow(table, entry);
+    } catch (error) {
+      // Damage has been told to onDamage; what else the disk says, whoever needs the block is told.
+      if (!(error instanceof KvError || error instanceof DiskError)) throw error;
+    } finally {
+      this.#source.release();
+    }
+  }
+
+  #tableOf(entry: number): OpenTable | undefined {
+    const { u32 } = this.memory;
+    for (const table of this.#tables.values()) {
+      const first = u32[(table.address + 24) >>> 2]!;
+      const at = entry - first;
+      if (at >= 0 && at < table.info.blockCount * ENTRY_BYTES)
+        return at % ENTRY_BYTES === 0 ? table : undefined;
+    }
+    return undefined;
   }
 
   /** Whether a look-up that misses the cache would read on this thread: reads have been quick lately. */

@@ -105,7 +105,7 @@ export class TablesTree implements Tree {
     this.onDamage = options.onDamage ?? (() => undefined);
     this.#disk = disk;
     this.#store = store;
-    this.shared = new SharedTables(store.set.memory, store.directory);
+    this.shared = new SharedTables(store.set, store.directory, ports.timers);
     this.#runner = options.runner ?? InlineRunner.inSlices(disk, ports);
     this.#tables = { blockSizeBytes, bitsPerKey: BITS_PER_KEY, compression, tableSizeBytes };
     this.#picking = { levelBaseBytes, growth, l0Trigger, tableSizeBytes };
@@ -296,6 +296,7 @@ export class TablesTree implements Tree {
     await this.#compactor.close();
     await this.#writes.run(async () => undefined);
     await this.#runner.close();
+    this.shared.close();
     this.#scanner.close();
     for (const snapshot of [...this.#snapshots]) snapshot.release();
     await this.#store.close();

@@ -103,6 +103,28 @@ for (const settings of [{}, { blockCacheBytes: 0 }, { compression: 'lz4', blockC
     }));
 }
 
+test('blocks that a reader had to read from files are in the cache soon after', () =>
+  withTree({ blockCacheBytes: 4 << 20 }, async ({ tree, flush }) => {
+    const newest = await flush(2_000);
+    await tree.settled();
+    const place = tree.shared.addReader();
+    const reader = new TableReader(place);
+    const readAll = (): number => {
+      const before = reader.blocksRead;
+      for (let i = 0; i < 400; i++) reader.get(key(i), newest);
+      return reader.blocksRead - before;
+    };
+    assert.ok(readAll() > 50, 'at first they are read by the reader itself');
+    const deadline = Date.now() + 20_000;
+    while (readAll() > 0) {
+      assert.ok(Date.now() < deadline, 'the cache never took them');
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    }
+    assert.ok(reader.cacheHits > 0);
+    reader.close();
+    tree.shared.removeReader(place);
+  }));
+
 test('leaves to the tree what is too large, gone, or damaged', () =>
   withTree({ blockCacheBytes: 0, levelBaseBytes: 1 << 20 }, async ({ tree, directory, flush }) => {
     const memtable = new Memtable({ sizeBytes: 1 << 20 });
