@@ -5,8 +5,8 @@ import { type ConfigInput, open } from '../../../src/index.ts';
 import type { Data } from '../data.ts';
 import { type Durability, type EngineStore, inFlight, mustBeAbsent, type Totals } from '../peer.ts';
 
-const LOAD_BATCH = 256;
-const LOADS_IN_FLIGHT = 8;
+const LOAD_BATCH = 200;
+const LOADS_IN_FLIGHT = 1;
 
 /** The variable that carries --tree to the processes that measure. */
 export const TREE_VARIABLE = 'KVORUM_BENCH_TREE';
