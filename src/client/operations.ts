@@ -6,7 +6,7 @@
 import { KvError } from '../errors.ts';
 import type { Compare, DeleteOp, Operation, PutOp, TouchOp, TxnResult } from '../kv/command.ts';
 import { userKey } from '../kv/keyspace.ts';
-import type { StoredRecord } from '../storage/record.ts';
+import { compareKeys, type StoredRecord } from '../storage/record.ts';
 import { rangeOf, storedKeyOf } from './key_range.ts';
 import type {
   BatchOperation,
@@ -94,6 +94,7 @@ function firstRepeated(operations: readonly Operation[]): number {
     }
     return -1;
   }
+  if (ascending(operations)) return -1;
   const seen = new Set<string>();
   for (let i = 0; i < operations.length; i++) {
     const { key } = operations[i]!;
@@ -101,6 +102,13 @@ function firstRepeated(operations: readonly Operation[]): number {
     if (seen.size <= i) return i;
   }
   return -1;
+}
+
+/** Loads in key order need no set. */
+function ascending(operations: readonly Operation[]): boolean {
+  for (let i = 1; i < operations.length; i++)
+    if (compareKeys(operations[i - 1]!.key, operations[i]!.key) >= 0) return false;
+  return true;
 }
 
 function sameKey(a: Uint8Array, b: Uint8Array): boolean {
