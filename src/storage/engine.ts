@@ -65,6 +65,8 @@ export class StorageEngine implements Engine {
   #frozen = false;
   /** Between a load and the end of its entry. */
   #loading = false;
+  /** What checkReadable found in the tree for the writes that come next, by the very key that they bring: a block need not be read twice. Forgotten after an entry. */
+  readonly #checked = new Map<Uint8Array, StoredRecord | undefined>();
   #compactRevision = 0;
   /** The largest index that a memtable was frozen at, or that came with the tree. */
   #frozenIndex: number;
@@ -189,12 +191,15 @@ export class StorageEngine implements Engine {
   }
 
   checkReadable(key: Uint8Array): void {
+    // The bytes behind a key may be another one's by now.
+    if (this.#checked.size > 0) this.#checked.delete(key);
     if (this.#active.has(key) || !this.synchronous || !this.#tree.mayContain(key)) return;
     for (const { memtable } of this.#layers.newestFirst) if (memtable.has(key)) return;
-    this.#tree.getNow?.(key, NEWEST);
+    if (this.#tree.getNow !== undefined) this.#checked.set(key, this.#tree.getNow(key, NEWEST));
   }
 
   afterEntry(index: number, term: number, captureState: () => Uint8Array): void {
+    if (this.#checked.size > 0) this.#checked.clear();
     this.#shared?.publishRevision(this.#active.largestRevision);
     if (this.#loading) {
       this.#loading = false;
@@ -330,6 +335,8 @@ export class StorageEngine implements Engine {
   }
 
   #fromTree(key: Uint8Array, revision: number): StoredRecord | undefined {
+    if (this.#checked.size > 0 && revision === NEWEST && this.#checked.has(key))
+      return this.#checked.get(key);
     if (this.#loading) return this.#loaded.get(key, revision);
     if (this.#tree.getNow === undefined) throw notLoaded();
     return this.#tree.getNow(key, revision);

@@ -181,6 +181,26 @@ test('over a tree that never answers at once, every read agrees with the model a
   await trial.engine.close();
 });
 
+test('what a check of a key found is used for that key alone, though the same bytes may be another key by then', async () => {
+  const engine = engineOver(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
+  const flushed = plainRecord('\u0001flushed', 1, new Uint8Array(10).fill(7));
+  putRecord(engine, flushed);
+  await engine.checkpoint(1, 1, () => new Uint8Array(0));
+  const key = new Uint8Array(flushed.key);
+  engine.checkReadable(key);
+  assert.is(show(engine.latest(key)), show(flushed));
+  // The write did not take place; the bytes serve the next one.
+  key[1] = 0x41;
+  engine.checkReadable(key);
+  assert.is(engine.latest(key), undefined);
+  key.set(flushed.key);
+  engine.checkReadable(key);
+  putRecord(engine, plainRecord('\u0001flushed', 2, new Uint8Array(3)));
+  assert.is(engine.latest(key)?.modRevision, 2, 'what is newer comes first');
+  engine.afterEntry(2, 1, () => new Uint8Array(0));
+  await engine.close();
+});
+
 test('what was flushed between a load and the end of its entry can still be read in that entry', async () => {
   const tree = new LateTree(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
   const engine = engineOver(tree);
