@@ -94,8 +94,14 @@ export class KvService implements LocalService {
     checkOpen();
     checkClientCommand(decoded, config.limits, command.length);
     if (raft.role !== 'leader') return forwarding.write(command, this.#deadline(options));
-    if (this.#servesAlone())
-      checkReadable(this.#options.engine, this.#options.stateMachine.reads(decoded).keys);
+    const waits = this.#servesAlone()
+      ? checkReadable(this.#options.engine, this.#options.stateMachine.reads(decoded).keys)
+      : undefined;
+    if (waits !== undefined) {
+      const kept = new Uint8Array(command);
+      const deadlineMs = this.#deadline(options);
+      return waits.then(() => replica.propose(kept, deadlineMs));
+    }
     const result = loneWriter.write(command, decoded, this.#timeoutMs(options));
     return result ?? replica.propose(command, this.#deadline(options));
   }
@@ -333,6 +339,13 @@ export class KvService implements LocalService {
 }
 
 /** Nobody could repair a lone node that has logged a write which meets damage: it is refused instead. @throws KvError CORRUPT */
-function checkReadable(engine: Engine, keys: readonly Uint8Array[]): void {
-  for (let i = 0; i < keys.length; i++) engine.checkReadable(keys[i]!);
+function checkReadable(engine: Engine, keys: readonly Uint8Array[]): Promise<void> | undefined {
+  let waits: Promise<void>[] | undefined;
+  for (let i = 0; i < keys.length; i++) {
+    const checked = engine.checkReadable(keys[i]!);
+    if (checked === undefined) continue;
+    waits ??= [];
+    waits.push(checked);
+  }
+  return waits === undefined ? undefined : Promise.all(waits).then(() => undefined);
 }

@@ -92,7 +92,12 @@ export class LoneWriter {
       this.#valueAt = valueAt;
     }
     operation.ttlMs = ttlMs;
-    this.#options.engine.checkReadable(operation.key);
+    const waits = this.#options.engine.checkReadable(operation.key);
+    if (waits !== undefined) {
+      // The ordinary way waits for the same read, and tells what comes of it.
+      waits.catch(() => undefined);
+      return undefined;
+    }
     return this.#write(entry.end(end), timeMs, this.#command, timeoutMs);
   }
 

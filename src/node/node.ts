@@ -28,6 +28,7 @@ const SWEEP_MS = 100;
 const DUTIES_MS = 200;
 const HOUSEKEEPING_MS = 1_000;
 const HAND_OVER_MS = 1_500;
+const REMOVED_LINGER_MS = 250;
 
 export class KvorumNode {
   readonly #options: NodeOptions;
@@ -306,8 +307,9 @@ export class KvorumNode {
     if (this.#consensus.health.state === 'REMOVED') return;
     this.#consensus.health.state = 'REMOVED';
     this.#options.logger.info('this node was removed from the cluster');
-    // After whoever waits for the removal itself has had its answer. The others need not wait for their deadlines.
-    this.#options.ports.timers.afterIo(() => {
+    // Whoever waits for the removal itself gets an answer first, which may have to go through another node. The others need not wait for their deadlines.
+    this.#options.ports.timers.after(REMOVED_LINGER_MS, () => {
+      if (this.#closed) return;
       this.#abandonCallers();
       this.#options.onEnd(undefined);
     });

@@ -190,12 +190,17 @@ export class StorageEngine implements Engine {
     return this.#loaded.load(this.#tree, request, (key) => this.#fromMemtables(key, NEWEST) !== undefined);
   }
 
-  checkReadable(key: Uint8Array): void {
+  checkReadable(key: Uint8Array): MaybePromise<void> {
     // The bytes behind a key may be another one's by now.
     if (this.#checked.size > 0) this.#checked.delete(key);
-    if (this.#active.has(key) || !this.synchronous || !this.#tree.mayContain(key)) return;
-    for (const { memtable } of this.#layers.newestFirst) if (memtable.has(key)) return;
-    if (this.#tree.getNow !== undefined) this.#checked.set(key, this.#tree.getNow(key, NEWEST));
+    if (this.#active.has(key) || !this.#tree.mayContain(key)) return undefined;
+    for (const { memtable } of this.#layers.newestFirst) if (memtable.has(key)) return undefined;
+    if (this.synchronous && this.#tree.getNow !== undefined) {
+      this.#checked.set(key, this.#tree.getNow(key, NEWEST));
+      return undefined;
+    }
+    const record = this.#tree.get(key, NEWEST);
+    return record instanceof Promise ? record.then(() => undefined) : undefined;
   }
 
   afterEntry(index: number, term: number, captureState: () => Uint8Array): void {

@@ -64,10 +64,10 @@ export interface Engine extends KvEngine {
   /** Brings what a command reads into memory. At once (undefined) unless a tree must go to disk; valid until the next `afterEntry`. */
   load(request: LoadRequest): MaybePromise<void>;
   /**
-   * Throws what reading the newest version of a key before a write would throw, where that shows at once: a node without others to repair it must not
-   * log a write that it cannot apply. @throws KvError CORRUPT
+   * Throws (or rejects with) what reading the newest version of a key before a write would throw: a node without others to repair it must not log a write that
+   * it cannot apply. @throws KvError CORRUPT
    */
-  checkReadable(key: Uint8Array): void;
+  checkReadable(key: Uint8Array): MaybePromise<void>;
   /**
    * An entry has been applied whole. A full memtable is frozen here and only here, so that no entry is ever split between two flushes;
    * `captureState` is called in that case and must give the state as of this entry.
