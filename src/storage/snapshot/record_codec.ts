@@ -156,16 +156,11 @@ export class RecordReader {
   }
 
   /** The record last read, as views. */
-  record(keysOnly = false): StoredRecord {
-    return this.recordOf(this.bytes.subarray(this.keyStart, this.keyStart + this.keyLength), keysOnly);
-  }
-
-  /** The same with a key that the caller has already. */
-  recordOf(key: Uint8Array, keysOnly = false): StoredRecord {
+  record(): StoredRecord {
     const valueStart = this.keyStart + this.keyLength;
     return {
-      key,
-      value: this.bytes.subarray(valueStart, keysOnly ? valueStart : this.end),
+      key: this.bytes.subarray(this.keyStart, valueStart),
+      value: this.bytes.subarray(valueStart, this.end),
       modRevision: this.modRevision,
       createRevision: this.createRevision,
       version: this.version,
@@ -181,20 +176,6 @@ export class RecordReader {
     for (let i = 7; i >= 0; i--) lease = (lease << 8n) | BigInt(this.bytes[this.#leaseAt + i]!);
     return BigInt.asIntN(64, lease);
   }
-}
-
-/** Only the modRevision of the packed record at `at`. REQUIRES: bytes that `encodeRecord` wrote. */
-export function modRevisionAt(bytes: Uint8Array, at: number): number {
-  let offset = at;
-  let byte = bytes[offset++]!;
-  let value = byte & 0x7f;
-  let factor = 128;
-  while (byte >= 0x80) {
-    byte = bytes[offset++]!;
-    value += (byte & 0x7f) * factor;
-    factor *= 128;
-  }
-  return value;
 }
 
 function truncated(): RangeError {

@@ -20,7 +20,6 @@ export const OUT_FULL = 4;
 export const MORE = 5;
 export const TOO_LARGE = 6;
 export const CUT = 7;
-export const PAUSE = 8;
 
 const LIST_CAPACITY = 2048;
 const NO_BYTES = new Uint8Array(0);
