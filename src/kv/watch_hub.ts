@@ -35,7 +35,7 @@ export interface WatcherSink {
    * `resume` (this batch was taken). Must not throw.
    */
   deliver(revision: number, events: readonly KvEvent[]): boolean;
-  /** The watch is over: COMPACTED (details.compactRevision), or what `endAll` was called with. */
+  /** The watch is over: COMPACTED (details.compactRevision), or what `endAll` or `fail` was called with. */
   end(error: KvError): void;
 }
 /** A watcher that waits for history from `fromRevision` on. */
@@ -262,6 +262,12 @@ export class WatchHub {
       if (watcher.synced || watcher.nextRevision > compactRevision) continue;
       this.finish(watcher, compacted(watcher.nextRevision, compactRevision));
     }
+  }
+
+  /** Ends a watcher whose history cannot be read. Fine when it is gone already. */
+  fail(id: number, error: KvError): void {
+    const watcher = this.watchers.get(id);
+    if (watcher !== undefined) this.finish(watcher, error);
   }
 
   /** Ends every watcher: the node closes, or its state was replaced by a snapshot's. */

@@ -34,6 +34,7 @@ import type { LoneWriter } from './lone_writer.ts';
 import type { Membership } from './membership.ts';
 import type { Pins } from './pins.ts';
 import type { ReadBarrier } from './read_barrier.ts';
+import { checkReadable } from './readable.ts';
 import type { Replica } from './replica.ts';
 import type { Watches } from './watches.ts';
 
@@ -90,12 +91,12 @@ export class KvService implements LocalService {
     options?: CallOptions,
     decoded: Command = decodeCommand(command),
   ): MaybePromise<CommandResult> {
-    const { config, raft, replica, forwarding, loneWriter, checkOpen } = this.#options;
+    const { config, raft, replica, forwarding, loneWriter, stateMachine, checkOpen } = this.#options;
     checkOpen();
     checkClientCommand(decoded, config.limits, command.length);
     if (raft.role !== 'leader') return forwarding.write(command, this.#deadline(options));
     const waits = this.#servesAlone()
-      ? checkReadable(this.#options.engine, this.#options.stateMachine.reads(decoded).keys)
+      ? checkReadable(this.#options.engine, stateMachine.reads(decoded), stateMachine.revision)
       : undefined;
     if (waits !== undefined) {
       const kept = new Uint8Array(command);
@@ -336,16 +337,4 @@ export class KvService implements LocalService {
     if (page instanceof Promise) return page.then(({ records, more }) => ({ revision, records, more }));
     return { revision, records: page.records, more: page.more };
   }
-}
-
-/** Nobody could repair a lone node that has logged a write which meets damage: it is refused instead. @throws KvError CORRUPT */
-function checkReadable(engine: Engine, keys: readonly Uint8Array[]): Promise<void> | undefined {
-  let waits: Promise<void>[] | undefined;
-  for (let i = 0; i < keys.length; i++) {
-    const checked = engine.checkReadable(keys[i]!);
-    if (checked === undefined) continue;
-    waits ??= [];
-    waits.push(checked);
-  }
-  return waits === undefined ? undefined : Promise.all(waits).then(() => undefined);
 }

@@ -7,12 +7,14 @@
  * Invariants: at most one expire and one compact command are under way; a revision that a scan or a watch here still reads (pins.ts) is not compacted.
  */
 
+import { isDamage } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
 import { dueKeysRange, parseExpiryRow } from '../kv/expiry.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock } from '../ports.ts';
 import type { Engine } from '../storage/engine_port.ts';
 import { encodeCommand } from '../wire/command_codec.ts';
+import { checkReadable } from './readable.ts';
 
 const MAX_EXPIRED_PER_COMMAND = 1_000;
 const SCAN_BYTES = 1024 * 1024;
@@ -21,6 +23,8 @@ export interface LeaderDutiesOptions {
   readonly engine: Engine;
   readonly stateMachine: StateMachine;
   readonly clock: Clock;
+  /** Nobody could repair this node: what it cannot read it must not write to the log. */
+  readonly alone: () => boolean;
   /** Revisions to keep; 0 keeps all. */
   readonly historyRevisions: number;
   /** The lowest revision that somebody still reads; Infinity when nobody does. */
@@ -83,9 +87,25 @@ export class LeaderDuties {
     for (let more = true; more; ) more = await this.#expireSome(nowMs);
   }
 
+  /** Those of the keys that can be read. The others stay: they may be looked at again after the next start. */
+  async #readable(keys: readonly Uint8Array[]): Promise<Uint8Array[]> {
+    const { engine, stateMachine, warn } = this.#options;
+    const readable: Uint8Array[] = [];
+    for (const key of keys) {
+      try {
+        await checkReadable(engine, { keys: [key], ranges: [] }, stateMachine.revision);
+        readable.push(key);
+      } catch (error) {
+        if (!isDamage(error)) throw error;
+        warn('a key whose time has come is damaged, and stays', error);
+      }
+    }
+    return readable;
+  }
+
   /** Deletes some of what is due at `nowMs`; true when there may be more. */
   async #expireSome(nowMs: number): Promise<boolean> {
-    const { engine, stateMachine, propose } = this.#options;
+    const { engine, stateMachine, propose, alone } = this.#options;
     // A key written from now on expires after the store's time: never before this.
     const settledMs = Math.min(nowMs, stateMachine.timeMs);
     const page = await engine.scan({
@@ -97,12 +117,11 @@ export class LeaderDuties {
       maxBytes: SCAN_BYTES,
       keysOnly: true,
     });
-    if (page.records.length > 0) {
-      const keys = page.records.flatMap((record) => parseExpiryRow(record.key)?.key ?? []);
-      await propose(encodeCommand({ type: 'expire', keys }));
-    }
+    const due = page.records.flatMap((record) => parseExpiryRow(record.key)?.key ?? []);
+    const keys = alone() ? await this.#readable(due) : due;
+    if (keys.length > 0) await propose(encodeCommand({ type: 'expire', keys }));
     // With a clock that went back, apply may have spared them: they are looked at again in the next round.
-    if (page.more) return stateMachine.timeMs >= nowMs;
+    if (page.more) return keys.length > 0 && stateMachine.timeMs >= nowMs;
     this.#expiredBeforeMs = Math.max(this.#expiredBeforeMs, settledMs);
     return false;
   }

@@ -83,6 +83,7 @@ export class KvorumNode {
       isWhole: () => this.#repair.blocked === undefined,
     });
     const consensus = this.#consensus;
+    const alone = (): boolean => consensus.raft.status().configuration.members.length <= 1;
     this.#rpc = new PeerRpc(consensus.transport, nowMs, (operation, body, timeoutMs) =>
       answerPeer(this.service, () => consensus.raft.role === 'leader', operation, body, timeoutMs),
     );
@@ -101,6 +102,7 @@ export class KvorumNode {
       config: config.node,
       timers: ports.timers,
       replaced: () => this.#repair.blocked ?? consensus.snapshots.replaced,
+      alone,
       onFailure: fail,
     });
     this.#repair = new Repair({
@@ -134,6 +136,7 @@ export class KvorumNode {
       stateMachine,
       clock: ports.clock,
       historyRevisions: config.node.historyRevisions,
+      alone,
       lowestPin: () => Math.min(pins.lowest(), this.#watches.lowestNeeded()),
       propose: (command) => consensus.replica.propose(command, nowMs() + config.node.requestTimeoutMs),
       warn: (message, error) => logger.warn(message, { error }),

@@ -6,7 +6,7 @@
  */
 import type { WatchHandle, WatchSink } from '../api/service.ts';
 import type { NodeConfig } from '../config.ts';
-import { KvError } from '../errors.ts';
+import { isDamage, KvError } from '../errors.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import { WatchHistoryCollector } from '../kv/watch_history.ts';
 import { type LaggingWatcher, WatchHub } from '../kv/watch_hub.ts';
@@ -29,6 +29,8 @@ export interface WatchesOptions {
   readonly timers: Timers;
   /** While a snapshot is being put in place (snapshots.ts): a promise of its end. */
   readonly replaced: () => Promise<void> | undefined;
+  /** No other node has what is damaged here. */
+  readonly alone: () => boolean;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -134,9 +136,26 @@ export class Watches {
       if (lagging.length === 0) return;
       for (const watcher of lagging) {
         if (this.#closed) return;
-        await this.#readFor(watcher);
+        try {
+          await this.#readFor(watcher);
+        } catch (error) {
+          if (!(error instanceof KvError && isDamage(error))) throw error;
+          this.#hub.fail(watcher.id, this.#unreadable(error));
+        }
       }
     }
+  }
+
+  /** Damage costs the watchers that need it, not the node: the others have the history whole. */
+  #unreadable(cause: KvError): KvError {
+    if (this.#options.alone()) return cause;
+    return new KvError(
+      'UNAVAILABLE',
+      `history is damaged here (${cause.message}): watch on from another node`,
+      {
+        cause,
+      },
+    );
   }
 
   async #readFor(watcher: LaggingWatcher): Promise<void> {

@@ -139,9 +139,23 @@ async function crash(lab: ClusterLab, disk: MemoryDisk, rule: LossRule, random: 
 
 /** Cuts the power at operation `at` of the work, and again at operation `again` (0: not) of the start after it. Gives the number of operations in all. */
 async function cutAt(at: number, again: number, rule: LossRule, seed: number): Promise<number> {
-  const random = seeded(seed);
-  const disk = new MemoryDisk();
   const lab = ClusterLab.create(1, CONFIG, HURRY);
+  try {
+    return await cutIn(lab, at, again, rule, seeded(seed));
+  } finally {
+    // What a failure leaves running would keep this file from ending.
+    await lab.stop();
+  }
+}
+
+async function cutIn(
+  lab: ClusterLab,
+  at: number,
+  again: number,
+  rule: LossRule,
+  random: () => number,
+): Promise<number> {
+  const disk = new MemoryDisk();
   lab.disks.set(1, disk);
   disk.crashAt(at);
   let outcome: Outcome = { allowed: [new Map()], revision: 0 };
@@ -207,16 +221,19 @@ test('the work that is cut short covers flushes to the tree, log cuts and compac
       if (operation === 'remove' && path.endsWith('.kvt')) removedTables++;
     },
   };
-  await started(lab, disk);
-  await work(lab);
-  const { compactRevision } = lab.node(1).node.service.status();
-  assert.ok(compactRevision > 0, 'history was compacted');
-  const segmentNumbers = async (): Promise<number[]> =>
-    (await disk.list('node-1/log')).map((name) => Number.parseInt(name, 16));
-  await until(async () => Math.min(...(await segmentNumbers())) > 1, 'the log to be cut');
-  await until(() => (disk.counts.get('rename') ?? 0) >= 2, 'a checkpoint or a table beside the identity');
-  await until(() => removedTables > 0, 'tables to be merged, and removed');
-  await lab.stopNode(1);
+  try {
+    await started(lab, disk);
+    await work(lab);
+    const { compactRevision } = lab.node(1).node.service.status();
+    assert.ok(compactRevision > 0, 'history was compacted');
+    const segmentNumbers = async (): Promise<number[]> =>
+      (await disk.list('node-1/log')).map((name) => Number.parseInt(name, 16));
+    await until(async () => Math.min(...(await segmentNumbers())) > 1, 'the log to be cut');
+    await until(() => (disk.counts.get('rename') ?? 0) >= 2, 'a checkpoint or a table beside the identity');
+    await until(() => removedTables > 0, 'tables to be merged, and removed');
+  } finally {
+    await lab.stop();
+  }
 });
 
 test.run();

@@ -35,7 +35,7 @@ export class BlockSource {
     this.#budget = budget;
   }
 
-  /** Reads the block of an index entry on this thread: the address of its payload. @throws KvError CORRUPT, DiskError */
+  /** Reads the block of an index entry on this thread: the address of its payload. @throws KvError CORRUPT */
   readNow(table: OpenTable, entry: number): number {
     this.release();
     const length = this.#field(entry, INDEX_ENTRY.length);
@@ -51,7 +51,7 @@ export class BlockSource {
 
   /**
    * Reads the block of an index entry through the thread pool, as it is stored, checked. Those who want a block at the same time share one read.
-   * REQUIRES: the caller keeps the table open. @throws KvError CORRUPT, DiskError
+   * REQUIRES: the caller keeps the table open. @throws KvError CORRUPT
    */
   readLater(table: OpenTable, entry: number): Promise<Uint8Array> {
     const known = this.#coming.get(entry);

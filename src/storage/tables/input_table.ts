@@ -3,18 +3,19 @@
  *
  * Invariant: the file is what its TableInfo says, or it is damaged; its index is decoded and checked before any block is read.
  */
-import type { Disk, DiskFile } from '../disk.ts';
+import type { Disk } from '../disk.ts';
 import { type Decoded, decodeFooter, FOOTER_BYTES, type TableInfo, tablePath } from './format.ts';
 import { decodeIndex } from './index_section.ts';
 import type { ReadableTable, TableSource } from './merge_input.ts';
 import { corruptTable } from './table_damage.ts';
+import { type ReadableFile, TableFile } from './table_file.ts';
 
 export class InputTable implements TableSource {
   readonly info: TableInfo;
   readonly #disk: Disk;
   readonly #path: string;
   readonly #sync: boolean;
-  #file: DiskFile | undefined;
+  #file: ReadableFile | undefined;
 
   constructor(disk: Disk, directory: string, info: TableInfo, sync: boolean) {
     this.info = info;
@@ -23,9 +24,9 @@ export class InputTable implements TableSource {
     this.#sync = sync;
   }
 
-  /** @throws KvError CORRUPT; DiskError */
+  /** @throws KvError CORRUPT; DiskError when the file cannot be opened */
   async open(): Promise<ReadableTable> {
-    const file = await this.#disk.open(this.#path, 'read');
+    const file = new TableFile(await this.#disk.open(this.#path, 'read'));
     this.#file = file;
     const { fileBytes, fileNumber } = this.info;
     const sizeBytes = file.sizeBytes();
@@ -50,7 +51,7 @@ export class InputTable implements TableSource {
     file?.close().then(undefined, () => undefined);
   }
 
-  async #read(file: DiskFile, offset: number, length: number): Promise<Uint8Array> {
+  async #read(file: ReadableFile, offset: number, length: number): Promise<Uint8Array> {
     const bytes = new Uint8Array(length);
     const count = this.#sync ? file.readSync(bytes, offset) : await file.read(bytes, offset);
     if (count < length) throw corruptTable(this.#path, offset + count, 'the file ends too early');

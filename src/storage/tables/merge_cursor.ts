@@ -85,7 +85,7 @@ export class MergeCursor {
 
   /**
    * Runs a consumer until it has an answer other than that it needs a window.
-   * @throws KvError CORRUPT with `file`, `offset` and `problem`; DiskError
+   * @throws KvError CORRUPT with `file`, `offset` and `problem`; DiskError when a table cannot be opened
    */
   run(consumer: () => number): MaybePromise<number> {
     for (;;) {

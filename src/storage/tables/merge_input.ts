@@ -8,12 +8,12 @@
  * consecutive blocks of one table, at least one whatever its size; it is only refilled when WebAssembly has used it up.
  */
 import { crc32 } from '../crc32.ts';
-import type { DiskFile } from '../disk.ts';
 import { compareKeys, type MaybePromise } from '../record.ts';
 import { MAX_PAYLOAD_BYTES, TRAILER_BYTES } from './block_layout.ts';
 import { STORED_LZ4, STORED_PLAIN } from './format.ts';
 import type { MergeMemory } from './merge_memory.ts';
 import { corruptTable } from './table_damage.ts';
+import type { ReadableFile } from './table_file.ts';
 
 /** What a merge needs of a table's index. */
 export interface BlockIndex {
@@ -30,7 +30,7 @@ export interface BlockIndex {
 
 /** A table that is open. */
 export interface ReadableTable {
-  readonly file: DiskFile;
+  readonly file: ReadableFile;
   readonly index: BlockIndex;
   /** The first block whose separator is at or above the key; `count` when none is. Default: searched through `index`. */
   seekBlock?(key: Uint8Array): number;

@@ -120,7 +120,7 @@ export class OpenScan {
     return toLast < 0 || (toLast === 0 && from.revision >= last.modRevision - 1);
   }
 
-  /** The next page. `from` is undefined right after opening. @throws KvError CORRUPT; DiskError */
+  /** The next page. `from` is undefined right after opening. @throws KvError CORRUPT */
   page(from: Place | undefined, limit: number, maxBytes: number): MaybePromise<ScanPage> {
     this.#records = [];
     this.#batchStart = 0;

@@ -9,7 +9,7 @@
  * is not the one that the manifest means does not open.
  */
 import { KvError } from '../../errors.ts';
-import type { Disk, DiskFile } from '../disk.ts';
+import type { Disk } from '../disk.ts';
 import { compareKeys } from '../record.ts';
 import {
   CRC_BYTES,
@@ -27,6 +27,7 @@ import {
   tablePath,
 } from './format.ts';
 import { INDEX_ENTRY_BYTES, INDEX_HEADER_BYTES, IndexView } from './index_section.ts';
+import { type ReadableFile, TableFile } from './table_file.ts';
 import type { TableMemory } from './table_memory.ts';
 
 const TABLE_WORDS_BYTES = 128;
@@ -63,7 +64,7 @@ interface Layout {
 
 export class OpenTable {
   readonly info: TableInfo;
-  readonly file: DiskFile;
+  readonly file: ReadableFile;
   /** Of the table's words. */
   readonly address: number;
   readonly bytes: number;
@@ -74,7 +75,7 @@ export class OpenTable {
 
   constructor(
     info: TableInfo,
-    file: DiskFile,
+    file: ReadableFile,
     place: { address: number; bytes: number },
     index: IndexView,
     onDamage: (damage: TableDamage) => void,
@@ -97,7 +98,7 @@ export class OpenTable {
 
 /**
  * Opens a table. `info` is what the manifest says; it must be what the file says.
- * @throws KvError CORRUPT (told to onDamage too), UNAVAILABLE when there is no memory; DiskError
+ * @throws KvError CORRUPT (told to onDamage too), UNAVAILABLE when there is no memory; DiskError when the file cannot be opened
  */
 export async function openTable(
   disk: Disk,
@@ -107,7 +108,7 @@ export async function openTable(
   onDamage: (damage: TableDamage) => void,
 ): Promise<OpenTable> {
   const path = tablePath(directory, info.fileNumber);
-  const file = await disk.open(path, 'read');
+  const file = new TableFile(await disk.open(path, 'read'));
   try {
     return await loadTable(file, info, memory, onDamage);
   } catch (error) {
@@ -126,7 +127,7 @@ export async function openTable(
 }
 
 async function loadTable(
-  file: DiskFile,
+  file: ReadableFile,
   info: TableInfo,
   memory: TableMemory,
   onDamage: (damage: TableDamage) => void,
@@ -176,7 +177,7 @@ async function loadTable(
   }
 }
 
-async function readFooter(file: DiskFile, info: TableInfo): Promise<TableFooter> {
+async function readFooter(file: ReadableFile, info: TableInfo): Promise<TableFooter> {
   const fileBytes = file.sizeBytes();
   const at = Math.max(0, fileBytes - FOOTER_BYTES);
   if (fileBytes !== info.fileBytes) {
@@ -190,12 +191,12 @@ async function readFooter(file: DiskFile, info: TableInfo): Promise<TableFooter>
   return footer;
 }
 
-async function readWhole(file: DiskFile, target: Uint8Array, offset: number): Promise<void> {
+async function readWhole(file: ReadableFile, target: Uint8Array, offset: number): Promise<void> {
   if ((await file.read(target, offset)) !== target.length)
     throw corrupt(file.path, offset, 'the file ends within a section');
 }
 
-function checked<T>(file: DiskFile, offset: number, decoded: Decoded<T>): T {
+function checked<T>(file: ReadableFile, offset: number, decoded: Decoded<T>): T {
   if (decoded.ok) return decoded.value;
   throw corrupt(file.path, offset, decoded.problem);
 }

@@ -71,7 +71,7 @@ export class TableScanner {
 
   /**
    * One page of a scan (src/storage/record.ts). Records own their bytes.
-   * @throws KvError CORRUPT with `file`, `offset` and `problem`; CLOSED; UNAVAILABLE (no memory); DiskError
+   * @throws KvError CORRUPT with `file`, `offset` and `problem`; CLOSED; UNAVAILABLE (no memory)
    */
   scan(request: ScanRequest): MaybePromise<ScanPage> {
     if (isEmpty(request)) return { records: [], more: false };

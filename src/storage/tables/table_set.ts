@@ -7,7 +7,7 @@
  */
 import { KvError } from '../../errors.ts';
 import type { Ports } from '../../ports.ts';
-import { type Disk, DiskError, type DiskFile } from '../disk.ts';
+import type { Disk } from '../disk.ts';
 import type { MaybePromise, StoredRecord } from '../record.ts';
 import type { WasmBuild } from '../wasm_module.ts';
 import { BlockCache, ENTRY_BYTES } from './block_cache.ts';
@@ -17,6 +17,7 @@ import type { IndexView } from './index_section.ts';
 import { DAMAGED, LookupScratch, MISSING, NEED_BLOCK } from './lookup_scratch.ts';
 import { type OpenTable, openTable, type TableDamage } from './open_table.ts';
 import { ReadBudget } from './read_budget.ts';
+import type { ReadableFile } from './table_file.ts';
 import { MAX_KEY_BYTES, TableMemory } from './table_memory.ts';
 import { TableVersion } from './table_version.ts';
 
@@ -98,7 +99,7 @@ export class TableSet {
 
   /**
    * Opens a table, so that it can be published. One that never is stays open until `discard` or `close`.
-   * @throws KvError CORRUPT when the file is damaged or is not what `info` says, CLOSED; DiskError
+   * @throws KvError CORRUPT when the file is damaged or is not what `info` says, CLOSED; DiskError when it cannot be opened
    */
   async openTable(info: TableInfo): Promise<void> {
     this.#checkOpen();
@@ -161,7 +162,7 @@ export class TableSet {
 
   /**
    * The newest record of a key at or below a revision, tombstones included; at once while files are warm. The record's key is the caller's (a copy, if it comes
-   * later). @throws KvError CORRUPT, CLOSED; DiskError
+   * later). @throws KvError CORRUPT, CLOSED
    */
   get(key: Uint8Array, revision: number): MaybePromise<StoredRecord | undefined> {
     const { length } = key;
@@ -194,8 +195,8 @@ export class TableSet {
     try {
       this.#source.readNow(table, entry);
     } catch (error) {
-      // Damage has been told to onDamage; what else the disk says, whoever needs the block is told.
-      if (!(error instanceof KvError || error instanceof DiskError)) throw error;
+      // Whoever needs the block is told.
+      if (!(error instanceof KvError)) throw error;
     } finally {
       this.#source.release();
     }
@@ -236,7 +237,7 @@ export class TableSet {
   }
 
   /** The file of an open table; for those who hold a pin. */
-  file(fileNumber: number): DiskFile {
+  file(fileNumber: number): ReadableFile {
     return this.#table(fileNumber).file;
   }
 

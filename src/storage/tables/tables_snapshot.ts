@@ -63,7 +63,7 @@ export class TablesSnapshot implements TreeSnapshot {
     this.#consume = () => exports.collectRetained(compactRevision, MAX_RECORDS, this.#bytesLeft);
   }
 
-  /** @throws KvError CORRUPT with `file`, `offset` and `problem`; CLOSED once it is released; DiskError */
+  /** @throws KvError CORRUPT with `file`, `offset` and `problem`; CLOSED once it is released */
   next(maxBytes: number): MaybePromise<StoredRecord[]> {
     if (this.#released) throw new KvError('CLOSED', 'the snapshot was released');
     if (this.#reading)

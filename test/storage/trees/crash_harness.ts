@@ -230,7 +230,9 @@ const CLEAR = new Set(['NO_SPACE', 'IO', 'STORAGE_FAILED', 'CLOSED', 'UNAVAILABL
 
 function assertClear(error: unknown): void {
   const isClear = (error instanceof KvError || error instanceof DiskError) && CLEAR.has(error.code);
-  if (!isClear) throw error;
+  // Bytes that the disk does not give are told as damage, but not those that are wrong.
+  const isUnreadable = error instanceof KvError && error.details['diskError'] !== undefined;
+  if (!isClear && !isUnreadable) throw error;
 }
 
 /** A tree that has met a fault answers rightly, as of the last acknowledged flush or the one begun, or says that it failed. */
