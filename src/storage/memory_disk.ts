@@ -125,6 +125,12 @@ export class MemoryDisk implements Disk, FileHost {
     this.#locks.clear();
   }
 
+  /** The process that used the disk has ended, the machine has not: open files and locks are gone, nothing is lost, and what was not synced still is not. */
+  processEnded(): void {
+    this.generation++;
+    this.#locks.clear();
+  }
+
   /** A second disk in the state of this one, unsynced changes included; no files are open, no locks held and no faults armed on it. Costs no copying of contents. */
   fork(): MemoryDisk {
     const copy = new MemoryDisk(this.delay === undefined ? {} : { delay: this.delay });

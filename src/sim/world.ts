@@ -1,0 +1,277 @@
+/**
+ * A simulated world: machines with nodes of the real code, the network between them, clients, and a test that acts on all of it, in virtual time.
+ *
+ *     const world = new World({ seed: 7, nodes: 3 });
+ *     await world.run(async () => {
+ *       await world.start();
+ *       const { store } = world.client('a');
+ *       await store.put('key', 'value');
+ *       world.partition([1], [2, 3]);
+ *     });
+ *     world.trace.hash // the same for the same seed
+ *
+ * Invariants: everything that could differ between two runs comes from the seed; nothing happens outside `run`; nothing of a world is left in the process after `close`.
+ * Methods that give no promise act at once.
+ */
+import { createStore } from '../client/store.ts';
+import type { Store } from '../client/store_types.ts';
+import type { Config, ConfigInput } from '../config.ts';
+import { EmbeddedChannel } from '../embedded_channel.ts';
+import { foundTogether } from '../node/founding.ts';
+import type { Identity } from '../node/identity.ts';
+import type { KvorumNode } from '../node/node.ts';
+import type { Ports } from '../ports.ts';
+import type { Member, NodeId } from '../raft/types.ts';
+import type { Disk } from '../storage/disk.ts';
+import type { LossRule } from '../storage/memory_disk.ts';
+import { type LinkFault, PeerNetwork } from './peer_network.ts';
+import { Scheduler, type SchedulerLimits, SimulationError } from './scheduler.ts';
+import { SeededRandom } from './seeded_random.ts';
+import { simConfig } from './sim_config.ts';
+import type { SimDisk } from './sim_disk.ts';
+import { SimNode } from './sim_node.ts';
+import { MachineClock, SimProcess } from './sim_process.ts';
+import { Trace } from './trace.ts';
+
+export interface WorldOptions {
+  readonly seed: number | string;
+  /** Founding members: ids 1 to this. Default 3. */
+  readonly nodes?: number | undefined;
+  /** Overrides of simConfig. */
+  readonly config?: ConfigInput | undefined;
+  /** Keeps the events for the timeline. */
+  readonly record?: boolean | undefined;
+}
+
+export interface SimClient {
+  readonly name: string;
+  readonly store: Store;
+  readonly process: SimProcess;
+  /** The client's own clock, timers and randomness. */
+  readonly ports: Ports;
+  close(): Promise<void>;
+}
+
+export class World {
+  readonly seed: string;
+  readonly config: Config;
+  readonly scheduler = new Scheduler();
+  readonly trace: Trace;
+  readonly network: PeerNetwork;
+  readonly nodes = new Map<NodeId, SimNode>();
+  readonly clients: SimClient[] = [];
+  /** Of the seed; fork it, never draw from it. */
+  readonly random: SeededRandom;
+  /** The test's own process. */
+  readonly process: SimProcess;
+  readonly #founders: Member[];
+  readonly #joined = new Map<NodeId, Identity>();
+  #failure: Error | undefined;
+
+  constructor(options: WorldOptions) {
+    this.seed = String(options.seed);
+    this.config = simConfig(options.config);
+    this.random = new SeededRandom(options.seed);
+    this.trace = new Trace(options.record === true, () => this.scheduler.nowMs);
+    this.scheduler.trace = this.trace;
+    this.network = new PeerNetwork(this.scheduler, this.trace, this.random.fork('network'));
+    this.process = this.#newProcess('world');
+    this.#founders = Array.from({ length: options.nodes ?? 3 }, (_, i) => memberOf(i + 1));
+    for (const member of this.#founders) this.#addMachine(member);
+  }
+
+  /** The test's own clock, timers and randomness. */
+  get ports(): Ports {
+    return this.process.ports;
+  }
+
+  get nowMs(): number {
+    return this.scheduler.nowMs;
+  }
+
+  /** Lets so much virtual time pass. */
+  sleep(delayMs: number): Promise<void> {
+    return this.process.sleep(delayMs);
+  }
+
+  /**
+   * Runs a test in this world: virtual time passes until its promise has settled.
+   * @throws what the test throws; SimulationError when the world can't go on; the first error that nobody caught.
+   */
+  async run<T>(body: () => Promise<T>, limits?: SchedulerLimits): Promise<T> {
+    const uncaught = (error: unknown): void => {
+      const cause = error instanceof Error ? error : new Error(String(error));
+      this.trace.add('violation', 'world', 'unhandled rejection', 0, undefined, 0, cause.message);
+      this.scheduler.fail(new SimulationError(`nobody handled a rejection: ${cause.message}`, { cause }));
+    };
+    process.on('unhandledRejection', uncaught);
+    try {
+      return await this.scheduler.drive(body, limits);
+    } finally {
+      process.off('unhandledRejection', uncaught);
+    }
+  }
+
+  /** Starts all founding members and waits for a leader. */
+  async start(): Promise<void> {
+    await Promise.all(this.#founders.map(({ id }) => this.startNode(id)));
+    await this.untilLeader();
+  }
+
+  /** Begins a life of a node on the disk that it has. @throws what the node fails to start with. */
+  startNode(id: NodeId, disk?: (view: Disk) => Disk): Promise<KvorumNode> {
+    return this.node(id).start(disk);
+  }
+
+  /**
+   * Ends a node's life between two events. A loss rule: the machine loses its power, its disk what it had not synced, by the rule, and peers find out by themselves.
+   * 'process': the process is killed, the disk loses nothing.
+   */
+  crash(id: NodeId, rule: LossRule | 'process' = 'random'): void {
+    this.node(id).crash(rule);
+  }
+
+  /** Ends a node in good order. */
+  stop(id: NodeId): Promise<void> {
+    return this.node(id).stop();
+  }
+
+  /** SIGSTOP: nothing of the node runs; what is sent to it waits. */
+  pause(id: NodeId): void {
+    this.trace.add('fault', this.node(id).lane, 'pause');
+    this.node(id).process?.pause();
+  }
+
+  resume(id: NodeId): void {
+    this.trace.add('fault', this.node(id).lane, 'resume');
+    this.node(id).process?.resume();
+  }
+
+  /** Sets a machine's wall clock off the world's time, and how fast its clocks run. */
+  setClock(id: NodeId, change: { readonly offsetMs?: number; readonly rate?: number }): void {
+    this.trace.add('fault', this.node(id).lane, 'clock', (change.offsetMs ?? 0) + (change.rate ?? 1));
+    this.node(id).clock.set(change);
+  }
+
+  disk(id: NodeId): SimDisk {
+    return this.node(id).disk;
+  }
+
+  node(id: NodeId): SimNode {
+    const node = this.nodes.get(id);
+    if (node === undefined) throw new Error(`there is no node ${id} in this world`);
+    return node;
+  }
+
+  /** Nodes that run, by id. */
+  running(): SimNode[] {
+    return [...this.nodes.values()].filter((node) => node.isUp);
+  }
+
+  /** The running node that leads in the newest term. */
+  leader(): SimNode | undefined {
+    let best: SimNode | undefined;
+    let bestTerm = -1;
+    for (const node of this.running()) {
+      const status = node.node?.service.status();
+      if (status?.role !== 'leader' || status.term <= bestTerm) continue;
+      best = node;
+      bestTerm = status.term;
+    }
+    return best;
+  }
+
+  /** Waits for a condition, looking every few milliseconds of virtual time. @throws SimulationError after `withinMs`. */
+  async until(condition: () => boolean, what: string, withinMs = 30_000): Promise<void> {
+    const deadlineMs = this.nowMs + withinMs;
+    while (!condition()) {
+      if (this.nowMs >= deadlineMs) throw new SimulationError(`waited ${withinMs} ms for ${what}`);
+      await this.sleep(5);
+    }
+  }
+
+  async untilLeader(withinMs = 30_000): Promise<SimNode> {
+    await this.until(() => this.leader() !== undefined, 'a leader', withinMs);
+    return this.leader()!;
+  }
+
+  /** Cuts every way between the groups, in both directions. */
+  partition(groupA: readonly NodeId[], groupB: readonly NodeId[]): void {
+    this.partitionOneWay(groupA, groupB);
+    this.partitionOneWay(groupB, groupA);
+  }
+
+  /** Cuts every way from the first group to the second; the way back stays. */
+  partitionOneWay(from: readonly NodeId[], to: readonly NodeId[]): void {
+    for (const a of from) {
+      for (const b of to) {
+        if (a !== b) this.setLink(a, b, { ...this.network.fault(a, b), blocked: true });
+      }
+    }
+  }
+
+  /** Two groups that can't see each other, and nodes in the middle that see both. */
+  bridge(groupA: readonly NodeId[], groupB: readonly NodeId[]): void {
+    this.partition(groupA, groupB);
+  }
+
+  setLink(from: NodeId, to: NodeId, fault: LinkFault): void {
+    const text = this.trace.recording ? JSON.stringify(fault) : undefined;
+    this.trace.add('fault', `node-${from}`, 'link', 0, `node-${to}`, 0, text);
+    this.network.setLink(from, to, fault);
+  }
+
+  /** Lifts every fault of the network. */
+  heal(): void {
+    this.trace.add('fault', 'faults', 'heal');
+    this.network.heal();
+  }
+
+  /** A client with its own process. */
+  client(name: string): SimClient {
+    const process = this.#newProcess(name);
+    const service = this.leader()?.node?.service;
+    if (service === undefined) throw new Error('no leader yet');
+    const store = createStore({
+      channel: new EmbeddedChannel(service, async () => undefined),
+      limits: this.config.limits,
+      ports: process.ports,
+      maxSessionResults: this.config.limits.maxSessionResults,
+    });
+    const client = { name, store, process, ports: process.ports, close: () => store.close() };
+    this.clients.push(client);
+    return client;
+  }
+
+  /** Ends everything at once. */
+  close(): void {
+    for (const node of this.nodes.values()) node.crash('process');
+    for (const { process } of this.clients) process.kill();
+    this.process.kill();
+  }
+
+  #newProcess(lane: string): SimProcess {
+    const random = this.random.fork(`process ${lane}`);
+    return new SimProcess(lane, this.scheduler, new MachineClock(this.scheduler, 1_000), random);
+  }
+
+  #addMachine(member: Member): SimNode {
+    const { id } = member;
+    const node = new SimNode({
+      member,
+      config: this.config,
+      scheduler: this.scheduler,
+      network: this.network,
+      trace: this.trace,
+      random: this.random.fork(`machine ${id}`),
+      create: async () => this.#joined.get(id) ?? foundTogether(id, this.#founders, this.config.storage.tree),
+      openDoor: async () => ({ close: async () => undefined }),
+    });
+    this.nodes.set(id, node);
+    return node;
+  }
+}
+
+function memberOf(id: NodeId): Member {
+  return { id, peerAddress: `node-${id}:7401`, clientAddress: `node-${id}:7400` };
+}
