@@ -30,6 +30,12 @@ const HOUSEKEEPING_MS = 1_000;
 const HAND_OVER_MS = 1_500;
 const REMOVED_LINGER_MS = 250;
 
+export interface NodeParts {
+  readonly storage: ReplicaStorage;
+  readonly consensus: Consensus;
+  readonly watches: Watches;
+}
+
 export class KvorumNode {
   readonly #options: NodeOptions;
   readonly #storage: ReplicaStorage;
@@ -173,6 +179,11 @@ export class KvorumNode {
 
   get identity(): Identity {
     return this.#storage.identity;
+  }
+
+  /** What the node is made of, for the checks of the simulator (src/sim/invariants/): to be looked at between two turns, never to be changed or called into action. */
+  get parts(): NodeParts {
+    return { storage: this.#storage, consensus: this.#consensus, watches: this.#watches };
   }
 
   async #start(): Promise<void> {

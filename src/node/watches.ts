@@ -20,7 +20,7 @@ const PAGE_RECORDS = 1_000;
 const PAGE_BYTES = 1024 * 1024;
 const PROGRESS_MS = 5_000;
 /** Queued for all slow watchers together, as a multiple of one watcher's bound. */
-const TOTAL_QUEUES = 16;
+export const TOTAL_QUEUES = 16;
 
 export interface WatchesOptions {
   readonly engine: Engine;
@@ -60,6 +60,11 @@ export class Watches {
     this.#progressTimer = timers.every(PROGRESS_MS, () => {
       for (const id of this.#ids) this.#hub.progress(id);
     });
+  }
+
+  /** Bytes of events that wait for slow watchers, all together. */
+  get queuedBytes(): number {
+    return this.#hub.totalQueuedBytes;
   }
 
   /** @throws KvError COMPACTED, INVALID_ARGUMENT */

@@ -220,6 +220,7 @@ export class Raft implements RaftCore {
       leader,
       commit: view.commitIndex,
       lastIndex: view.lastIndex,
+      uncommittedBytes: view.uncommittedBytes,
       configuration,
       progress: followers.map((progress) => ({
         id: progress.id,

@@ -229,6 +229,8 @@ export interface RaftStatus {
   readonly leader: NodeId;
   readonly commit: number;
   readonly lastIndex: number;
+  /** Of entries that are not known to be committed. */
+  readonly uncommittedBytes: number;
   readonly configuration: Configuration;
   /** The leader's view of the others; empty elsewhere. */
   readonly progress: readonly {

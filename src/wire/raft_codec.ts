@@ -44,7 +44,7 @@ import { ByteReader, ByteWriter, malformed } from './varint.ts';
 export const RAFT_MESSAGE_VERSION = 1;
 
 /** Wire numbers of the message types; never reused. */
-const TYPE_NUMBERS = {
+export const TYPE_NUMBERS = {
   preVoteRequest: 1,
   preVoteResponse: 2,
   voteRequest: 3,
