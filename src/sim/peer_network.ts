@@ -65,6 +65,8 @@ export interface LinkSizes {
 export class PeerNetwork {
   readonly scheduler: Scheduler;
   readonly trace: Trace;
+  /** Shown every frame that a node sends, lost ones included. */
+  onSend: ((from: NodeId, payload: Uint8Array) => void) | undefined;
   readonly #random: SeededRandom;
   readonly #links = new Map<string, Link>();
   readonly #ends = new Map<NodeId, PeerEnd>();
@@ -197,6 +199,7 @@ export class PeerNetwork {
     const link = this.#link(sender.id, target.id);
     const { fault } = link;
     const id = ++this.#frames;
+    this.onSend?.(sender.id, payload);
     const sum = crc32(payload);
     this.trace.add('send', sender.process.lane, kindOf(payload), sum, target.process.lane, id);
     if (fault.blocked === true || (fault.dropRate !== undefined && this.#random.chance(fault.dropRate))) {

@@ -49,6 +49,8 @@ export class Scheduler {
   /** Events that have run. */
   events = 0;
   trace: Trace | undefined;
+  /** Called between two events, when nothing is under way: for checks, which change nothing. */
+  afterEvent: (() => void) | undefined;
   readonly #heap: ScheduledEvent[] = [];
   #seq = 0;
   #atThisInstant = 0;
@@ -113,6 +115,7 @@ export class Scheduler {
       let untilTurn = TICKS_A_TURN;
       const askForTick = (): void => process.nextTick(step);
       const step = (): void => {
+        this.#look();
         if (this.#failure !== undefined) return reject(this.#failure);
         // A last turn of the real loop before the end, so that every unhandled rejection has been reported.
         if (done()) {
@@ -133,6 +136,14 @@ export class Scheduler {
       };
       step();
     });
+  }
+
+  #look(): void {
+    try {
+      this.afterEvent?.();
+    } catch (error) {
+      this.fail(error instanceof Error ? error : new SimulationError(String(error)));
+    }
   }
 
   /** Runs the next event that may run. Gives why there is none. */

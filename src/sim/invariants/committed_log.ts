@@ -18,7 +18,6 @@ export interface LogView {
   term(index: number): number | undefined;
 }
 
-/** Checked at a start: everything above is checked by whoever applies it. */
 export class CommittedLog {
   readonly #report: Report;
   /** By index - 1. */
@@ -28,8 +27,6 @@ export class CommittedLog {
   /** The term in which the entry was first known to be decided. */
   readonly #knownInTerm: number[] = [];
   readonly #knownBy: NodeId[] = [];
-  /** -1: only its term is known (a snapshot covered it). */
-  static readonly UNKNOWN = -1;
 
   constructor(report: Report) {
     this.#report = report;
