@@ -153,7 +153,8 @@ export function encodeRecord(record: StoredRecord, writer: ByteWriter): void {
   writer.u8(record.flags).byteString(record.key).byteString(record.value);
   writer.varint(record.modRevision).varint(record.createRevision);
   writer.varint(record.version).varint(record.subRevision);
-  if (lease !== 0n) writer.bigU64(lease);
+  // Storage keeps leases as signed numbers of 64 bits.
+  if (lease !== 0n) writer.bigU64(BigInt.asUintN(64, lease));
   if (expiresAtMs !== 0) writer.varint(expiresAtMs);
 }
 

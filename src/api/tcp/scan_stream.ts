@@ -127,7 +127,14 @@ class ScanStream implements DoorStream {
     if (this.ended) return;
     const { out } = this.output;
     const start = beginFrame(out, this.single ? OPCODE.RESULT : OPCODE.STREAM_DATA, this.requestId);
-    writePage(out, page);
+    try {
+      writePage(out, page);
+    } catch (error) {
+      // Half a frame would spoil all that follows it.
+      out.truncate(start);
+      this.end(asKvError(error));
+      return;
+    }
     const sizeBytes = this.output.endStreamFrame(start);
     if (sizeBytes === undefined) {
       this.end(new KvError('FRAME_TOO_LARGE', 'a page of the scan is longer than the client takes'));

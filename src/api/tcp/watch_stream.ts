@@ -122,7 +122,14 @@ class WatchStream implements DoorStream {
         if (to > from && bytes > partBytes) break;
       }
       const start = beginFrame(this.output.out, OPCODE.STREAM_DATA, this.requestId);
-      writeBatch(this.output.out, batch, from, to, to < count);
+      try {
+        writeBatch(this.output.out, batch, from, to, to < count);
+      } catch (error) {
+        // Half a frame would spoil all that follows it.
+        this.output.out.truncate(start);
+        this.end(asKvError(error));
+        return;
+      }
       const sizeBytes = this.output.endStreamFrame(start);
       if (sizeBytes === undefined) {
         this.end(new KvError('FRAME_TOO_LARGE', 'an event is longer than the client takes'));

@@ -15,6 +15,8 @@ import type { StoredRecord } from '../record.ts';
 const LEASE = 0x80;
 const EXPIRES = 0x40;
 const FLAG_MASK = 0x3f;
+/** Of the last group of a number of 53 bits. */
+const MAX_FACTOR = 2 ** 49;
 
 /** The longest key and value that a record may have: a key's limit, its space byte and the expiry index's prefix; a value's limit. */
 export const MAX_RECORD_KEY_BYTES = 64 * 1024 + 64;
@@ -115,6 +117,8 @@ export class RecordReader {
     let value = byte & 0x7f;
     let factor = 128;
     while (byte >= 0x80) {
+      // Endless groups of zeros would never pass MAX_SAFE_INTEGER, and come to NaN once the factor is infinite.
+      if (factor > MAX_FACTOR) throw new RangeError('a number is longer than allowed');
       byte = bytes[offset++];
       if (byte === undefined) throw truncated();
       value += (byte & 0x7f) * factor;

@@ -1,0 +1,320 @@
+/**
+ * The client protocol at the door, over real sockets: spoilt requests of every opcode to a real node, and spoilt streams of frames. A client may lose its connection
+ * by that, never the node: each request is answered or its connection closed, no answer is INTERNAL, and others are served on.
+ */
+import * as fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { startTcpDoor, type TcpDoor } from '../../src/api/tcp/door.ts';
+import { parseConfig } from '../../src/config.ts';
+import { USER_SPACE_END } from '../../src/kv/keyspace.ts';
+import { realPorts } from '../../src/real_ports.ts';
+import {
+  readGot,
+  readPage,
+  writeGet,
+  writeHello,
+  writeScan,
+  writeWatch,
+} from '../../src/wire/client_codec.ts';
+import { OPCODE } from '../../src/wire/client_frames.ts';
+import { encodeCommand } from '../../src/wire/command_codec.ts';
+import { decodeError } from '../../src/wire/error_codec.ts';
+import { decodeResult } from '../../src/wire/result_codec.ts';
+import type { ByteWriter } from '../../src/wire/varint.ts';
+import {
+  type Frame,
+  frame,
+  getFields,
+  putFields,
+  RawClient,
+  stored,
+  waitFor,
+  withDoor,
+} from '../api/raw_client.ts';
+import { key, put, range, remove, touch, txn, write } from '../kv/commands.ts';
+import { ClusterLab } from '../node/cluster_lab.ts';
+import { safeInteger } from '../wire/command_arbitraries.ts';
+import { count, edgeParameters, edgeRuns, report } from './edge_guard.ts';
+import { noise, spoilt, steps } from './mutations.ts';
+import { written } from './valid_inputs.ts';
+
+const RUNS = edgeRuns(60);
+const MAX_FRAMES = 20;
+
+interface Request {
+  readonly opcode: number;
+  readonly payload: Uint8Array;
+}
+
+const shortKey = fc.constantFrom('a', 'b', 'c', 'key', 'k'.repeat(200));
+const shortValue = fc.constantFrom('', '1', 'v'.repeat(3_000));
+const timeoutMs = fc.oneof(fc.nat(40), safeInteger);
+const level = fc.constantFrom('linearizable' as const, 'sequential' as const, 'eventual' as const);
+const lease = fc.constantFrom(0n, 1n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n);
+const operation = fc.oneof(
+  fc
+    .tuple(shortKey, shortValue, fc.nat(2_000), lease, fc.boolean())
+    .map(([k, v, ttlMs, one, prevKv]) => put(k, v, { ttlMs, lease: one, prevKv })),
+  fc.tuple(shortKey, fc.boolean()).map(([k, prevKv]) => ({ ...remove(k), prevKv })),
+  fc.constant({ ...remove('a', 'c'), prevKv: true }),
+  fc.tuple(shortKey, safeInteger).map(([k, ttlMs]) => touch(k, ttlMs)),
+);
+const command = fc.oneof(
+  operation.map((one) => write(one)),
+  fc.array(operation, { maxLength: 4 }).map((all) => txn([...all, range('', 'z')])),
+  fc.constant({ type: 'openSession' as const }),
+  fc.record({ type: fc.constant('closeSession' as const), session: fc.nat(10) }),
+);
+const readOptions = {
+  level,
+  minRevision: fc.oneof(fc.nat(5), safeInteger),
+  revision: fc.oneof(fc.nat(5), safeInteger),
+};
+
+function request<T>(
+  opcode: number,
+  values: fc.Arbitrary<T>,
+  fields: (writer: ByteWriter, value: T) => void,
+): fc.Arbitrary<Request> {
+  return written(fc.tuple(timeoutMs, values), (writer, [limitMs, value]) =>
+    fields(writer.varint(limitMs), value),
+  ).map((payload) => ({ opcode, payload }));
+}
+
+/** Requests that leave the members of the cluster alone. */
+const dataRequest: fc.Arbitrary<Request> = fc.oneof(
+  request(OPCODE.WRITE, command, (writer, one) => void writer.raw(encodeCommand(one))),
+  request(OPCODE.WRITE, command, (writer, one) => void writer.raw(encodeCommand(one))),
+  request(OPCODE.GET, fc.record({ ...readOptions, key: shortKey.map(key) }), writeGet),
+  request(
+    OPCODE.SCAN,
+    fc.record({
+      credit: fc.oneof(fc.constant(0), safeInteger),
+      ...readOptions,
+      start: shortKey.map(key),
+      end: fc.constantFrom(undefined, USER_SPACE_END, key('b')),
+      reverse: fc.boolean(),
+      limit: safeInteger,
+      maxBytes: safeInteger,
+      keysOnly: fc.boolean(),
+    }),
+    (writer, one) => writeScan(writer.varint(one.credit), one),
+  ),
+  request(
+    OPCODE.WATCH,
+    fc.record({
+      credit: safeInteger,
+      start: shortKey.map(key),
+      end: fc.constantFrom(undefined, USER_SPACE_END),
+      fromRevision: fc.oneof(fc.nat(20), safeInteger),
+      prevKv: fc.boolean(),
+    }),
+    (writer, one) => writeWatch(writer.varint(one.credit), one),
+  ),
+  request(OPCODE.STATUS, fc.constant(0), () => undefined),
+  request(OPCODE.MEMBERS, fc.constant(0), () => undefined),
+  safeInteger.map((credit) => ({
+    opcode: OPCODE.CREDIT,
+    payload: frame(0, 0, (w) => void w.varint(credit)).slice(9),
+  })),
+  fc
+    .constantFrom(OPCODE.CANCEL, OPCODE.PING, OPCODE.PONG)
+    .map((opcode) => ({ opcode, payload: new Uint8Array(0) })),
+);
+const adminRequest: fc.Arbitrary<Request> = fc.oneof(
+  dataRequest,
+  request(
+    OPCODE.MEMBER_ADD,
+    fc.tuple(fc.string({ maxLength: 20 }), fc.string({ maxLength: 20 })),
+    (writer, [peer, client]) => void writer.string(peer).string(client),
+  ),
+  request(OPCODE.MEMBER_PROMOTE, safeInteger, (writer, id) => void writer.varint(id)),
+  request(OPCODE.MEMBER_REMOVE, safeInteger, (writer, id) => void writer.varint(id)),
+  request(OPCODE.MOVE_LEADER, safeInteger, (writer, id) => void writer.varint(id)),
+  request(OPCODE.CLUSTER_STATUS, fc.constant(0), () => undefined),
+);
+
+const HELLO = frame(OPCODE.HELLO, 0, (writer) =>
+  writeHello(writer, { minVersion: 1, maxVersion: 1, maxFrameBytes: 1 << 24, name: 'edge' }),
+);
+const LAST_PING = 0xffff_ff00;
+
+/** What a client may be told for what it has sent. */
+function checkAnswer(answer: Frame): void {
+  if (answer.opcode !== OPCODE.ERROR && answer.opcode !== OPCODE.GOAWAY) {
+    if (answer.opcode !== OPCODE.STREAM_END || answer.reader.remaining === 0) return;
+  }
+  const error = decodeError(answer.reader);
+  if (error.code === 'INTERNAL' || error.code === 'CORRUPT' || error.code === 'STORAGE_FAILED')
+    throw new Error(`request ${answer.requestId} is answered with ${error.code}: ${error.message}`);
+}
+
+/** Sends bytes after a greeting and waits until the door has gone through them all, or has hung up. */
+async function play(door: TcpDoor, stream: Uint8Array): Promise<void> {
+  const client = new RawClient(door.address);
+  try {
+    client.socket.write(HELLO);
+    client.socket.write(stream);
+    client.socket.write(frame(OPCODE.PING, LAST_PING, () => undefined));
+    await client.until(() => client.ended || client.frames.some((one) => one.requestId === LAST_PING));
+    for (const answer of client.frames) checkAnswer(answer);
+    count('door', !client.ended);
+  } finally {
+    client.socket.destroy();
+  }
+}
+
+async function stillServes(door: TcpDoor): Promise<void> {
+  const client = new RawClient(door.address);
+  try {
+    await client.hello();
+    client.send(OPCODE.WRITE, 1, putFields('still', 'here'));
+    const answer = await client.next(1);
+    assert.is(answer.opcode, OPCODE.RESULT, 'a write of another client');
+    assert.is(decodeResult(answer.reader).type, 'put');
+    client.send(OPCODE.GET, 2, getFields('still'));
+    const got = readGot((await client.next(2)).reader);
+    assert.is(Buffer.from(got.record!.value).toString(), 'here');
+  } finally {
+    client.socket.destroy();
+  }
+}
+
+const spoiltRequests = (requests: fc.Arbitrary<Request>) =>
+  fc.array(
+    fc.tuple(
+      requests,
+      requests,
+      fc.oneof(steps, fc.constant([]), fc.constant([])),
+      fc.oneof(fc.constant(-1), fc.nat(255)),
+    ),
+    {
+      minLength: 1,
+      maxLength: MAX_FRAMES,
+    },
+  );
+
+async function withRealNode(run: (door: TcpDoor, lab: ClusterLab) => Promise<void>): Promise<void> {
+  const lab = await ClusterLab.start(1);
+  const config = parseConfig({ door: { clientListen: '127.0.0.1:0' } });
+  const { service } = await lab.leader().then(({ node }) => node);
+  const door = await startTcpDoor({
+    service,
+    config: config.door,
+    limits: config.limits,
+    ports: realPorts(),
+  });
+  try {
+    await run(door, lab);
+  } finally {
+    await door.close();
+    await lab.stop();
+  }
+}
+
+test('spoilt requests to a real node harm nobody else', async () => {
+  await withRealNode(async (door, lab) => {
+    await fc.assert(
+      fc.asyncProperty(spoiltRequests(dataRequest), async (requests) => {
+        const frames = requests.map(([{ opcode, payload }, other, how, swapped], i) => {
+          // Now and then under the opcode of another request.
+          const under = swapped >= 0 && swapped < 8 ? other.opcode : opcode;
+          return frame(under, i + 1, (writer) => void writer.raw(spoilt(payload, other.payload, how)));
+        });
+        await play(door, Buffer.concat(frames));
+        await stillServes(door);
+        assert.not(lab.node(1).ended.is, String(lab.node(1).ended.reason));
+      }),
+      edgeParameters(RUNS),
+    );
+  });
+});
+
+test('spoilt requests about members, and unknown opcodes, harm nobody else', async () => {
+  await withDoor(async (door) => {
+    await fc.assert(
+      fc.asyncProperty(spoiltRequests(adminRequest), async (requests) => {
+        const frames = requests.map(([{ opcode, payload }, other, how, swapped], i) =>
+          frame(swapped < 0 ? opcode : swapped, i + 1, (writer) => {
+            writer.raw(spoilt(payload, other.payload, how));
+          }),
+        );
+        await play(door, Buffer.concat(frames));
+        await stillServes(door);
+      }),
+      edgeParameters(RUNS),
+    );
+  });
+});
+
+test('spoilt streams: frames cut, spliced and with wrong lengths', async () => {
+  await withDoor(async (door) => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(adminRequest, { minLength: 1, maxLength: 6 }),
+        steps,
+        noise,
+        async (requests, how, more) => {
+          const stream = Buffer.concat(
+            requests.map(({ opcode, payload }, i) =>
+              frame(opcode, i + 1, (writer) => void writer.raw(payload)),
+            ),
+          );
+          const client = new RawClient(door.address);
+          client.socket.write(spoilt(Buffer.concat([HELLO, stream]), more, how));
+          client.socket.end();
+          await client.until(() => client.ended);
+          for (const answer of client.frames) if (answer.opcode !== OPCODE.WELCOME) checkAnswer(answer);
+          count('door stream', client.frames.length > 0);
+          await stillServes(door);
+        },
+      ),
+      edgeParameters(RUNS),
+    );
+    await waitFor(() => door.connections() === 0);
+  });
+});
+
+test('a put with a lease above 2^63 can be read, scanned and watched', async () => {
+  await withRealNode(async (door, lab) => {
+    const client = new RawClient(door.address);
+    await client.hello();
+    const watch = { start: stored(''), end: USER_SPACE_END, fromRevision: 1, prevKv: true };
+    client.send(OPCODE.WATCH, 9, (writer) => writeWatch(writer.varint(0).varint(1 << 20), watch));
+    for (const [i, big] of [2n ** 64n - 1n, 2n ** 63n].entries()) {
+      const bytes = encodeCommand(write(put('leased', 'v', { lease: big, prevKv: true })));
+      client.send(OPCODE.WRITE, 10 + i, (writer) => void writer.varint(0).raw(bytes));
+      const answer = await client.next(10 + i);
+      assert.is(answer.opcode, OPCODE.RESULT);
+      const result = decodeResult(answer.reader);
+      if (i === 1) assert.is(result.type === 'put' && result.previous?.lease, 2n ** 64n - 1n);
+    }
+    client.send(OPCODE.GET, 2, getFields('leased'));
+    const got = await client.next(2);
+    assert.is(got.opcode, OPCODE.RESULT, 'the key can be read');
+    assert.is(readGot(got.reader).record?.lease, 2n ** 63n);
+    const scan = {
+      level: 'linearizable' as const,
+      minRevision: 0,
+      revision: 0,
+      start: stored(''),
+      end: USER_SPACE_END,
+      reverse: false,
+      limit: 10,
+      maxBytes: 1 << 20,
+      keysOnly: false,
+    };
+    client.send(OPCODE.SCAN, 3, (writer) => writeScan(writer.varint(0).varint(0), scan));
+    const page = await client.next(3);
+    assert.is(page.opcode, OPCODE.RESULT, 'the range can be scanned');
+    assert.is(readPage(page.reader).records.length, 1);
+    assert.is((await client.next(9)).opcode, OPCODE.STREAM_DATA);
+    client.socket.destroy();
+    await stillServes(door);
+    assert.not(lab.node(1).ended.is, String(lab.node(1).ended.reason));
+  });
+});
+
+test.after(report);
+test.run();
