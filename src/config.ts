@@ -10,6 +10,11 @@ import { KvError } from './errors.ts';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
+/** Longest text that an error shows of one value, of one problem, and how many problems it names. */
+const MAX_SHOWN_LENGTH = 200;
+const MAX_PROBLEM_LENGTH = 600;
+const MAX_PROBLEMS = 25;
+
 const integer = (from: number, to: number) => z.number().int().min(from).max(to);
 const ADDRESS = /^(\[[0-9a-fA-F:.]+\]|[^\s:[\]]+):\d{1,5}$/;
 const address = z
@@ -128,7 +133,11 @@ export type ConfigInput = z.input<typeof schema>;
 export function parseConfig(input: unknown): Config {
   const result = schema.safeParse(input ?? {});
   if (!result.success) {
-    const problems = result.error.issues.map((issue) => describeIssue(issue, input));
+    const { issues } = result.error;
+    const problems = issues
+      .slice(0, MAX_PROBLEMS)
+      .map((issue) => clip(describeIssue(issue, input), MAX_PROBLEM_LENGTH));
+    if (issues.length > MAX_PROBLEMS) problems.push(`and ${issues.length - MAX_PROBLEMS} more`);
     throw new KvError('CONFIG_INVALID', `wrong configuration: ${problems.join('; ')}`);
   }
   const config = result.data;
@@ -160,7 +169,24 @@ function describeIssue(issue: z.core.$ZodIssue, input: unknown): string {
   }
   let given: unknown = input;
   for (const step of issue.path) given = (given as Record<PropertyKey, unknown> | undefined)?.[step];
-  return `${path || 'configuration'} is ${JSON.stringify(given)}, allowed: ${allowed(issue)}`;
+  return `${path || 'configuration'} is ${showSetting(given)}, allowed: ${allowed(issue)}`;
+}
+
+/** A value as a message shows it: JSON where it can be said in JSON, and never long. */
+function showSetting(value: unknown): string {
+  if (typeof value === 'number' || typeof value === 'bigint') return String(value);
+  let text: string | undefined;
+  try {
+    text = JSON.stringify(value);
+  } catch {
+    // A circle, numbers of any size, or nested too deep: what is wrong with it is the caller's to say.
+    text = `a value of type ${typeof value} that JSON cannot show`;
+  }
+  return clip(text ?? (value === undefined ? 'undefined' : `a ${typeof value}`), MAX_SHOWN_LENGTH);
+}
+
+function clip(text: string, length: number): string {
+  return text.length <= length ? text : `${text.slice(0, length)}...`;
 }
 
 function allowed(issue: z.core.$ZodIssue): string {

@@ -152,7 +152,7 @@ function section(file: Record<string, unknown>, name: string): Record<string, un
   if (typeof value === 'object' && !Array.isArray(value)) return { ...value };
   throw new KvError(
     'CONFIG_INVALID',
-    `${name} is ${JSON.stringify(value)}, allowed: an object with settings`,
+    `${name} is ${Array.isArray(value) ? 'a list' : JSON.stringify(value)}, allowed: an object with settings`,
   );
 }
 

@@ -18,7 +18,12 @@ export function encodeError(writer: ByteWriter, error: KvError): void {
   writer.u16(errorNumber(error.code));
   writer.u8((error.retryable ? FLAG_RETRYABLE : 0) | (error.maybeApplied ? FLAG_MAYBE_APPLIED : 0));
   writer.string(error.message).varint(details.length);
-  for (const [name, value] of details) writer.string(name).string(JSON.stringify(value));
+  for (const [name, value] of details) writer.string(name).string(JSON.stringify(sayable(value)));
+}
+
+/** JSON has no word for a number that is not finite: the other side would refuse the whole error. */
+function sayable(value: string | number | boolean): string | number | boolean {
+  return typeof value === 'number' && !Number.isFinite(value) ? String(value) : value;
 }
 
 /** @throws KvError PROTOCOL when the bytes are not an error. */

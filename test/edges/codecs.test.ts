@@ -5,7 +5,7 @@
 import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ErrorCode } from '../../src/errors.ts';
+import { type ErrorCode, KvError } from '../../src/errors.ts';
 import { decodeConfiguration, encodeConfiguration } from '../../src/raft/configuration.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
 import {
@@ -392,6 +392,23 @@ for (const codec of codecs) {
     );
   });
 }
+
+test('an error with a detail that is no finite number can be passed on', () => {
+  const tell = (error: KvError): KvError => {
+    const writer = new ByteWriter();
+    encodeError(writer, error);
+    return decodeError(new ByteReader(writer.copy()));
+  };
+  for (const [value, as] of [
+    [Number.NaN, 'NaN'],
+    [Number.NEGATIVE_INFINITY, '-Infinity'],
+  ] as const)
+    assert.is(tell(new KvError('OVERLOADED', 'x', { details: { value } })).details['value'], as);
+  // One node gets it from another, and tells a client.
+  const text = new ByteWriter().u16(14).u8(1).string('x').varint(1).string('n').string('1e999').copy();
+  const heard = decodeError(new ByteReader(text));
+  assert.is(tell(heard).code, 'OVERLOADED');
+});
 
 test('the guard itself sees what is allocated, how often bytes are read, and foreign errors', () => {
   const bytes = new Uint8Array(10);
