@@ -14,17 +14,15 @@ import { type Config, type ConfigInput, parseConfig } from './config.ts';
 import { KvError } from './errors.ts';
 import { foundAlone, foundTogether } from './node/founding.ts';
 import type { Identity } from './node/identity.ts';
+import { joinedConfiguration, keepPromoting } from './node/joining.ts';
 import type { KvService } from './node/kv_service.ts';
 import { KvorumNode } from './node/node.ts';
 import type { Logger } from './observability/logger.ts';
 import type { Ports } from './ports.ts';
-import type { Configuration, Member } from './raft/types.ts';
+import type { Member } from './raft/types.ts';
 import { realPorts } from './real_ports.ts';
 import { NodeDisk } from './storage/node_disk.ts';
 import { VERSION } from './version.ts';
-import type { MemberAddResponse } from './wire/messages.ts';
-
-const PROMOTE_RETRY_MS = 500;
 
 export interface ServerOptions {
   readonly path: string;
@@ -122,7 +120,7 @@ async function createIdentity(
     const admin = connectAdmin({ endpoints: [options.join], ports });
     try {
       const added = await admin.memberAdd(own);
-      const configuration = configurationOf(added);
+      const configuration = joinedConfiguration(added);
       return {
         clusterId: added.clusterId,
         nodeId: added.id,
@@ -140,19 +138,6 @@ async function createIdentity(
     throw new KvError('CONFIG_INVALID', `node ${id} is not in the list of founding members`);
   }
   return foundTogether(id, members, tree);
-}
-
-/** What a joining node knows of the cluster until the log tells it more. */
-function configurationOf(added: MemberAddResponse): Configuration {
-  const idsOf = (role: 'voter' | 'learner'): number[] =>
-    added.members.filter((member) => member.role === role).map((member) => member.id);
-  return {
-    voters: idsOf('voter'),
-    votersOutgoing: [],
-    learners: idsOf('learner'),
-    members: added.members.map(({ id, peerAddress, clientAddress }) => ({ id, peerAddress, clientAddress })),
-    lastId: Math.max(...added.members.map((member) => member.id)),
-  };
 }
 
 function makeTransport(
@@ -185,31 +170,6 @@ function peerFrameBytes(config: Config): number {
     config.raft.snapshotChunkBytes,
   );
   return largest * 2 + 1024 * 1024;
-}
-
-/** Asks for the vote of a node that joined, until it has it. */
-function keepPromoting(node: KvorumNode, ports: Ports, logger: Logger): { stop(): void } {
-  const { nodeId, promote } = node.identity;
-  if (!promote) return { stop: () => undefined };
-  let asking = false;
-  const timer = ports.timers.every(PROMOTE_RETRY_MS, () => {
-    const { role } = node.service.status();
-    if (role !== 'learner') return timer.cancel();
-    if (asking) return;
-    asking = true;
-    node.service.memberPromote(nodeId).then(
-      () => {
-        asking = false;
-        logger.info('caught up: now a voter');
-      },
-      (error) => {
-        asking = false;
-        if (error instanceof KvError && error.retryable) logger.debug('not a voter yet', { error });
-        else logger.warn('asking to become a voter failed; trying again', { error });
-      },
-    );
-  });
-  return { stop: () => timer.cancel() };
 }
 
 async function resolveAddresses(config: Config): Promise<Addresses> {

@@ -1,4 +1,5 @@
 /** What the command line asks of a cluster: status, membership, leadership. Changes are sent again only when they were certainly refused. */
+import type { Dial } from '../byte_stream.ts';
 import { KvError } from '../errors.ts';
 import type { Ports } from '../ports.ts';
 import { readMembers, readStatus, readStatuses } from '../wire/client_admin_codec.ts';
@@ -13,6 +14,8 @@ import { ClusterClient } from './cluster_client.ts';
 export interface AdminOptions {
   readonly endpoints: readonly string[];
   readonly ports: Ports;
+  /** How to reach a node. Default: over TCP. */
+  readonly dial?: Dial | undefined;
   readonly timeoutMs?: number | undefined;
 }
 

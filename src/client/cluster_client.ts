@@ -5,6 +5,7 @@
  * unknown outcome and no later one cleared it up; calls that must not be repeated are only sent again when they were certainly refused; calls and bytes in
  * flight are bounded: past that they wait, and past MAX_WAITING they fail as OVERLOADED.
  */
+import type { Dial } from '../byte_stream.ts';
 import { KvError } from '../errors.ts';
 import type { Ports, TimerHandle } from '../ports.ts';
 import { readMembers } from '../wire/client_admin_codec.ts';
@@ -42,6 +43,8 @@ const MAX_PAUSE_MS = 400;
 export interface ClusterClientOptions {
   readonly endpoints: readonly string[];
   readonly ports: Ports;
+  /** How to reach a node. Default: over TCP. */
+  readonly dial?: Dial | undefined;
   readonly timeoutMs?: number | undefined;
   readonly name?: string | undefined;
 }
@@ -71,6 +74,7 @@ export class ClusterClient implements CallOwner {
     this.endpoints = new Endpoints({
       addresses: options.endpoints,
       ports: options.ports,
+      dial: options.dial,
       connectTimeoutMs: Math.min(CONNECT_TIMEOUT_MS, this.timeoutMs),
       name: options.name ?? 'kvorum-js',
       changed: () => this.drain(),

@@ -4,6 +4,7 @@
  * Invariants: at most MAX_ENDPOINTS are known; those that the caller named are never dropped, others come and go with the membership; each has at most one connection;
  * one that fails is tried again after a jittered pause that doubles up to MAX_PAUSE_MS.
  */
+import type { Dial } from '../byte_stream.ts';
 import { type ErrorCode, KvError } from '../errors.ts';
 import type { Ports } from '../ports.ts';
 import { asKvError } from '../wire/error_codec.ts';
@@ -31,6 +32,7 @@ interface Endpoint {
 export interface EndpointsOptions {
   readonly addresses: readonly string[];
   readonly ports: Ports;
+  readonly dial: Dial | undefined;
   readonly connectTimeoutMs: number;
   readonly name: string;
   /** A connection came up, was lost, made progress, or another node leads. */
@@ -202,6 +204,7 @@ export class Endpoints {
     endpoint.connecting = true;
     openConnection(endpoint.address, {
       ports: this.options.ports,
+      dial: this.options.dial,
       timeoutMs: this.options.connectTimeoutMs,
       name: this.options.name,
       closed: (connection, error) => this.lost(endpoint, connection, error),

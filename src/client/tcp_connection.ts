@@ -5,8 +5,9 @@
  * of the event loop leave in one write; there is no timer per call: the owner calls `sweep` now and then; a connection that stays silent although
  * an answer is due is given up after PING_AFTER_MS + PING_TIMEOUT_MS.
  */
-import { connect, type Socket } from 'node:net';
+import type { ByteStream, Dial } from '../byte_stream.ts';
 import { KvError } from '../errors.ts';
+import { dialTcp } from '../net_streams.ts';
 import type { Ports } from '../ports.ts';
 import { PROTOCOL_VERSION, readWelcome, type Welcome, writeHello } from '../wire/client_codec.ts';
 import { beginFrame, endFrame, FRAME_HEADER_BYTES, FrameReader, OPCODE } from '../wire/client_frames.ts';
@@ -48,6 +49,8 @@ export interface ConnectionStream {
 
 export interface ConnectionOptions {
   readonly ports: Ports;
+  /** Default: over TCP. */
+  readonly dial?: Dial | undefined;
   readonly timeoutMs: number;
   /** Who connects, for the node's log. */
   readonly name: string;
@@ -75,7 +78,7 @@ export class TcpConnection {
   private readonly calls = new Map<number, ConnectionCall>();
   private readonly streams = new Map<number, ConnectionStream>();
   private readonly options: ConnectionOptions;
-  private readonly socket: Socket;
+  private readonly socket: ByteStream;
   private readonly frames = new FrameReader(CLIENT_MAX_FRAME_BYTES);
   private readonly reader = new ByteReader(new Uint8Array(0));
   private readonly flushNow = () => this.flush();
@@ -104,16 +107,14 @@ export class TcpConnection {
     this.refused = refused;
     const { clock, timers } = options.ports;
     this.lastReceivedMs = this.lastSweepMs = clock.monotonicMs();
-    const colon = address.lastIndexOf(':');
-    const host = address.slice(0, colon).replace(/^\[|\]$/g, '');
-    const socket = connect({ host, port: Number(address.slice(colon + 1)), noDelay: true });
+    const socket = (options.dial ?? dialTcp)(address);
     this.socket = socket;
     const timer = timers.after(options.timeoutMs, () => {
       if (this.greeting === undefined) {
         this.lose(new KvError('TIMEOUT', `no greeting within ${options.timeoutMs} ms`));
       }
     });
-    socket.on('data', (chunk: Buffer) => this.received(chunk));
+    socket.on('data', (chunk) => this.received(chunk));
     socket.on('error', (cause) => this.lose(new KvError('UNAVAILABLE', cause.message, { cause })));
     socket.on('end', () => this.lose(new KvError('UNAVAILABLE', 'the node closed the connection')));
     socket.on('close', () => {

@@ -64,11 +64,11 @@ export class Scheduler {
 
   /** Schedules an event; to cancel it, set its `run` to undefined. */
   after(delayMs: number, run: () => void, owner?: EventOwner): ScheduledEvent {
-    return this.at(this.nowMs + (delayMs > 0 ? delayMs : 0), run, owner);
+    return this.at(this.nowMs + Math.max(delayMs, 0), run, owner);
   }
 
   at(timeMs: number, run: () => void, owner?: EventOwner): ScheduledEvent {
-    const atMs = timeMs > this.nowMs ? timeMs : this.nowMs;
+    const atMs = Math.max(timeMs, this.nowMs);
     const event: ScheduledEvent = { atMs, seq: ++this.#seq, owner, run };
     this.#push(event);
     return event;

@@ -4,9 +4,11 @@
  * Invariants: at most one life at a time; a crash ends a life between two events and nothing of it runs any more; the next life opens what the disk kept.
  */
 import type { Transport } from '../../transports/transport.ts';
+import { startTcpDoor, type TcpDoor } from '../api/tcp/door.ts';
 import type { Config } from '../config.ts';
 import type { KvError } from '../errors.ts';
 import type { Identity } from '../node/identity.ts';
+import { keepPromoting } from '../node/joining.ts';
 import { KvorumNode } from '../node/node.ts';
 import type { Facts, Logger } from '../observability/logger.ts';
 import type { Member } from '../raft/types.ts';
@@ -18,6 +20,7 @@ import type { Scheduler } from './scheduler.ts';
 import type { SeededRandom } from './seeded_random.ts';
 import { SimDisk } from './sim_disk.ts';
 import { MachineClock, SimProcess } from './sim_process.ts';
+import type { StreamNetwork } from './streams.ts';
 import type { Trace } from './trace.ts';
 
 /**
@@ -38,8 +41,7 @@ export interface SimNodeOptions {
   readonly random: SeededRandom;
   /** Who to be when the directory is new. */
   readonly create: () => Promise<Identity>;
-  /** What clients reach while the node is up; gives how to end it. */
-  readonly openDoor: (node: KvorumNode, process: SimProcess) => Promise<{ close(): Promise<void> }>;
+  readonly streams: StreamNetwork;
 }
 
 export class SimNode {
@@ -58,7 +60,8 @@ export class SimNode {
   node: KvorumNode | undefined;
   readonly #options: SimNodeOptions;
   #transport: (Transport & { end?(dark: boolean): void }) | undefined;
-  #door: { close(): Promise<void> } | undefined;
+  #door: TcpDoor | undefined;
+  #promotion: { stop(): void } | undefined;
 
   constructor(options: SimNodeOptions) {
     const { member, random, scheduler } = options;
@@ -96,13 +99,15 @@ export class SimNode {
     const life = new SimProcess(this.lane, scheduler, this.clock, random.fork(`life ${this.lives}`));
     this.process = life;
     trace.add('start', this.lane, 'start', this.lives);
+    this.#options.streams.powerOn(this.lane);
+    const logger = traceLogger(trace, this.lane);
     try {
       const node = await KvorumNode.start({
         path: this.path,
         config,
         ports: life.ports,
         disk: disk(this.disk.view(life)),
-        logger: traceLogger(trace, this.lane),
+        logger,
         version: VERSION,
         pid: this.id,
         rssBytes: () => 0,
@@ -118,7 +123,8 @@ export class SimNode {
         },
       });
       this.node = node;
-      this.#door = await this.#options.openDoor(node, life);
+      this.#door = await this.#openDoor(node, life);
+      this.#promotion = keepPromoting(node, life.ports, logger);
       if (this.state === 'starting') this.state = 'up';
       return node;
     } catch (error) {
@@ -149,9 +155,21 @@ export class SimNode {
     const life = this.process;
     const { node } = this;
     this.#options.trace.add('crash', this.lane, 'stop', this.lives);
+    this.#promotion?.stop();
     await this.#door?.close();
     await node?.stop();
     if (this.process === life) this.#bury('process', false);
+  }
+
+  #openDoor(node: KvorumNode, life: SimProcess): Promise<TcpDoor> {
+    const { config, member, streams } = this.#options;
+    return startTcpDoor({
+      service: node.service,
+      config: { ...config.door, clientListen: member.clientAddress },
+      limits: config.limits,
+      ports: life.ports,
+      listen: streams.listenFor(life),
+    });
   }
 
   #ended(error: KvError | undefined): void {
@@ -167,6 +185,7 @@ export class SimNode {
     this.node = undefined;
     this.process = undefined;
     process?.kill();
+    if (process !== undefined) this.#options.streams.processEnded(process, dark);
     this.#transport?.end?.(dark);
     this.#transport = undefined;
     this.#door = undefined;

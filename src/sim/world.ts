@@ -13,12 +13,15 @@
  * Invariants: everything that could differ between two runs comes from the seed; nothing happens outside `run`; nothing of a world is left in the process after `close`.
  * Methods that give no promise act at once.
  */
+import { type AdminClient, connectAdmin } from '../client/admin.ts';
+import { ClusterClient } from '../client/cluster_client.ts';
 import { createStore } from '../client/store.ts';
 import type { Store } from '../client/store_types.ts';
+import { TcpChannel } from '../client/tcp_channel.ts';
 import type { Config, ConfigInput } from '../config.ts';
-import { EmbeddedChannel } from '../embedded_channel.ts';
 import { foundTogether } from '../node/founding.ts';
 import type { Identity } from '../node/identity.ts';
+import { joinedConfiguration } from '../node/joining.ts';
 import type { KvorumNode } from '../node/node.ts';
 import type { Ports } from '../ports.ts';
 import type { Member, NodeId } from '../raft/types.ts';
@@ -31,6 +34,7 @@ import { simConfig } from './sim_config.ts';
 import type { SimDisk } from './sim_disk.ts';
 import { SimNode } from './sim_node.ts';
 import { MachineClock, SimProcess } from './sim_process.ts';
+import { type StreamFault, StreamNetwork } from './streams.ts';
 import { Trace } from './trace.ts';
 
 export interface WorldOptions {
@@ -50,6 +54,15 @@ export interface SimClient {
   /** The client's own clock, timers and randomness. */
   readonly ports: Ports;
   close(): Promise<void>;
+  /** Its process ends without a word. */
+  crash(): void;
+}
+
+export interface ClientOptions {
+  /** HOST:PORT of nodes. */
+  readonly endpoints?: readonly string[] | undefined;
+  /** For each call that names none. */
+  readonly timeoutMs?: number | undefined;
 }
 
 export class World {
@@ -57,7 +70,10 @@ export class World {
   readonly config: Config;
   readonly scheduler = new Scheduler();
   readonly trace: Trace;
+  /** Between nodes. */
   readonly network: PeerNetwork;
+  /** Between clients and nodes. */
+  readonly streams: StreamNetwork;
   readonly nodes = new Map<NodeId, SimNode>();
   readonly clients: SimClient[] = [];
   /** Of the seed; fork it, never draw from it. */
@@ -65,8 +81,10 @@ export class World {
   /** The test's own process. */
   readonly process: SimProcess;
   readonly #founders: Member[];
+  #admin: AdminClient | undefined;
+  /** Machines so far: addresses are never used again. */
+  #machines = 0;
   readonly #joined = new Map<NodeId, Identity>();
-  #failure: Error | undefined;
 
   constructor(options: WorldOptions) {
     this.seed = String(options.seed);
@@ -75,6 +93,7 @@ export class World {
     this.trace = new Trace(options.record === true, () => this.scheduler.nowMs);
     this.scheduler.trace = this.trace;
     this.network = new PeerNetwork(this.scheduler, this.trace, this.random.fork('network'));
+    this.streams = new StreamNetwork(this.scheduler, this.trace, this.random.fork('streams'));
     this.process = this.#newProcess('world');
     this.#founders = Array.from({ length: options.nodes ?? 3 }, (_, i) => memberOf(i + 1));
     for (const member of this.#founders) this.#addMachine(member);
@@ -225,28 +244,102 @@ export class World {
   heal(): void {
     this.trace.add('fault', 'faults', 'heal');
     this.network.heal();
+    this.streams.heal();
   }
 
-  /** A client with its own process. */
-  client(name: string): SimClient {
+  /**
+   * A client with its own process, over simulated byte streams.
+   * @param options.endpoints default: every member of now.
+   */
+  client(name: string, options: ClientOptions = {}): SimClient {
     const process = this.#newProcess(name);
-    const service = this.leader()?.node?.service;
-    if (service === undefined) throw new Error('no leader yet');
-    const store = createStore({
-      channel: new EmbeddedChannel(service, async () => undefined),
-      limits: this.config.limits,
+    const { timeoutMs } = options;
+    const cluster = new ClusterClient({
+      endpoints: options.endpoints ?? this.addresses(),
       ports: process.ports,
-      maxSessionResults: this.config.limits.maxSessionResults,
+      dial: this.streams.dialFrom(process),
+      timeoutMs,
+      name,
     });
-    const client = { name, store, process, ports: process.ports, close: () => store.close() };
+    const { limits } = this.config;
+    const store = createStore({
+      channel: new TcpChannel(cluster),
+      limits,
+      ports: process.ports,
+      maxSessionResults: limits.maxSessionResults,
+      timeoutMs,
+    });
+    const crash = (): void => {
+      process.kill();
+      this.streams.processEnded(process, false);
+    };
+    const client = { name, store, process, ports: process.ports, close: () => store.close(), crash };
     this.clients.push(client);
     return client;
   }
 
+  /** The client addresses of all machines. */
+  addresses(): string[] {
+    return [...this.nodes.values()].map(({ member }) => member.clientAddress);
+  }
+
+  /** Sets what is the matter with the way from a client to a node, or back. */
+  setClientLink(name: string, id: NodeId, direction: 'to' | 'from' | 'both', fault: StreamFault): void {
+    const { lane } = this.node(id);
+    const text = this.trace.recording ? `${direction} ${JSON.stringify(fault)}` : undefined;
+    this.trace.add('fault', name, 'stream', 0, lane, 0, text);
+    if (direction !== 'from') this.streams.setWay(name, lane, fault);
+    if (direction !== 'to') this.streams.setWay(lane, name, fault);
+  }
+
+  /** Breaks the connections of a client to a node. */
+  resetClient(name: string, id: NodeId): void {
+    this.trace.add('fault', name, 'reset', 0, this.node(id).lane);
+    this.streams.reset(name, this.node(id).lane);
+  }
+
+  /** What the command line asks of a cluster, through a client of the test's own. */
+  admin(): AdminClient {
+    this.#admin ??= connectAdmin({
+      endpoints: this.addresses(),
+      ports: this.process.ports,
+      dial: this.streams.dialFrom(this.process),
+    });
+    return this.#admin;
+  }
+
+  /**
+   * Adds a member with an empty disk, and starts it: it asks for its vote by itself once it has caught up. Gives its id.
+   * @throws KvError of the change, or of the start. After an unknown outcome, ids that the cluster has given away stay unused.
+   */
+  async addMember(): Promise<NodeId> {
+    this.#machines = Math.max(this.#machines, ...this.nodes.keys()) + 1;
+    const { peerAddress, clientAddress } = memberOf(this.#machines);
+    this.trace.add('fault', 'world', 'add member', this.#machines);
+    const added = await this.admin().memberAdd({ peerAddress, clientAddress });
+    const identity: Identity = {
+      clusterId: added.clusterId,
+      nodeId: added.id,
+      tree: this.config.storage.tree,
+      configuration: joinedConfiguration(added),
+      promote: true,
+    };
+    this.#joined.set(added.id, identity);
+    this.#addMachine({ id: added.id, peerAddress, clientAddress });
+    await this.startNode(added.id);
+    return added.id;
+  }
+
+  /** Takes a member out; its machine goes on until it is crashed or stopped. */
+  async removeMember(id: NodeId): Promise<void> {
+    this.trace.add('fault', 'world', 'remove member', id);
+    await this.admin().memberRemove(id);
+  }
+
   /** Ends everything at once. */
   close(): void {
-    for (const node of this.nodes.values()) node.crash('process');
     for (const { process } of this.clients) process.kill();
+    for (const node of this.nodes.values()) node.crash('process');
     this.process.kill();
   }
 
@@ -265,7 +358,7 @@ export class World {
       trace: this.trace,
       random: this.random.fork(`machine ${id}`),
       create: async () => this.#joined.get(id) ?? foundTogether(id, this.#founders, this.config.storage.tree),
-      openDoor: async () => ({ close: async () => undefined }),
+      streams: this.streams,
     });
     this.nodes.set(id, node);
     return node;

@@ -22,6 +22,7 @@ export interface Layer {
 /** What everyone may import; raft only the error type. */
 export const FOUNDATION = ['src/errors.ts', 'src/ports.ts', 'src/config.ts', 'src/version.ts'] as const;
 
+const BYTE_STREAMS = ['src/byte_stream.ts', 'src/net_streams.ts'];
 /** The two files that say what a key and a record are; they import next to nothing. */
 const KEYSPACE = 'src/kv/keyspace.ts';
 const RECORD = 'src/storage/record.ts';
@@ -32,6 +33,8 @@ export const LAYERS: readonly Layer[] = [
   { name: 'version', paths: ['src/version.ts'], mayImport: [], pure: true },
   { name: 'config', paths: ['src/config.ts'], mayImport: ['src/errors.ts'], packages: ['zod'], pure: true },
   { name: 'real ports', paths: ['src/real_ports.ts'], mayImport: ['src/ports.ts'] },
+  { name: 'byte stream', paths: ['src/byte_stream.ts'], mayImport: [] },
+  { name: 'net streams', paths: ['src/net_streams.ts'], mayImport: ['src/errors.ts', 'src/byte_stream.ts'] },
   { name: 'raft', paths: ['src/raft/'], mayImport: ['src/errors.ts'], pure: true },
   {
     name: 'kv',
@@ -81,6 +84,7 @@ export const LAYERS: readonly Layer[] = [
     paths: ['src/api/'],
     mayImport: [
       ...FOUNDATION,
+      ...BYTE_STREAMS,
       'src/api/service.ts',
       'src/node/',
       'src/wire/',
@@ -94,7 +98,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'client',
     paths: ['src/client/'],
-    mayImport: [...FOUNDATION, 'src/wire/', KEYSPACE, RECORD],
+    mayImport: [...FOUNDATION, ...BYTE_STREAMS, 'src/wire/', KEYSPACE, RECORD],
     mayImportTypes: ['src/kv/', 'src/api/service.ts'],
   },
   {

@@ -8,7 +8,7 @@ async function life(seed: number): Promise<string> {
   const world = new World({ seed });
   await world.run(async () => {
     await world.start();
-    const { store } = world.client('a');
+    const { store } = world.client('client-1');
     for (let i = 0; i < 50; i++) await store.put(`key-${i}`, `value-${i}`);
     assert.is(new TextDecoder().decode(await store.get('key-7')), 'value-7');
     const follower = world.running().find((node) => node !== world.leader())!;

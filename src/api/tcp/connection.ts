@@ -6,7 +6,7 @@
  * read; answers of one turn of the event loop leave in one write; values are copied once, into the output; every request is answered exactly
  * once, or the connection is closed.
  */
-import type { Socket } from 'node:net';
+import type { ByteStream } from '../../byte_stream.ts';
 import type { DoorConfig, Limits } from '../../config.ts';
 import { KvError } from '../../errors.ts';
 import type { CommandResult } from '../../kv/command.ts';
@@ -50,7 +50,7 @@ export class DoorConnection implements StreamOutput {
   readonly context: ConnectionContext;
   /** Answers of this turn. */
   readonly out = new ByteWriter(16 * 1024);
-  private readonly socket: Socket;
+  private readonly socket: ByteStream;
   private readonly frames = new FrameReader(MAX_HELLO_BYTES);
   private readonly reader = new ByteReader(new Uint8Array(0));
   private readonly streams = new Map<number, DoorStream>();
@@ -69,11 +69,11 @@ export class DoorConnection implements StreamOutput {
   private lastReceivedMs: number;
   private pinged = false;
 
-  constructor(socket: Socket, context: ConnectionContext) {
+  constructor(socket: ByteStream, context: ConnectionContext) {
     this.socket = socket;
     this.context = context;
     this.lastReceivedMs = context.ports.clock.monotonicMs();
-    socket.on('data', (chunk: Buffer) => this.received(chunk));
+    socket.on('data', (chunk) => this.received(chunk));
     socket.on('drain', () => {
       // Whoever takes our answers is alive.
       this.lastReceivedMs = context.ports.clock.monotonicMs();

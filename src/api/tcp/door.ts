@@ -4,9 +4,10 @@
  * Invariants: a connection past the bound gets an ERROR and is closed without being read; one timer looks after all connections; close() stops to accept,
  * tells clients to move on, lets running requests finish within a bound, and leaves no socket open.
  */
-import { createServer, type Socket } from 'node:net';
+import type { ByteStream, Listen, StreamListener } from '../../byte_stream.ts';
 import type { DoorConfig, Limits } from '../../config.ts';
 import { KvError } from '../../errors.ts';
+import { listenTcp } from '../../net_streams.ts';
 import type { Ports, TimerHandle } from '../../ports.ts';
 import { beginFrame, endFrame, OPCODE } from '../../wire/client_frames.ts';
 import { encodeError } from '../../wire/error_codec.ts';
@@ -27,6 +28,8 @@ export interface TcpDoorOptions {
   readonly config: DoorConfig;
   readonly limits: Limits;
   readonly ports: Ports;
+  /** Default: over TCP. */
+  readonly listen?: Listen | undefined;
   readonly log?: ((message: string, details?: Readonly<Record<string, unknown>>) => void) | undefined;
   /** How long a client may take to say HELLO. */
   readonly handshakeTimeoutMs?: number | undefined;
@@ -55,9 +58,9 @@ class Door implements TcpDoor {
   address = '';
   private readonly options: TcpDoorOptions;
   private readonly context: ConnectionContext;
-  private readonly server = createServer({ noDelay: true }, (socket) => this.accept(socket));
+  private listener: StreamListener | undefined;
   private readonly open = new Set<DoorConnection>();
-  private readonly refused = new Set<Socket>();
+  private readonly refused = new Set<ByteStream>();
   private sweeper: TimerHandle | undefined;
   private closing: Promise<void> | undefined;
   private whenEmpty: (() => void) | undefined;
@@ -78,28 +81,16 @@ class Door implements TcpDoor {
     return this.open.size;
   }
 
-  listen(): Promise<void> {
-    const listen = this.options.config.clientListen;
-    const colon = listen.lastIndexOf(':');
-    const host = listen.slice(0, colon).replace(/^\[|\]$/g, '');
-    return new Promise((resolve, reject) => {
-      this.server.once('error', (cause) => {
-        reject(new KvError('UNAVAILABLE', `cannot listen on ${listen}: ${cause.message}`, { cause }));
-      });
-      this.server.listen(Number(listen.slice(colon + 1)), host, () => {
-        this.server.removeAllListeners('error');
-        this.server.on('error', (error) => this.options.log?.('client listener failed', { error }));
-        this.address = addressOf(this.server.address());
-        const { timers } = this.options.ports;
-        const sweepMs = Math.min(
-          MAX_SWEEP_MS,
-          this.options.config.idleTimeoutMs / 4,
-          this.context.handshakeTimeoutMs / 2,
-        );
-        this.sweeper = timers.every(Math.max(1, sweepMs), () => this.sweep());
-        resolve();
-      });
+  async listen(): Promise<void> {
+    const { config, ports, log, listen = listenTcp } = this.options;
+    this.listener = await listen(config.clientListen, {
+      accept: (stream) => this.accept(stream),
+      failed: (error) => log?.('client listener failed', { error }),
     });
+    this.address = this.listener.address;
+    const { handshakeTimeoutMs } = this.context;
+    const sweepMs = Math.min(MAX_SWEEP_MS, config.idleTimeoutMs / 4, handshakeTimeoutMs / 2);
+    this.sweeper = ports.timers.every(Math.max(1, sweepMs), () => this.sweep());
   }
 
   close(): Promise<void> {
@@ -108,7 +99,7 @@ class Door implements TcpDoor {
   }
 
   private async shutDown(): Promise<void> {
-    const stopped = new Promise<void>((resolve) => this.server.close(() => resolve()));
+    const stopped = this.listener?.close();
     const empty = new Promise<void>((resolve) => {
       this.whenEmpty = resolve;
     });
@@ -124,7 +115,7 @@ class Door implements TcpDoor {
     await stopped;
   }
 
-  private accept(socket: Socket): void {
+  private accept(socket: ByteStream): void {
     if (this.closing !== undefined) {
       socket.destroy();
       return;
@@ -136,7 +127,7 @@ class Door implements TcpDoor {
     this.open.add(new DoorConnection(socket, this.context));
   }
 
-  private refuse(socket: Socket): void {
+  private refuse(socket: ByteStream): void {
     if (this.refused.size >= this.options.config.maxConnections) {
       socket.destroy();
       return;
@@ -154,7 +145,8 @@ class Door implements TcpDoor {
       this.refused.delete(socket);
     });
     socket.resume();
-    socket.end(writer.view());
+    socket.write(writer.view());
+    socket.end();
     this.options.log?.('client connection refused', { limit });
   }
 
@@ -168,13 +160,4 @@ class Door implements TcpDoor {
     const now = this.options.ports.clock.monotonicMs();
     for (const connection of this.open) connection.checkLiveness(now);
   }
-}
-
-function addressOf(address: ReturnType<ReturnType<typeof createServer>['address']>): string {
-  if (address === null || typeof address === 'string') {
-    throw new KvError('INTERNAL', `listening on an unexpected address ${address}`);
-  }
-  return address.family === 'IPv6'
-    ? `[${address.address}]:${address.port}`
-    : `${address.address}:${address.port}`;
 }
