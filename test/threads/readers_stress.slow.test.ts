@@ -17,8 +17,8 @@ test(`every read of four threads is one that was right at the time (${seconds} s
   assert.ok(report.writes > 100 && report.kills > 0, JSON.stringify(report));
   assert.ok(report.gets > 100 && report.snapshots > 10, JSON.stringify(report));
   const grownBytes = report.lateBytes - report.earlyBytes;
-  // In some runs it steps up by 600 to 800 MiB once, in 10 s as in 60: threads that were killed, and memtables that readers held, come back late. It must not go on growing.
-  assert.ok(grownBytes < 1024 * MIB, `resident memory grew by ${Math.round(grownBytes / MIB)} MiB`);
+  // New threads for those that were killed, and memories of scans and merges, which are used again, come to far less. What is dropped instead of used again shows here.
+  assert.ok(grownBytes < 256 * MIB, `resident memory grew by ${Math.round(grownBytes / MIB)} MiB`);
 });
 
 test.run();

@@ -44,18 +44,18 @@ export interface BlockBuilderOptions {
   readonly blockSizeBytes: number;
   /** Blocks that are gathered. Default 256 KiB. */
   readonly outBytes?: number;
+  /** Gives the address of so many bytes of the memory, a multiple of 64. Default: what lies behind the builder is all its own, and the memory grows as it does. */
+  readonly allocate?: (bytes: number) => number;
 }
 
 function align(value: number, to: number): number {
   return Math.ceil(value / to) * to;
 }
 
-/** A region that is taken from the end of the memory when it is first needed, or too small. */
+/** A region that is taken when it is first needed, or too small. */
 interface Region {
   start: number;
   sizeBytes: number;
-  /** Where the memory ended when the region was taken: while it still does, nothing lies behind the region. */
-  memoryEnd: number;
 }
 
 export class BlockBuilder {
@@ -68,8 +68,11 @@ export class BlockBuilder {
   readonly #descriptor: number;
   readonly #lz4Table: number;
   readonly #out: Region;
-  readonly #packed: Region = { start: 0, sizeBytes: 0, memoryEnd: 0 };
-  readonly #stage: Region = { start: 0, sizeBytes: 0, memoryEnd: 0 };
+  readonly #packed: Region = { start: 0, sizeBytes: 0 };
+  readonly #stage: Region = { start: 0, sizeBytes: 0 };
+  readonly #allocate: (bytes: number, region: Region) => number;
+  /** Where the last region ends that was not allocated by others. */
+  #end: number;
   #buffer: ArrayBufferLike;
   #u8: Uint8Array;
   #u32: Uint32Array;
@@ -88,13 +91,15 @@ export class BlockBuilder {
   constructor(memory: WasmMemory, wasm: WasmExports, at: number, options: BlockBuilderOptions) {
     this.memory = memory;
     this.wasm = wasm;
+    this.#allocate = options.allocate ?? ((bytes, region) => this.#takeBehind(bytes, region));
     const layout = layOut(at, options);
     this.address = layout.builder;
     this.#list = layout.list;
     this.#hashes = layout.hashes;
     this.#descriptor = layout.descriptor;
     this.#lz4Table = layout.lz4Table;
-    this.#out = { start: layout.out, sizeBytes: layout.outBytes, memoryEnd: 0 };
+    this.#out = { start: layout.out, sizeBytes: layout.outBytes };
+    this.#end = layout.end;
     // Growing by nothing shows this thread what another has grown the memory by.
     memory.grow(0);
     grow(memory, layout.end - memory.buffer.byteLength);
@@ -291,13 +296,17 @@ export class BlockBuilder {
     }
     const doubled = Math.min(2 * region.sizeBytes, LARGEST_RECORD_BYTES);
     const wanted = align(Math.max(sizeBytes, doubled, SMALLEST_REGION_BYTES), 64);
-    const memoryEnd = this.memory.buffer.byteLength;
-    const start = region.memoryEnd === memoryEnd ? region.start : memoryEnd;
-    grow(this.memory, start + wanted + SLACK_BYTES - memoryEnd);
-    region.start = start;
+    region.start = this.#allocate(wanted + SLACK_BYTES, region);
     region.sizeBytes = wanted;
-    region.memoryEnd = this.memory.buffer.byteLength;
     this.#refresh();
+  }
+
+  #takeBehind(bytes: number, region: Region): number {
+    const isLast = region.start + region.sizeBytes + SLACK_BYTES === this.#end;
+    const start = isLast ? region.start : align(this.#end, 64);
+    grow(this.memory, start + bytes - this.memory.buffer.byteLength);
+    this.#end = start + bytes;
+    return start;
   }
 }
 

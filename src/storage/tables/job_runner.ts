@@ -14,6 +14,10 @@ import { runFlush } from './flush_job.ts';
 import type { TableInfo, TableOptions } from './format.ts';
 import type { KeySpan } from './levels.ts';
 import { runMerge } from './merge_job.ts';
+import { MergeMemoryPool } from './merge_memory.ts';
+
+/** Of memory between merges: one merge of many runs, unless its values are very large. */
+const MAX_POOLED_BYTES = 64 * 1024 * 1024;
 
 /** File numbers that a job may use: [first, first + count). */
 export interface FileNumbers {
@@ -75,12 +79,15 @@ export interface InlineRunnerOptions {
   readonly rest?: () => MaybePromise<void>;
   /** Reads and writes block: for a thread without an event loop to protect. */
   readonly blocking?: boolean;
+  /** For merges. */
+  readonly memories?: MergeMemoryPool;
 }
 
 export class InlineRunner implements JobRunner {
   readonly #disk: Disk;
   readonly #rest: () => MaybePromise<void>;
   readonly #blocking: boolean;
+  readonly #memories: MergeMemoryPool;
   #flushes = 0;
   #waiting: (() => void)[] = [];
 
@@ -88,6 +95,7 @@ export class InlineRunner implements JobRunner {
     this.#disk = options.disk;
     this.#rest = options.rest ?? (() => undefined);
     this.#blocking = options.blocking ?? false;
+    this.#memories = options.memories ?? new MergeMemoryPool(MAX_POOLED_BYTES);
   }
 
   /** For the thread that serves requests: rests when a slice of time is over. */
@@ -127,11 +135,12 @@ export class InlineRunner implements JobRunner {
       pace: { step: (bytes) => this.#pace(bytes, control) },
       cancelled: () => control.cancelled,
       sync: this.#blocking,
+      memories: this.#memories,
     });
   }
 
   async close(): Promise<void> {
-    // Nothing is held.
+    this.#memories.clear();
   }
 
   async #pace(bytes: number, control: MergeControl): Promise<void> {

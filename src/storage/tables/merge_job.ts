@@ -10,12 +10,11 @@
 import { KvError } from '../../errors.ts';
 import type { Disk } from '../disk.ts';
 import { compareKeys, type MaybePromise } from '../record.ts';
-import type { WasmBuild } from '../wasm_module.ts';
 import { BlockBuilder } from './block_builder.ts';
 import { type TableInfo, type TableOptions, tablePath } from './format.ts';
 import { InputTable } from './input_table.ts';
 import { CUT, DONE, MergeCursor, OUT_FULL, TOO_LARGE } from './merge_cursor.ts';
-import { MergeMemory } from './merge_memory.ts';
+import type { MergeMemory, MergeMemoryPool } from './merge_memory.ts';
 import { TableWriter } from './table_writer.ts';
 
 /** Bytes merged between two steps of the pace. */
@@ -49,7 +48,8 @@ export interface MergeJobOptions {
   readonly cancelled: () => boolean;
   /** Reads and writes block: for a thread without an event loop to protect. Default false. */
   readonly sync?: boolean;
-  readonly build?: WasmBuild;
+  /** Where the memory to merge in comes from and goes back to. */
+  readonly memories: MergeMemoryPool;
 }
 
 /**
@@ -59,7 +59,10 @@ export interface MergeJobOptions {
 export async function runMerge(job: MergeJobOptions): Promise<TableInfo[]> {
   const merge = new MergeJob(job);
   try {
-    return await merge.run();
+    const tables = await merge.run();
+    // Only now: of a job that failed, a read or a write may still be under way.
+    merge.giveBack();
+    return tables;
   } catch (error) {
     await merge.removeOutputs();
     throw error;
@@ -82,7 +85,7 @@ class MergeJob {
   constructor(job: MergeJobOptions) {
     this.#job = job;
     this.#sync = job.sync ?? false;
-    const memory = new MergeMemory(job.build);
+    const memory = job.memories.take();
     this.#memory = memory;
     const runs = job.inputs.map((run) =>
       run.map((info) => new InputTable(job.disk, job.directory, info, this.#sync)),
@@ -101,9 +104,10 @@ class MergeJob {
     );
     this.#setRangesBelow();
     const { blockSizeBytes } = job.options;
-    this.#builder = new BlockBuilder(memory.memory, memory.exports, memory.memory.buffer.byteLength, {
-      blockSizeBytes,
-    });
+    // Not from the memory's end: there, it would lengthen the memory with every job.
+    const allocate = (bytes: number): number => memory.allocate(bytes);
+    const builderAt = allocate(BlockBuilder.sizeBytes({ blockSizeBytes }));
+    this.#builder = new BlockBuilder(memory.memory, memory.exports, builderAt, { blockSizeBytes, allocate });
   }
 
   async run(): Promise<TableInfo[]> {
@@ -144,6 +148,11 @@ class MergeJob {
 
   close(): void {
     this.#cursor.close();
+  }
+
+  /** REQUIRES: the job has ended well. */
+  giveBack(): void {
+    this.#job.memories.give(this.#memory);
   }
 
   /** How far to merge before looking at the pace and at the table's size. */

@@ -1,8 +1,11 @@
 /**
  * A WebAssembly memory in which tables are merged (assembly/merge.ts): windows of table bytes, decoded blocks, and what comes out.
  *
- * Invariants: addresses are given out in order and all taken back at once (`reset`); the memory only grows, and one that grew large is not pooled; views are
- * made anew when it grows, so nobody keeps `bytes` over a call that may allocate. A block builder may work at the memory's end and grow it for itself.
+ * Invariants: addresses are given out in order and all taken back at once (`reset`); the memory only grows; views are made anew when it grows, so nobody keeps
+ * `bytes` over a call that may allocate. Nobody else grows the memory.
+ *
+ * Memories are used again, as V8 does not count shared WebAssembly memories among what a collection would free: dropped ones stay until something else makes it
+ * collect its old generation, hundreds of them in a thread with a small heap. The pool's bound is one of bytes, since what is dropped costs bytes.
  */
 
 import { KvError } from '../../errors.ts';
@@ -21,8 +24,8 @@ const MAX_BYTES = 1024 * 1024 * 1024;
 const GROWTH_PAGES = 32;
 /** Readable and writable bytes behind whatever is allocated: eight bytes are copied at a time. */
 const SLACK = 64;
-/** Memories larger than this are not kept for the next merge. */
-const MAX_IDLE_BYTES = 16 * 1024 * 1024;
+/** Larger ones are not held by a scan that only waits. */
+const LARGE_BYTES = 16 * 1024 * 1024;
 
 export class MergeMemory {
   readonly memory: WasmMemory;
@@ -32,7 +35,6 @@ export class MergeMemory {
   floats: Float64Array = new Float64Array(0);
   longs: BigInt64Array = new BigInt64Array(0);
   #top = FIRST_ADDRESS;
-  /** Up to here the memory is ours to give out: what others (a block builder) added behind it is theirs. */
   #end = 0;
 
   /** @throws KvError UNAVAILABLE when the system has no room for it. */
@@ -48,7 +50,7 @@ export class MergeMemory {
 
   /** Too large to be held by someone who only waits. */
   get isLarge(): boolean {
-    return this.sizeBytes > MAX_IDLE_BYTES;
+    return this.sizeBytes > LARGE_BYTES;
   }
 
   /**
@@ -78,7 +80,6 @@ export class MergeMemory {
 
   #grow(length: number): void {
     const sizeBytes = this.memory.buffer.byteLength;
-    if (sizeBytes !== this.#end) this.#top = sizeBytes;
     const missing = Math.ceil((this.#top + length - sizeBytes) / WASM_PAGE_BYTES);
     try {
       this.memory.grow(Math.max(missing, GROWTH_PAGES));
@@ -98,33 +99,60 @@ export class MergeMemory {
   }
 }
 
-/** Memories that wait for their next merge. */
+/** Memories that wait for their next merge: as many as there is room for, the largest go first. */
 export class MergeMemoryPool {
   readonly #build: WasmBuild;
-  readonly #maxIdle: number;
+  readonly #maxIdleBytes: number;
   #idle: MergeMemory[] = [];
+  #idleBytes = 0;
+  #made = 0;
 
-  constructor(maxIdle: number, build: WasmBuild = 'release') {
-    this.#maxIdle = maxIdle;
+  constructor(maxIdleBytes: number, build: WasmBuild = 'release') {
+    this.#maxIdleBytes = maxIdleBytes;
     this.#build = build;
   }
 
   get idle(): number {
     return this.#idle.length;
   }
+  /** Never more than `maxIdleBytes`. */
+  get idleBytes(): number {
+    return this.#idleBytes;
+  }
+  /** Memories made so far: what was not used again is memory that V8 may keep for long. */
+  get made(): number {
+    return this.#made;
+  }
 
+  /** @throws KvError UNAVAILABLE when the system has no room for it. */
   take(): MergeMemory {
-    return this.#idle.pop() ?? new MergeMemory(this.#build);
+    const last = this.#idle.pop();
+    if (last !== undefined) {
+      this.#idleBytes -= last.sizeBytes;
+      return last;
+    }
+    this.#made++;
+    return new MergeMemory(this.#build);
   }
 
   /** REQUIRES: nothing reads or writes it any more. */
   give(memory: MergeMemory): void {
-    if (this.#idle.length >= this.#maxIdle || memory.isLarge) return;
     memory.reset();
     this.#idle.push(memory);
+    this.#idleBytes += memory.sizeBytes;
+    while (this.#idleBytes > this.#maxIdleBytes) this.#dropLargest();
   }
 
   clear(): void {
     this.#idle = [];
+    this.#idleBytes = 0;
+  }
+
+  /** REQUIRES: there is one. */
+  #dropLargest(): void {
+    const sizes = this.#idle.map(({ sizeBytes }) => sizeBytes);
+    const largest = Math.max(...sizes);
+    this.#idle.splice(sizes.lastIndexOf(largest), 1);
+    this.#idleBytes -= largest;
   }
 }

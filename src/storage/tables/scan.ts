@@ -26,7 +26,8 @@ import { ReadBudget } from './read_budget.ts';
 const SLICE_BYTES = 1024 * 1024;
 const MAX_ACTIVE = 32;
 const MAX_IDLE = 8;
-const MAX_IDLE_MEMORIES = 4;
+/** Room for those of all scans that may be under way or wait, of a few runs each; much of it is never touched. */
+const MAX_POOLED_BYTES = 128 * 1024 * 1024;
 const IDLE_MS = 3_000;
 
 /** What scans need of the set of tables. */
@@ -61,12 +62,12 @@ export class TableScanner {
     this.#tables = options.tables;
     this.#ports = options.ports;
     this.#budget = new ReadBudget(options.ports.clock);
-    this.#pool = new MergeMemoryPool(MAX_IDLE_MEMORIES, options.build);
+    this.#pool = new MergeMemoryPool(MAX_POOLED_BYTES, options.build);
   }
 
-  /** Open scans that wait for their next page; pages under way. */
-  stats(): { idle: number; active: number } {
-    return { idle: this.#idle.length, active: this.#active };
+  /** Open scans that wait for their next page; pages under way; memories made since the beginning, which stay few as they are used again. */
+  stats(): { idle: number; active: number; memoriesMade: number } {
+    return { idle: this.#idle.length, active: this.#active, memoriesMade: this.#pool.made };
   }
 
   /**

@@ -5,6 +5,7 @@ import { KvError } from '../../../src/errors.ts';
 import { compareKeys, compareRecords, type StoredRecord } from '../../../src/storage/record.ts';
 import { type TableInfo, tablePath } from '../../../src/storage/tables/format.ts';
 import { type KeyBounds, type MergeJobOptions, runMerge } from '../../../src/storage/tables/merge_job.ts';
+import { MergeMemoryPool } from '../../../src/storage/tables/merge_memory.ts';
 import { bytesOf, plainRecord, randomKey, seededRandom, showAll, tombstone } from '../record_model.ts';
 import { compacted, DIRECTORY, MergeLab, randomHistory } from './merge_lab.ts';
 import { BlockDecoder, readTable } from './table_kit.ts';
@@ -22,7 +23,7 @@ function jobOf(lab: MergeLab, inputs: TableInfo[][], some: Partial<MergeJobOptio
     nextFileNumber: lab.nextFileNumber,
     pace: { step: () => undefined },
     cancelled: () => false,
-    build: 'debug',
+    memories: new MergeMemoryPool(1024 * 1024 * 1024, 'debug'),
     ...some,
   };
 }
@@ -229,6 +230,30 @@ test('damage in an input is named, wherever it is', async () => {
   const misplaced = await outcomeOf(jobOf(lab, [[{ ...victim, fileBytes: another.length }]]));
   assert.ok(misplaced.error instanceof KvError && misplaced.error.code === 'CORRUPT');
   assert.match(misplaced.error.message, 'the file is table');
+});
+
+test('merges use one memory, which they do not lengthen; a job that failed keeps its own', async () => {
+  const lab = new MergeLab({ compression: 'lz4' });
+  const { runs } = randomHistory(seededRandom(8), { runs: 4, writesPerRun: 400, maxValueBytes: 2_000 });
+  const inputs: TableInfo[][] = [];
+  for (const run of runs) inputs.push(await lab.writeRun(run, 100));
+  const memories = new MergeMemoryPool(64 * 1024 * 1024, 'debug');
+  const first = await runMerge(jobOf(lab, inputs, { memories }));
+  const expected = showAll(await readAll(lab, first));
+  const { idleBytes } = memories;
+  assert.ok(idleBytes > 0);
+  for (let round = 0; round < 10; round++) {
+    const sync = round % 2 === 0;
+    assert.equal(
+      showAll(await readAll(lab, await runMerge(jobOf(lab, inputs, { memories, sync })))),
+      expected,
+    );
+  }
+  assert.is(memories.made, 1);
+  assert.is(memories.idleBytes, idleBytes);
+  const { error } = await outcomeOf(jobOf(lab, inputs, { memories, cancelled: () => true }));
+  assert.instance(error, KvError);
+  assert.is(memories.idle, 0);
 });
 
 test.run();

@@ -293,4 +293,19 @@ test('records that are out of order or impossible are refused, and no table stay
   }
 });
 
+test('flushes of a memtable that is used again and again do not lengthen its memory', async () => {
+  const memtable = new Memtable({ sizeBytes: MIB, build: 'debug' });
+  const lengths: number[] = [];
+  for (let round = 0; round < 6; round++) {
+    memtable.reset();
+    fill(memtable, 3, { keys: 40, versions: 4, valueBytes: 50_000 });
+    const disk = new MemoryDisk();
+    await disk.makeDirectory('/t');
+    const tables = await flush(disk, '/t', memtable, { options: { ...OPTIONS, compression: 'lz4' } });
+    assert.ok(tables.length > 0);
+    lengths.push(memtable.memoryBytes);
+  }
+  assert.is(lengths.at(-1), lengths[0], lengths.join());
+});
+
 test.run();

@@ -55,6 +55,8 @@ async function gatherAll(
   }
 }
 
+const MIB = 1024 * 1024;
+
 test('every consumer agrees with a plain model, window by window, full region by full region', async () => {
   const random = seededRandom(5);
   const memory = new MergeMemory('debug');
@@ -179,21 +181,32 @@ test('tables that follow each other are one run', () => {
   assert.equal(shape([info('a', 'c'), info('d', 'f'), info('b', 'c'), info('c', 'd')]), [2, 1, 1]);
 });
 
-test('merge memories are pooled, but not large ones and not many', () => {
-  const pool = new MergeMemoryPool(2, 'debug');
+test('merge memories are used again, up to a bound of bytes; the largest go first', () => {
+  const pool = new MergeMemoryPool(20 * MIB, 'debug');
   const memories = [pool.take(), pool.take(), pool.take()];
   for (const memory of memories) pool.give(memory);
-  assert.is(pool.idle, 2);
+  assert.is(pool.idle, 3);
+  assert.is(pool.idleBytes, 6 * MIB);
   const again = pool.take();
   assert.ok(memories.includes(again));
   const first = again.allocate(100);
   again.reset();
   assert.is(again.allocate(100), first);
-  again.allocate(20 * 1024 * 1024);
+  again.allocate(12 * MIB);
+  assert.not(again.isLarge);
   pool.give(again);
-  assert.is(pool.idle, 1);
+  assert.is(pool.idle, 3, 'it still has room');
+  const large = pool.take();
+  assert.is(large, again, 'the one that was used last');
+  large.allocate(20 * MIB);
+  assert.ok(large.isLarge);
+  pool.give(large);
+  assert.is(pool.idle, 2);
+  assert.is(pool.idleBytes, 4 * MIB);
+  assert.is(pool.made, 3);
   pool.clear();
   assert.is(pool.idle, 0);
+  assert.is(pool.idleBytes, 0);
   assert.throws(
     () => again.allocate(2 ** 31),
     (error: unknown) => error instanceof Error && 'code' in error && error.code === 'UNAVAILABLE',

@@ -70,9 +70,9 @@ export class MergeLab implements ScanTables {
     this.#memory ??= new MergeMemory('debug');
     this.#memory.reset();
     const { memory, exports } = this.#memory;
-    const builder = new BlockBuilder(memory, exports, memory.buffer.byteLength, {
-      blockSizeBytes: this.options.blockSizeBytes,
-    });
+    const { blockSizeBytes } = this.options;
+    const builderAt = this.#memory.allocate(BlockBuilder.sizeBytes({ blockSizeBytes }));
+    const builder = new BlockBuilder(memory, exports, builderAt, { blockSizeBytes });
     const writer = await TableWriter.create(this.disk, DIRECTORY, this.nextFileNumber(), this.options);
     for (const record of records) {
       if (builder.addRecord(record) !== FULL) continue;
