@@ -19,7 +19,11 @@ function life(changes: Partial<Life>): Life {
   };
 }
 
-function messages(one: Life, clocks = RIGHT, disturbances: { fromMs: number; toMs: number }[] = []): string[] {
+function messages(
+  one: Life,
+  clocks = RIGHT,
+  disturbances: { fromMs: number; toMs: number }[] = [],
+): string[] {
   return checkLives([one], { clocks, graceMs: 500, disturbances }).map(({ message }) => message);
 }
 
@@ -50,10 +54,13 @@ test('a clock that runs ahead may end lives early by as much as it is ahead, and
   assert.equal(messages(life({ seenExpiredMs: 800 }), ahead), []);
   assert.is(messages(life({ seenExpiredMs: 790 }), ahead).length, 1);
   // The store's time does not go back when the clock does.
-  const jumped = new ClockBounds([1, 2], [
-    { node: 2, fromMs: 400, offsetMs: 600, rate: 1 },
-    { node: 2, fromMs: 500, offsetMs: 0, rate: 1 },
-  ]);
+  const jumped = new ClockBounds(
+    [1, 2],
+    [
+      { node: 2, fromMs: 400, offsetMs: 600, rate: 1 },
+      { node: 2, fromMs: 500, offsetMs: 0, rate: 1 },
+    ],
+  );
   assert.equal(messages(life({ seenExpiredMs: 600 }), jumped), []);
 });
 
