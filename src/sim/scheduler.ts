@@ -81,7 +81,7 @@ export class Scheduler {
 
   /**
    * Runs events until a promise has settled, and gives what it resolves to.
-   * @throws SimulationError when the world can't go on, or when it is driven already; what the promise rejects with.
+   * @throws SimulationError when the world can't go on, when a rejection found no handler, or when the world is driven already; what the promise rejects with.
    */
   async drive<T>(body: () => Promise<T>, limits: SchedulerLimits = {}): Promise<T> {
     if (this.#running) throw new SimulationError('the world is driven already');
@@ -98,9 +98,16 @@ export class Scheduler {
         },
       );
     });
+    const uncaught = (error: unknown): void => {
+      const cause = error instanceof Error ? error : new Error(String(error));
+      this.trace?.add('violation', 'world', 'unhandled rejection', 0, undefined, 0, cause.message);
+      this.fail(new SimulationError(`nobody handled a rejection: ${cause.message}`, { cause }));
+    };
+    process.on('unhandledRejection', uncaught);
     try {
       await this.#loop(() => outcome !== undefined, limits);
     } finally {
+      process.off('unhandledRejection', uncaught);
       this.#running = false;
     }
     if (outcome === undefined) throw new SimulationError('the drive ended before its body');

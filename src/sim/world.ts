@@ -117,18 +117,8 @@ export class World {
    * Runs a test in this world: virtual time passes until its promise has settled.
    * @throws what the test throws; SimulationError when the world can't go on; the first error that nobody caught.
    */
-  async run<T>(body: () => Promise<T>, limits?: SchedulerLimits): Promise<T> {
-    const uncaught = (error: unknown): void => {
-      const cause = error instanceof Error ? error : new Error(String(error));
-      this.trace.add('violation', 'world', 'unhandled rejection', 0, undefined, 0, cause.message);
-      this.scheduler.fail(new SimulationError(`nobody handled a rejection: ${cause.message}`, { cause }));
-    };
-    process.on('unhandledRejection', uncaught);
-    try {
-      return await this.scheduler.drive(body, limits);
-    } finally {
-      process.off('unhandledRejection', uncaught);
-    }
+  run<T>(body: () => Promise<T>, limits?: SchedulerLimits): Promise<T> {
+    return this.scheduler.drive(body, limits);
   }
 
   /** Starts all founding members and waits for a leader. */

@@ -16,6 +16,7 @@ import {
   pureFolders,
   type Rule,
   SOURCE_RULES,
+  simulated,
 } from './source_rules.ts';
 
 const at = (path: string, text: string): SourceFile => sourceFile(path, text);
@@ -132,6 +133,28 @@ test('the shell: time and chance that do not come through ports are found', () =
   for (const path of ['src/real_ports.ts', 'src/cli/x.ts', 'src/index.ts', 'test/x.ts', 'bench/x.ts'])
     silent(portsOnly, path, bad);
   silent(portsOnly, 'transports/x.ts', ['socket.setTimeout(5);', 'new Date(record.expiresAtMs);']);
+});
+
+test('what would make simulated runs differ is found', () => {
+  const bad = [
+    "import { setTimeout } from 'node:timers/promises';",
+    "import { EventEmitter } from 'node:events';",
+    'process.nextTick(run);',
+    'const start = process.hrtime();',
+    'const ref = new WeakRef(node);',
+    'names.sort((a, b) => a.localeCompare(b));',
+    'const now = Date.now();',
+  ];
+  for (const path of ['src/node/x.ts', 'src/storage/x.ts', 'src/client/x.ts', 'src/sim/x.ts'])
+    fires(simulated, path, bad);
+  for (const path of ['src/cli/x.ts', 'src/real_ports.ts', 'src/sim/scheduler.ts', 'test/x.ts'])
+    silent(simulated, path, bad);
+  silent(simulated, 'src/sim/x.ts', [
+    "import type { Socket } from 'node:net';",
+    "import { crc32 } from 'node:zlib';",
+    'this.process.kill();',
+    'process.random.next();',
+  ]);
 });
 
 test('any and silenced compiler errors are found', () => {

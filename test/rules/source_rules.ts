@@ -44,6 +44,53 @@ export const portsOnly: Rule = (file) => {
   return findAll(file, file.code, TIME_AND_CHANCE, (name) => `${name}: take it from src/ports.ts`);
 };
 
+const REAL_WORLD =
+  /\bnew Date\(\s*\)|\bDate\.now\b|\bMath\.random\b|(?<![.\w$])(?:performance|AbortSignal)\.(?:now|timeout|timeOrigin)\b|(?<![.\w$])(?:setTimeout|setInterval|setImmediate|queueMicrotask|randomBytes|randomInt|randomUUID|getRandomValues)\s*\(|(?<![.\w$])process\.(?:nextTick|hrtime|memoryUsage|cpuUsage|resourceUsage|uptime|env|on|once|emit|exit|version|versions|platform|arch)\b|\bnew (?:Worker|MessageChannel|WeakRef|FinalizationRegistry)\b|\bAtomics\.(?:wait|waitAsync)\b|\b(?:localeCompare|toLocale\w+)\s*\(|(?<![.\w$])Intl\b/g;
+
+const HARMLESS_MODULES = new Set(['node:zlib', 'node:fs', 'node:crypto']);
+
+/** What no simulated node or client runs: the programs, this process's own ports, and what needs threads, sockets or another process. */
+const NOT_SIMULATED = [
+  'src/cli/',
+  'src/connect.ts',
+  'src/embedded.ts',
+  'src/index.ts',
+  'src/net_streams.ts',
+  'src/observability/pino_logger.ts',
+  'src/readers.ts',
+  'src/real_ports.ts',
+  'src/server.ts',
+  'src/sim/main.ts',
+  'src/sim/run_many.ts',
+  'src/storage/directory_lock.ts',
+  'src/storage/node_disk.ts',
+  'src/storage/rocksdb/',
+  'src/storage/tables/job_worker.ts',
+  'src/storage/tables/worker_runner.ts',
+  'src/threads/',
+  // The one place where the simulator meets the real event loop.
+  'src/sim/scheduler.ts',
+];
+
+/**
+ * What the simulator runs must give the same every time: nothing of the real world but its ports, nothing that depends on when garbage is collected or on the
+ * language of the machine. Type imports are free; `node:fs` is there to load the WebAssembly, `node:crypto` to hash.
+ */
+export const simulated: Rule = (file) => {
+  if (!file.path.startsWith('src/')) return [];
+  if (NOT_SIMULATED.some((path) => (path.endsWith('/') ? file.path.startsWith(path) : file.path === path)))
+    return [];
+  const why = 'a simulated run would differ from time to time';
+  const imports = file.imports.filter(
+    ({ specifier, typeOnly }) =>
+      !typeOnly && specifier.startsWith('node:') && !HARMLESS_MODULES.has(specifier),
+  );
+  return [
+    ...findAll(file, file.code, REAL_WORLD, (name) => `${name}: ${why}`),
+    ...imports.map(({ specifier, line }) => `${file.path}:${line}: ${specifier}: ${why}`),
+  ];
+};
+
 const ANY_TYPE = /(?:(?::|\bas\b|<|\|)\s*any\b(?=\s*(?:[;,)=[\]>|&{]|$)))|,\s*any\s*>/gm;
 
 /** A type that is given up checks nothing. */
@@ -129,6 +176,7 @@ export const noHiddenTests: Rule = (file) =>
 export const SOURCE_RULES: readonly Rule[] = [
   pureFolders,
   portsOnly,
+  simulated,
   noAny,
   noBarrel,
   lineLimit,
