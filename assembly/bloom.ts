@@ -1,18 +1,11 @@
 // A blocked bloom filter: all bits of a key lie in one block of 64 bytes, so a test costs one cache miss.
 //
-//   0         8192        BLOOM_BITS            BLOOM_BITS + 64 * blocks
-//   | statics | key stage | block 0 | block 1 | ... |
-//
-// The filter has a memory of its own. Invariant: a bit is only ever set. The high half of a key's hash picks the block, seven
-// groups of nine bits of the remixed hash pick the bits (Putze, Sanders and Singler 2007, "Cache-, hash- and space-efficient bloom filters").
+// Invariant: a bit is only ever set. The high half of a key's hash picks the block, seven groups of nine bits of the remixed hash pick the bits (Putze, Sanders
+// and Singler 2007, "Cache-, hash- and space-efficient bloom filters").
 
-import { STAGE, STAGE_BYTES } from './arena';
-import { hashBytes } from './hash';
-
-export const BLOOM_BITS: u32 = STAGE + STAGE_BYTES;
 const PROBES: u32 = 7;
 const REMIX: u64 = 0xff51afd7ed558ccd;
-/** Of the hash that filters are made from, in memory and in tables. */
+/** Of the hash that filters are made from. */
 export const BLOOM_SEED: u64 = 0x6b766f72756d;
 
 function blockOf(bits: u32, hash: u64, blocks: u32): u32 {
@@ -44,15 +37,4 @@ export function bloomMayContainHash(bits: u32, blocks: u32, hash: u64): bool {
     if (((word >> (probes & 63)) & 1) == 0) return false;
   }
   return true;
-}
-
-/** REQUIRES: the key is staged and `blocks` is the same in every call on a memory. */
-export function addToBloom(length: u32, blocks: u32): void {
-  assert(BLOOM_BITS + (blocks << 6) <= (memory.size() as u32) << 16, 'the filter is larger than its memory');
-  addHashToBloom(BLOOM_BITS, blocks, hashBytes(STAGE, length, BLOOM_SEED));
-}
-
-/** False: the key was never added. */
-export function bloomMayContain(length: u32, blocks: u32): bool {
-  return bloomMayContainHash(BLOOM_BITS, blocks, hashBytes(STAGE, length, BLOOM_SEED));
 }

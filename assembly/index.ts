@@ -10,7 +10,6 @@ export * from './lookup_abi';
 export * from './merge_abi';
 
 import { cursorNodeOf, cursorVersionOf, HEAD, STAGE_BYTES, stage, TAIL, useSlot } from './arena';
-import { addToBloom, BLOOM_BITS, bloomMayContain } from './bloom';
 import { compareBytes } from './compare';
 import {
   collectKeys,
@@ -126,19 +125,4 @@ export function cursorNode(): u32 {
 /** Where the last collectAll call stopped: the version within the node. */
 export function cursorVersion(): u32 {
   return cursorVersionOf();
-}
-
-/** Where the blocks of a bloom filter start. */
-export function bloomStart(): u32 {
-  return BLOOM_BITS;
-}
-
-/** Adds the staged key to a filter of `blocks` blocks. */
-export function bloomAdd(keyLength: u32, blocks: u32): void {
-  addToBloom(keyLength, blocks);
-}
-
-/** 0: the staged key was never added. */
-export function bloomTest(keyLength: u32, blocks: u32): u32 {
-  return bloomMayContain(keyLength, blocks) ? 1 : 0;
 }

@@ -175,9 +175,6 @@ export interface WasmExports extends FlushExports, LookupExports, MergeExports {
   ): number;
   cursorNode(): number;
   cursorVersion(): number;
-  bloomStart(): number;
-  bloomAdd(keyLength: number, blocks: number): void;
-  bloomTest(keyLength: number, blocks: number): number;
   initBuilder(
     builder: number,
     target: number,
@@ -222,9 +219,6 @@ const EXPORT_NAMES: readonly (keyof WasmExports)[] = [
   'collectAll',
   'cursorNode',
   'cursorVersion',
-  'bloomStart',
-  'bloomAdd',
-  'bloomTest',
   'initBuilder',
   'addEntry',
   'finishBlock',
