@@ -2,7 +2,7 @@
  * Epochs: when memory that other threads may still look at can be used again (Fraser 2004, "Practical lock-freedom", section 5.2.3). One writer thread, a fixed number of
  * reader threads, nobody waits.
  *
- *     words   0 the global epoch   16 x (1 + reader) that reader's epoch, 0 while it reads nothing   (64 bytes each: no two threads write to one cache line)
+ *     words   0 the global epoch   1-15 not used here   16 x (1 + reader) that reader's epoch, 0 while it reads nothing   (64 bytes each: no two threads write to one cache line)
  *
  * A reader stores the global epoch into its word, then loads pointers to shared things, follows them, and stores 0. The writer first makes a thing unreachable
  * (an atomic store that readers load atomically), then takes a stamp: the present epoch, which ends with it. The thing may be used again when every reader's word
@@ -33,18 +33,31 @@ interface Retired {
 /** The writer's side. */
 export class Epochs {
   readonly #words: Int32Array;
-  readonly #readers: number;
+  /** Readers from this number on have never been there. */
+  #readers: number;
   /** In the order of their stamps. */
   #retired: Retired[] = [];
 
-  /** `words`: epochWords(readers) zeroed words of shared memory. */
-  constructor(words: Int32Array, readers: number) {
+  /** `words`: epochWords(readers) zeroed words of shared memory. `expected`: none from this number on reads before `expect` was called for it. */
+  constructor(words: Int32Array, readers: number, expected = readers) {
     if (words.length < epochWords(readers)) {
       throw new KvError('INTERNAL', `${words.length} words for the epochs of ${readers} readers`);
     }
     this.#words = words;
-    this.#readers = readers;
+    this.#readers = expected;
     Atomics.store(words, 0, 1);
+  }
+
+  /** Call it before a reader's thread begins: the fewer there are, the less is looked at. */
+  expect(reader: number): void {
+    this.#readers = Math.max(this.#readers, reader + 1);
+  }
+
+  /** Whether a reader is inside. False: what was made unreachable before this call may be used again, without a stamp. */
+  anyInside(): boolean {
+    for (let reader = 0; reader < this.#readers; reader++)
+      if (Atomics.load(this.#words, readerWord(reader)) !== IDLE) return true;
+    return false;
   }
 
   /** Things that wait for readers to leave. */

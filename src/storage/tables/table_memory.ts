@@ -5,15 +5,16 @@
  *   0         65536    69632                                        end
  *   | statics | header | arena: units of 4 KiB under a buddy allocator |
  *
- *   header   +0 u32 version (published)  +4 u32 epoch  +64 * (1 + n): u32 epoch word of reader n, 0 while it reads nothing
+ *   header   the words of shared/epochs.ts, and in their first line: +4 u32 version (published)
  *
- * Reclamation is by epochs (Fraser 2004, "Practical lock-freedom"): a reader writes the present epoch into its word, then takes the published version; what
- * the writer has made unreachable is reused only when every word is 0 or of a later epoch. The writer itself frees only between its own reads, so it needs no word.
+ * Reclamation is by epochs (shared/epochs.ts): a reader enters, then takes the published version; what the writer has made unreachable is reused only when no
+ * reader can see it any more. The writer itself frees only between its own reads, so it is none of the readers.
  *
  * Invariants: views are made here alone; growth gives a shared memory a new buffer object, while views of the old one stay valid for what they cover; at least
- * one page behind the arena is inside the memory, so that eight-byte loads may pass its end. Epochs are compared by their difference, as they wrap.
+ * one page behind the arena is inside the memory, so that eight-byte loads may pass its end.
  */
 import { KvError } from '../../errors.ts';
+import { EpochReader, Epochs, epochWords } from '../shared/epochs.ts';
 import {
   createWasmMemory,
   instantiateWasm,
@@ -25,11 +26,7 @@ import {
 import { BuddyAllocator } from './buddy_allocator.ts';
 
 const HEADER = 65536;
-const VERSION_WORD = HEADER >>> 2;
-const EPOCH_WORD = (HEADER + 4) >>> 2;
-const READER_WORDS = (HEADER + 64) >>> 2;
-/** Words of their own cache lines. */
-const READER_WORD_STRIDE = 16;
+const VERSION_WORD = (HEADER + 4) >>> 2;
 export const MAX_READERS = 62;
 const ARENA = HEADER + 4096;
 export const UNIT_BYTES = 4096;
@@ -90,14 +87,13 @@ export class TableViews {
     return Atomics.load(this.u32, VERSION_WORD);
   }
 
-  /** Until leaveEpoch, nothing that can be reached from the published version is reused. */
-  enterEpoch(reader: number): void {
-    const word = READER_WORDS + reader * READER_WORD_STRIDE;
-    Atomics.store(this.i32, word, Atomics.load(this.i32, EPOCH_WORD));
+  /** Between its enter and its leave, nothing that can be reached from the published version is reused. */
+  epochOf(reader: number): EpochReader {
+    return new EpochReader(this.epochWords(), reader);
   }
 
-  leaveEpoch(reader: number): void {
-    Atomics.store(this.i32, READER_WORDS + reader * READER_WORD_STRIDE, 0);
+  protected epochWords(): Int32Array {
+    return new Int32Array(this.memory.buffer, HEADER, epochWords(MAX_READERS));
   }
 }
 
@@ -113,18 +109,17 @@ export interface ReaderPlace {
 export class TableMemory extends TableViews {
   readonly #units = new BuddyAllocator();
   readonly #maximumBytes: number;
-  /** Runs of units that wait for readers: first, count, epoch. In the order in which they were retired. */
+  readonly #epochs: Epochs;
+  /** Runs of units that wait for readers: first, count, stamp. In the order in which they were retired. */
   #retired: number[] = [];
   #retiredUnits = 0;
   readonly #readers: (ReaderPlace | undefined)[] = [];
-  /** Epoch words in use are below this number. */
-  #readerLimit = 0;
 
   constructor(build: WasmBuild, maximumBytes = ADDRESS_LIMIT) {
     const limit = Math.min(maximumBytes, ADDRESS_LIMIT);
     super(createWasmMemory(ARENA + WASM_PAGE_BYTES, limit), build);
     this.#maximumBytes = limit;
-    this.i32[EPOCH_WORD] = 1;
+    this.#epochs = new Epochs(this.epochWords(), MAX_READERS, 0);
   }
 
   /** Bytes under management: those that are in use, free or retired. */
@@ -178,16 +173,13 @@ export class TableMemory extends TableViews {
 
   /** Gives back what readers of other threads may still look at, though nothing leads to it any more. */
   retire(address: number, bytes: number): void {
-    if (this.#retired.length === 0 && !this.#anyoneReading()) {
+    if (this.#retired.length === 0 && !this.#epochs.anyInside()) {
       this.free(address, bytes);
       return;
     }
     const count = unitsOf(bytes);
-    this.#retired.push(this.unitOf(address), count, this.i32[EPOCH_WORD]!);
+    this.#retired.push(this.unitOf(address), count, this.#epochs.stamp());
     this.#retiredUnits += count;
-    // Zero means "reads nothing".
-    const next = (this.i32[EPOCH_WORD]! + 1) | 0;
-    Atomics.store(this.i32, EPOCH_WORD, next === 0 ? 1 : next);
     this.reclaim();
   }
 
@@ -195,7 +187,7 @@ export class TableMemory extends TableViews {
   reclaim(): void {
     const retired = this.#retired;
     let taken = 0;
-    while (taken < retired.length && this.#allBehind(retired[taken + 2]!)) {
+    while (taken < retired.length && this.#epochs.isOver(retired[taken + 2]!)) {
       this.#units.free(retired[taken]!, retired[taken + 1]!);
       this.#retiredUnits -= retired[taken + 1]!;
       taken += 3;
@@ -217,7 +209,7 @@ export class TableMemory extends TableViews {
     }
     const place = { reader, scratch: this.mustAllocate(SCRATCH_BYTES) };
     this.#readers[reader] = place;
-    this.#readerLimit = Math.max(this.#readerLimit, reader + 1);
+    this.#epochs.expect(reader);
     return place;
   }
 
@@ -225,25 +217,9 @@ export class TableMemory extends TableViews {
   removeReader(place: ReaderPlace): void {
     if (this.#readers[place.reader] !== place) return;
     this.#readers[place.reader] = undefined;
-    this.leaveEpoch(place.reader);
+    this.#epochs.forget(place.reader);
     this.free(place.scratch, SCRATCH_BYTES);
     this.reclaim();
-  }
-
-  #anyoneReading(): boolean {
-    for (let reader = 0; reader < this.#readerLimit; reader++) {
-      if (Atomics.load(this.i32, READER_WORDS + reader * READER_WORD_STRIDE) !== 0) return true;
-    }
-    return false;
-  }
-
-  /** Whether no reader has been inside since the epoch. */
-  #allBehind(epoch: number): boolean {
-    for (let reader = 0; reader < this.#readerLimit; reader++) {
-      const entered = Atomics.load(this.i32, READER_WORDS + reader * READER_WORD_STRIDE);
-      if (entered !== 0 && ((entered - epoch) | 0) <= 0) return false;
-    }
-    return true;
   }
 
   /** New memory for so many bytes: a few megabytes at a time, and at least a whole block, which is found again when it is free. 0: there is none. */

@@ -6,12 +6,13 @@
  * thread cannot do by itself, it leaves to that one: blocks too large for the scratch, files that are gone (the tables were replaced meanwhile), and damage,
  * which has to be told there.
  *
- * Invariants: everything between `enterEpoch` and `leaveEpoch` is synchronous; answers own their bytes; file descriptors of tables that the present version does
+ * Invariants: everything between entering and leaving an epoch is synchronous; answers own their bytes; file descriptors of tables that the present version does
  * not name are closed at the first read of that version.
  */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { crc32 } from '../crc32.ts';
 import type { StoredRecord } from '../record.ts';
+import type { EpochReader } from '../shared/epochs.ts';
 import type { SharedTreePlace } from '../tree.ts';
 import { TRAILER_BYTES } from './block_layout.ts';
 import { STORED_LZ4, STORED_PLAIN, tablePath } from './format.ts';
@@ -44,6 +45,7 @@ export class TableReader {
   readonly #views: TableViews;
   readonly #place: SharedTreePlace;
   readonly #scratch: LookupScratch;
+  readonly #epoch: EpochReader;
   /** Descriptors by file number. */
   readonly #files = new Map<number, number>();
   #version = 0;
@@ -52,6 +54,7 @@ export class TableReader {
     this.#place = place;
     this.#views = new TableViews(place.memory, 'release');
     this.#scratch = new LookupScratch(this.#views, place.scratch);
+    this.#epoch = this.#views.epochOf(place.reader);
   }
 
   /** Blocks that were found in the cache. */
@@ -65,10 +68,9 @@ export class TableReader {
    */
   get(key: Uint8Array, revision: number): StoredRecord | undefined | typeof ASK {
     if (key.length > MAX_KEY_BYTES) return undefined;
-    const { reader } = this.#place;
     const views = this.#views;
     const scratch = this.#scratch;
-    views.enterEpoch(reader);
+    this.#epoch.enter();
     try {
       const version = views.publishedVersion();
       if (version !== this.#version && !this.#changed(version)) return ASK;
@@ -82,7 +84,7 @@ export class TableReader {
       if (status === MISSING) return undefined;
       return status === FOUND && this.#covers(scratch.recordEnd) ? scratch.record(key) : ASK;
     } finally {
-      views.leaveEpoch(reader);
+      this.#epoch.leave();
     }
   }
 

@@ -74,6 +74,22 @@ test('the counter goes round', () => {
   }
 });
 
+test('of many readers only those that are expected are looked at', () => {
+  const words = new Int32Array(new SharedArrayBuffer(4 * epochWords(5)));
+  const epochs = new Epochs(words, 5, 0);
+  assert.not.ok(epochs.anyInside());
+  epochs.expect(3);
+  epochs.expect(1);
+  const reader = new EpochReader(words, 3);
+  reader.enter();
+  assert.ok(epochs.anyInside());
+  const stamp = epochs.stamp();
+  assert.not.ok(epochs.isOver(stamp));
+  reader.leave();
+  assert.not.ok(epochs.anyInside());
+  assert.ok(epochs.isOver(stamp));
+});
+
 test('too few words are refused', () => {
   assert.throws(
     () => new Epochs(new Int32Array(epochWords(2)), 3),

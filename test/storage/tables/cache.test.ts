@@ -134,14 +134,14 @@ test('frames that readers may look at are not reused, and bound what the cache t
   const { memory } = entries;
   const { reader } = memory.addReader();
   for (let i = 0; i < frames; i++) entries.touch(i);
-  memory.enterEpoch(reader);
+  memory.epochOf(reader).enter();
   const seen = entries.word(0, FRAME);
   const before = memory.u32[seen >>> 2];
   for (let round = 0; round < 20; round++) for (let i = frames; i < frames + 30; i++) entries.touch(i);
   assert.is(memory.u32[seen >>> 2], before, 'what the reader found is still there');
   assert.ok(memory.retiredBytes > 0);
   assert.ok(memory.retiredBytes <= (frames * UNIT_BYTES) / 8 + UNIT_BYTES);
-  memory.leaveEpoch(reader);
+  memory.epochOf(reader).leave();
   memory.reclaim();
   assert.is(memory.retiredBytes, 0);
   for (let round = 0; round < 20; round++) for (let i = frames; i < frames + 30; i++) entries.touch(i);

@@ -124,21 +124,21 @@ test('what is retired is reused only when every reader has moved on', () => {
   assert.is(used(), 0, 'nobody reads: free at once');
 
   memory.publish(4711);
-  views.enterEpoch(a.reader);
+  views.epochOf(a.reader).enter();
   assert.is(views.publishedVersion(), 4711);
   const first = memory.allocate(2 * UNIT_BYTES);
   memory.retire(first, 2 * UNIT_BYTES);
-  views.enterEpoch(b.reader);
+  views.epochOf(b.reader).enter();
   const second = memory.allocate(UNIT_BYTES);
   memory.retire(second, UNIT_BYTES);
   assert.is(memory.retiredBytes, 3 * UNIT_BYTES);
   assert.is(used(), 3 * UNIT_BYTES);
 
-  views.leaveEpoch(a.reader);
+  views.epochOf(a.reader).leave();
   memory.reclaim();
   assert.is(memory.retiredBytes, UNIT_BYTES, 'b came in after the first was retired, but before the second');
-  views.leaveEpoch(b.reader);
-  views.enterEpoch(b.reader);
+  views.epochOf(b.reader).leave();
+  views.epochOf(b.reader).enter();
   memory.reclaim();
   assert.is(memory.retiredBytes, 0);
   assert.is(used(), 0);
@@ -147,19 +147,19 @@ test('what is retired is reused only when every reader has moved on', () => {
 test('epochs go on past the end of their numbers', () => {
   const memory = new TableMemory('debug');
   const { reader } = memory.addReader();
-  memory.i32[(65536 + 4) >>> 2] = 2 ** 31 - 2;
+  memory.i32[65536 >>> 2] = 2 ** 31 - 2;
   for (let i = 0; i < 6; i++) {
-    memory.enterEpoch(reader);
+    memory.epochOf(reader).enter();
     memory.retire(memory.allocate(UNIT_BYTES), UNIT_BYTES);
     assert.is(memory.retiredBytes, UNIT_BYTES);
-    memory.enterEpoch(reader);
+    memory.epochOf(reader).enter();
     memory.reclaim();
     assert.is(memory.retiredBytes, 0, `round ${i}`);
   }
-  memory.i32[(65536 + 4) >>> 2] = -1;
-  memory.enterEpoch(reader);
+  memory.i32[65536 >>> 2] = -1;
+  memory.epochOf(reader).enter();
   memory.retire(memory.allocate(UNIT_BYTES), UNIT_BYTES);
-  memory.enterEpoch(reader);
+  memory.epochOf(reader).enter();
   assert.is.not(memory.i32[(65536 + 64 * (1 + reader)) >>> 2], 0, 'never the word of one that reads nothing');
 });
 
@@ -168,7 +168,7 @@ test('places of readers are used again', () => {
   const places = Array.from({ length: MAX_READERS }, () => memory.addReader());
   assert.is(new Set(places.map(({ scratch }) => scratch)).size, MAX_READERS);
   assert.throws(() => memory.addReader(), /too many threads/);
-  memory.enterEpoch(places[5]!.reader);
+  memory.epochOf(places[5]!.reader).enter();
   memory.retire(memory.allocate(UNIT_BYTES), UNIT_BYTES);
   assert.is(memory.retiredBytes, UNIT_BYTES);
   memory.removeReader(places[5]!);

@@ -408,7 +408,7 @@ test('another thread reads by the same code, in a scratch of its own', async () 
   const place = set.memory.addReader();
   const views = new TableViews(set.memory.memory, 'debug');
   const scratch = new LookupScratch(views, place.scratch);
-  views.enterEpoch(place.reader);
+  views.epochOf(place.reader).enter();
   const read = (record: StoredRecord): string => {
     scratch.stage(record.key);
     assert.is(scratch.lookup(views.publishedVersion(), record.key.length, 1e9), 1);
@@ -424,7 +424,7 @@ test('another thread reads by the same code, in a scratch of its own', async () 
   scratch.stage(records[0]!.key);
   assert.is(scratch.lookup(old, records[0]!.key.length, 1e9), 1);
   assert.is(show(scratch.record(records[0]!.key)), show(records[0]));
-  views.leaveEpoch(place.reader);
+  views.epochOf(place.reader).leave();
   set.memory.reclaim();
   assert.is(set.memory.retiredBytes, 0);
   set.memory.removeReader(place);
