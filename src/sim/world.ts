@@ -14,6 +14,7 @@
  * Methods that give no promise act at once.
  */
 import { type AdminClient, connectAdmin } from '../client/admin.ts';
+import type { Channel } from '../client/channel.ts';
 import { ClusterClient } from '../client/cluster_client.ts';
 import { createStore } from '../client/store.ts';
 import type { Store } from '../client/store_types.ts';
@@ -36,6 +37,7 @@ import { SimNode } from './sim_node.ts';
 import { MachineClock, SimProcess } from './sim_process.ts';
 import { type StreamFault, StreamNetwork } from './streams.ts';
 import { Trace } from './trace.ts';
+import { TracedChannel } from './traced_channel.ts';
 
 export interface WorldOptions {
   readonly seed: number | string;
@@ -63,6 +65,8 @@ export interface ClientOptions {
   readonly endpoints?: readonly string[] | undefined;
   /** For each call that names none. */
   readonly timeoutMs?: number | undefined;
+  /** Gives the channel that the store is to use, over its own. */
+  readonly overhear?: ((channel: Channel) => Channel) | undefined;
 }
 
 export class World {
@@ -252,8 +256,9 @@ export class World {
       name,
     });
     const { limits } = this.config;
+    const channel = new TracedChannel(new TcpChannel(cluster), this.trace, name);
     const store = createStore({
-      channel: new TcpChannel(cluster),
+      channel: options.overhear === undefined ? channel : options.overhear(channel),
       limits,
       ports: process.ports,
       maxSessionResults: limits.maxSessionResults,
