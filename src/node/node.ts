@@ -127,6 +127,10 @@ export class KvorumNode {
       onState: (damaged) => consensus.health.damaged(damaged),
       onFailure: fail,
     });
+    if (storage.lost !== undefined) {
+      this.#repair.lost();
+      void consensus.applier.pause();
+    }
     const pins = new Pins(nowMs);
     const needs = new FollowerNeeds();
     this.#housekeeping = new Housekeeping({
@@ -203,6 +207,7 @@ export class KvorumNode {
         this.#consensus.replica.schedule();
       },
     });
+    if (this.#storage.lost !== undefined) this.#repair.noticed(this.#storage.lost, true);
     const { voters } = this.#storage.appliedConfiguration;
     if (voters.length === 1 && voters[0] === this.identity.nodeId) this.#consensus.raft.campaign();
     const { timers } = ports;

@@ -90,6 +90,11 @@ export class Repair {
     return this.#running;
   }
 
+  /** There is nothing here of what was applied (lost_tree.ts): nothing is read until `noticed`, to be called when peers can be reached, has come to its end. */
+  lost(): void {
+    if (this.#blocked === undefined) this.#block();
+  }
+
   /**
    * Damage was met. `stuck`: while applying the entry after the applied index.
    * Ends the node when it cannot apply and has nobody to ask.

@@ -5,13 +5,14 @@
  *     node.json  who this is (identity.ts)
  *     log/       the Raft log (docs/formats/log.md)
  *     tree/      flushed records (the tree's own files)
+ *     tree.damaged-N/  trees that could not be opened, set aside (lost_tree.ts)
  *     snapshots/ snapshots made for, or received from, other nodes
  *
  * Invariants: the log is the authority for everything above the tree's durable index; a tree that is ahead of the log was installed from a snapshot just
- * before a crash, and the log starts anew after it; a log that begins later than the tree ends is a gap and is refused.
+ * before a crash, and the log starts anew after it; a log that begins later than the tree ends is a gap, which is refused or filled from another node.
  */
 import type { Config } from '../config.ts';
-import { KvError } from '../errors.ts';
+import { isDamage, KvError } from '../errors.ts';
 import { StateMachine } from '../kv/state_machine.ts';
 import type { Ports } from '../ports.ts';
 import type { Configuration } from '../raft/types.ts';
@@ -21,9 +22,12 @@ import { StorageEngine } from '../storage/engine.ts';
 import { parseSegmentName } from '../storage/log/format.ts';
 import { SegmentedLog } from '../storage/log/segmented_log.ts';
 import { openTree } from '../storage/open_tree.ts';
+import type { AppliedState } from '../storage/record.ts';
 import type { SharedReads } from '../storage/shared/shared_reads.ts';
 import { SnapshotStore } from '../storage/snapshot/snapshot_store.ts';
+import type { Tree } from '../storage/tree.ts';
 import { type Identity, readIdentity, writeIdentity } from './identity.ts';
+import { goesOn, type KnownState, knownState, type Place, setTreeAside } from './lost_tree.ts';
 import { decodeNodeState } from './node_state.ts';
 
 export interface ReplicaStorage {
@@ -35,6 +39,8 @@ export interface ReplicaStorage {
   readonly appliedIndex: number;
   readonly appliedTerm: number;
   readonly appliedConfiguration: Configuration;
+  /** Why the engine does not hold what was applied: nothing may be read, applied or flushed until another node's snapshot has filled it. undefined: it does. */
+  readonly lost: KvError | undefined;
   close(): Promise<void>;
 }
 
@@ -97,26 +103,27 @@ async function openLocked(
     ports,
   });
   opened.push(log);
-  const tree = await openTree(identity.tree, disk, `${path}/tree`, ports, config.storage);
-  const engine = new StorageEngine({ config: config.storage, tree, ports, shared: options.shared });
-  opened.push(engine);
   const snapshots = await SnapshotStore.open({ disk, path: `${path}/snapshots` });
   opened.push(snapshots);
+  const place: Place = { disk, path, identity, log, snapshots };
+  const { tree, damage } = await openTreeOrSetAside(place, options);
+  const engine = new StorageEngine({ config: config.storage, tree, ports, shared: options.shared });
+  opened.push(engine);
 
   const stateMachine = new StateMachine({ engine, limits: config.limits });
-  const durable = engine.durable;
-  const state = durable === undefined ? undefined : decodeNodeState(durable.state);
-  if (state !== undefined) stateMachine.restore(state.kv);
-  await alignLog(log, durable, path);
+  const { known, lost } = await stateOf(place, engine.durable, damage);
+  if (known.state !== undefined) stateMachine.restore(known.state.kv);
+  await alignLog(log, known);
   return {
     identity,
     log,
     engine,
     snapshots,
     stateMachine,
-    appliedIndex: durable?.index ?? 0,
-    appliedTerm: durable?.term ?? 0,
-    appliedConfiguration: state?.configuration ?? identity.configuration,
+    appliedIndex: known.index,
+    appliedTerm: known.term,
+    appliedConfiguration: known.state?.configuration ?? identity.configuration,
+    lost,
     close: () => closeAll(opened),
   };
 }
@@ -139,20 +146,46 @@ async function assertLogThere(disk: Disk, path: string): Promise<void> {
   throw new KvError('CORRUPT', `${file}: ${problem}`, { details: { file, offset: 0, problem } });
 }
 
-async function alignLog(
-  log: SegmentedLog,
-  durable: { index: number; term: number } | undefined,
-  path: string,
-): Promise<void> {
-  const index = durable?.index ?? 0;
-  if (log.firstIndex() > index + 1) {
-    throw new KvError(
-      'CORRUPT',
-      `${path}/log begins at entry ${log.firstIndex()}, but the tree holds entries only up to ${index}`,
-      { details: { file: `${path}/log` } },
-    );
+/** Opens the tree; where it is damaged and other nodes have its data, an empty one in its place. */
+async function openTreeOrSetAside(
+  place: Place,
+  { config, ports }: OpenStorageOptions,
+): Promise<{ readonly tree: Tree; readonly damage: KvError | undefined }> {
+  const { disk, path, identity } = place;
+  const open = (): Promise<Tree> => openTree(identity.tree, disk, `${path}/tree`, ports, config.storage);
+  try {
+    return { tree: await open(), damage: undefined };
+  } catch (error) {
+    if (!(error instanceof KvError && isDamage(error)) || identity.tree !== 'tables') throw error;
+    if ((await knownState(place)) === undefined) throw error;
+    const where = await setTreeAside(place);
+    await makeDurableDirectory(disk, `${path}/tree`);
+    return { tree: await open(), damage: goesOn(error, where) };
   }
-  if (durable !== undefined && log.term(index) !== durable.term) await log.reset(index, durable.term);
+}
+
+/** Where this node stands: what its tree holds or, where the log does not go on from there, what it is known to have held. @throws KvError CORRUPT */
+async function stateOf(
+  place: Place,
+  durable: AppliedState | undefined,
+  damage: KvError | undefined,
+): Promise<{ readonly known: KnownState; readonly lost: KvError | undefined }> {
+  const { log, path, identity } = place;
+  const index = durable?.index ?? 0;
+  if (log.firstIndex() <= index + 1) {
+    const state = durable === undefined ? undefined : decodeNodeState(durable.state);
+    return { known: { index, term: durable?.term ?? 0, state }, lost: undefined };
+  }
+  const file = `${path}/log`;
+  const problem = `the log begins at entry ${log.firstIndex()}, but the tree holds entries only up to ${index}`;
+  const gap = new KvError('CORRUPT', `${file}: ${problem}`, { details: { file, offset: 0, problem } });
+  const known = identity.tree === 'tables' ? await knownState(place) : undefined;
+  if (known === undefined) throw damage ?? gap;
+  return { known, lost: damage ?? gap };
+}
+
+async function alignLog(log: SegmentedLog, { index, term, state }: KnownState): Promise<void> {
+  if (state !== undefined && log.term(index) !== term) await log.reset(index, term);
 }
 
 async function closeAll(opened: { close(): Promise<void> }[]): Promise<void> {
@@ -169,7 +202,7 @@ async function closeAll(opened: { close(): Promise<void> }[]): Promise<void> {
 
 function asStorageError(error: unknown): unknown {
   if (!(error instanceof DiskError)) return error;
-  const options = { cause: error, details: { file: error.path } };
+  const options = { cause: error, details: { file: error.path, diskError: error.code } };
   switch (error.code) {
     case 'LOCKED':
       return new KvError('LOCKED', error.message, options);

@@ -153,11 +153,16 @@ export class Snapshots implements SnapshotSource {
         if (!again) this.#options.onFailure(error instanceof HalfInstalled ? error.cause : error);
         this.#endReplaced();
         if (!again) return;
-        applier.resume();
+        this.#resume(applier);
         if (error instanceof KvError && error.code === 'NO_SPACE') this.#askAgainLater(snapshot.index, raft);
         else raft.snapshotChunkStored(snapshot.index, 0);
       },
     );
+  }
+
+  /** Goes on with the state that was here before, if that can be gone on with (repair.ts). */
+  #resume(applier: Applier): void {
+    if (this.#options.isWhole()) applier.resume();
   }
 
   #beginReplaced(): void {
@@ -188,7 +193,7 @@ export class Snapshots implements SnapshotSource {
     const { store, log, info } = this.#options;
     await applier.pause();
     if (applier.appliedIndex >= snapshot.index) {
-      applier.resume();
+      this.#resume(applier);
       raft.snapshotInstalled(snapshot);
       return;
     }

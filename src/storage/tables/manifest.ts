@@ -18,6 +18,7 @@ import { MAX_STORED_KEY_BYTES } from '../memtable.ts';
 import type { AppliedState } from '../record.ts';
 import { MAX_TABLE_BYTES, type TableInfo } from './format.ts';
 import { LEVEL_COUNT, Levels, LevelsError, type PlacedTable } from './levels.ts';
+import { unreadable } from './table_file.ts';
 
 export const MANIFEST_NAME = 'MANIFEST';
 export const MANIFEST_TEMPORARY_NAME = 'MANIFEST.tmp';
@@ -264,7 +265,7 @@ class ManifestReader {
 
 /**
  * The manifest of a directory; undefined when there is none.
- * @throws KvError CORRUPT, DiskError
+ * @throws KvError CORRUPT
  */
 export async function readManifest(disk: Disk, directory: string): Promise<Manifest | undefined> {
   const path = `${directory}/${MANIFEST_NAME}`;
@@ -273,7 +274,7 @@ export async function readManifest(disk: Disk, directory: string): Promise<Manif
     bytes = await disk.readFile(path);
   } catch (error) {
     if (error instanceof DiskError && error.code === 'NOT_FOUND') return undefined;
-    throw error;
+    throw unreadable(error, path, 0);
   }
   return decodeManifest(bytes, path);
 }

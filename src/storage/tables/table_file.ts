@@ -48,7 +48,8 @@ export class TableFile implements ReadableFile {
   }
 }
 
-function unreadable(error: unknown, file: string, offset: number): unknown {
+/** A failed read as the KvError that it is told by; what is no DiskError as it is. */
+export function unreadable(error: unknown, file: string, offset: number): unknown {
   if (!(error instanceof DiskError)) return error;
   const problem = `cannot be read: ${error.message}`;
   return new KvError('CORRUPT', `${file}: damaged at offset ${offset}: ${problem}`, {
