@@ -10,6 +10,7 @@
 import type { StorageConfig } from '../config.ts';
 import type { NodeId, RaftCore } from '../raft/types.ts';
 import type { Engine } from '../storage/engine_port.ts';
+import type { AppliedState } from '../storage/record.ts';
 import type { Applier } from './applier.ts';
 
 const MAX_FOLLOWER_LOG_BYTES = 1024 * 1024 * 1024;
@@ -28,6 +29,8 @@ export interface HousekeepingOptions {
   readonly config: StorageConfig;
   /** The lowest index that an active follower has; undefined when nobody depends on this node's log. */
   readonly followersNeedAfter: () => number | undefined;
+  /** Entries up to `index` are about to be cut; `applied`: what the tree holds durably. */
+  readonly beforeCut?: (index: number, applied: AppliedState) => Promise<void>;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -86,7 +89,10 @@ export class Housekeeping {
     let index = Math.min(durable, this.#retainedFrom());
     const needed = followersNeedAfter();
     if (needed !== undefined && log.sizeBytes() < MAX_FOLLOWER_LOG_BYTES) index = Math.min(index, needed);
-    if (index >= log.firstIndex()) await log.cut(index);
+    if (index < log.firstIndex()) return;
+    const applied = engine.durable;
+    if (applied !== undefined) await this.#options.beforeCut?.(index, applied);
+    await log.cut(index);
   }
 
   /** The newest index with at least `logRetainBytes` applied after it. */

@@ -7,7 +7,7 @@
  * has forgotten what it promised.
  *
  * What it must know to begin with is a state that was applied at or after the log's beginning, because that names the members: from the manifest of the tree that was set
- * aside, or from a snapshot in `snapshots/`. A log that was never cut needs neither: all of it is applied anew.
+ * aside, from the copy that is kept beside it (kept_state.ts), or from a snapshot in `snapshots/`. A log that was never cut needs neither: all of it is applied anew.
  *
  * Invariants: nothing is touched unless the node can go on afterwards; after a crash at any point the next start comes to the same decision.
  */
@@ -20,6 +20,7 @@ import type { AppliedState } from '../storage/record.ts';
 import type { SnapshotStore } from '../storage/snapshot/snapshot_store.ts';
 import { readManifest } from '../storage/tables/manifest.ts';
 import type { Identity } from './identity.ts';
+import { readKeptState } from './kept_state.ts';
 import { decodeNodeState, type NodeState } from './node_state.ts';
 
 const ASIDE = /^tree\.damaged-(\d{1,6})$/;
@@ -77,6 +78,8 @@ async function newestKnown(place: Place): Promise<KnownState | undefined> {
     const applied = await appliedOf(disk, `${path}/${directory}`);
     if (applied !== undefined && applied.index >= from) return decoded(applied);
   }
+  const kept = await readKeptState(disk, path);
+  if (kept !== undefined && kept.index >= from) return decoded(kept);
   const snapshot = snapshots.latest();
   // One that reaches beyond the log may have been received, but not yet put in place.
   if (snapshot === undefined || snapshot.index < from || snapshot.index > log.lastIndex()) return undefined;

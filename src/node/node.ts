@@ -7,12 +7,15 @@
 import { isDamage, KvError } from '../errors.ts';
 import type { TimerHandle } from '../ports.ts';
 import type { Configuration } from '../raft/types.ts';
+import { isNoSpace } from '../storage/log/storage_failure.ts';
+import type { AppliedState } from '../storage/record.ts';
 import { FRAME_ANSWER, FRAME_RAFT, FRAME_REQUEST } from '../wire/peer_codec.ts';
 import { Consensus } from './consensus.ts';
 import { answerPeer, Forwarding } from './forwarding.ts';
 import { handOver } from './hand_over.ts';
 import { FollowerNeeds, Housekeeping } from './housekeeping.ts';
 import type { Identity } from './identity.ts';
+import { KeptState } from './kept_state.ts';
 import { KvService } from './kv_service.ts';
 import { LeaderDuties } from './leader_duties.ts';
 import { LoneWriter } from './lone_writer.ts';
@@ -21,7 +24,7 @@ import type { NodeOptions } from './node_options.ts';
 import { PeerRpc } from './peer_rpc.ts';
 import { Pins } from './pins.ts';
 import { Repair } from './repair.ts';
-import { openStorage, type ReplicaStorage } from './replica_storage.ts';
+import { asStorageError, openStorage, type ReplicaStorage } from './replica_storage.ts';
 import { Watches } from './watches.ts';
 
 const SWEEP_MS = 100;
@@ -132,6 +135,7 @@ export class KvorumNode {
       void consensus.applier.pause();
     }
     const pins = new Pins(nowMs);
+    const kept = new KeptState(options.disk, options.path);
     const needs = new FollowerNeeds();
     this.#housekeeping = new Housekeeping({
       engine,
@@ -139,6 +143,7 @@ export class KvorumNode {
       applier: consensus.applier,
       config: config.storage,
       followersNeedAfter: () => needs.lowest(consensus.raft, consensus.snapshots.latest()?.index ?? 0),
+      beforeCut: (index, applied) => this.#keepState(kept, index, applied),
       onFailure: (error) => this.#housekeepingFailed(error),
     });
     this.#duties = new LeaderDuties({
@@ -281,6 +286,17 @@ export class KvorumNode {
     this.#options.logger.info('role', { role, leader, term });
     if (role !== 'leader') this.#consensus.proposals.refuseQueued(this.service.notLeader());
     this.#consensus.conditions.check();
+  }
+
+  /** A node alone could do nothing with it. */
+  async #keepState(kept: KeptState, cutIndex: number, applied: AppliedState): Promise<void> {
+    if (this.#consensus.applier.appliedConfiguration.voters.length <= 1) return;
+    try {
+      await kept.cover(cutIndex, applied);
+    } catch (error) {
+      // Cutting the log makes room, which is worth more than a second copy.
+      if (!isNoSpace(error)) throw asStorageError(error);
+    }
   }
 
   #housekeepingFailed(error: unknown): void {

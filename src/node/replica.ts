@@ -28,6 +28,7 @@ import type { Applier } from './applier.ts';
 import type { NodeState } from './node_state.ts';
 import type { Proposals } from './proposals.ts';
 import type { ReadBarrier } from './read_barrier.ts';
+import { asStorageError } from './replica_storage.ts';
 import type { Snapshots } from './snapshots.ts';
 
 /** After so many turns in a row without I/O being polled, the loop lets I/O happen: a caller that awaits each put must not starve timers. */
@@ -312,9 +313,10 @@ export class Replica {
   fail(error: unknown): void {
     if (this.#failed) return;
     this.#failed = true;
+    const known = asStorageError(error);
     const failure =
-      error instanceof KvError
-        ? error
+      known instanceof KvError
+        ? known
         : new KvError(
             'INTERNAL',
             `the node failed: ${error instanceof Error ? error.message : String(error)}`,

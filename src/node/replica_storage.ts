@@ -6,6 +6,7 @@
  *     log/       the Raft log (docs/formats/log.md)
  *     tree/      flushed records (the tree's own files)
  *     tree.damaged-N/  trees that could not be opened, set aside (lost_tree.ts)
+ *     applied.state    a second copy of what the tree knows of the node's state (kept_state.ts)
  *     snapshots/ snapshots made for, or received from, other nodes
  *
  * Invariants: the log is the authority for everything above the tree's durable index; a tree that is ahead of the log was installed from a snapshot just
@@ -200,7 +201,8 @@ async function closeAll(opened: { close(): Promise<void> }[]): Promise<void> {
   if (failure !== undefined) throw failure;
 }
 
-function asStorageError(error: unknown): unknown {
+/** A failure of the disk as the KvError to tell; anything else as it is. */
+export function asStorageError(error: unknown): unknown {
   if (!(error instanceof DiskError)) return error;
   const options = { cause: error, details: { file: error.path, diskError: error.code } };
   switch (error.code) {

@@ -51,6 +51,8 @@ async function tableOf(disk: MemoryDisk, id: number): Promise<string> {
 type Harm = (disk: MemoryDisk, id: number) => Promise<void>;
 
 const HARMS: Record<string, Harm> = {
+  'a manifest': async (disk, id) => disk.damage(`node-${id}/tree/MANIFEST`, 40, 0x10),
+  'a manifest that is gone': async (disk, id) => disk.remove(`node-${id}/tree/MANIFEST`),
   'a footer': async (disk, id) => {
     const path = await tableOf(disk, id);
     disk.damage(path, (await disk.readFile(path)).length - 20, 0x10);
@@ -158,7 +160,10 @@ for (const [what, harm] of Object.entries(HARMS)) {
       for (let attempt = 0; attempt < 2; attempt++) {
         const failure = await failureOf(lab.startNode(1));
         assert.is(failure.code, 'CORRUPT', failure.message);
-        assert.match(String(failure.details['file']), 'node-1/tree/tables/t-');
+        assert.match(
+          String(failure.details['file']),
+          what.includes('manifest') ? 'MANIFEST' : 'node-1/tree/tables/t-',
+        );
         assert.type(failure.details['offset'], 'number');
       }
       assert.equal(await filesBelow(disk, 'node-1'), files);
