@@ -12,8 +12,11 @@ import { MANIFEST_NAME } from '../storage/tables/manifest.ts';
 import { TABLES_DIRECTORY } from '../storage/tables/table_store.ts';
 import { verifyTree } from '../storage/tables/verify_tree.ts';
 import { readIdentity } from './identity.ts';
+import { isAside } from './lost_tree.ts';
 import { decodeNodeState } from './node_state.ts';
 import { lostLog } from './replica_storage.ts';
+
+const ASIDE_NOTE = 'a tree that was damaged and set aside: nothing uses it any more';
 
 export interface Damage {
   readonly file: string;
@@ -52,7 +55,7 @@ export async function checkDirectory(
     progress(0, total);
     const damages: Damage[] = [];
     const notes: Damage[] = [];
-    await checkLog(disk, path, damages, notes);
+    const logStart = await checkLog(disk, path, damages, notes);
     if (tree === 'rocksdb') {
       const problem =
         'not looked into: RocksDB and its rows carry checksums that are checked when they are read';
@@ -60,9 +63,11 @@ export async function checkDirectory(
     }
     let done = segments.length;
     if (tree === 'tables')
-      await checkTables(disk, `${path}/tree`, damages, notes, (tablesDone) =>
+      await checkTables(disk, `${path}/tree`, logStart, damages, notes, (tablesDone) =>
         progress(done + tablesDone, total),
       );
+    for (const name of await disk.list(path))
+      if (isAside(name)) notes.push({ file: `${path}/${name}`, offset: undefined, problem: ASIDE_NOTE });
     done += tables.length;
     for (const file of snapshots) {
       progress(done++, total);
@@ -77,13 +82,18 @@ export async function checkDirectory(
   }
 }
 
-async function checkLog(disk: Disk, path: string, damages: Damage[], notes: Damage[]): Promise<void> {
+/** Gives the index before the log's first entry; 0 where there is no log that can be read. */
+async function checkLog(disk: Disk, path: string, damages: Damage[], notes: Damage[]): Promise<number> {
   const lost = await lostLog(disk, path);
   if (lost !== undefined) {
     damages.push({ file: `${path}/log`, offset: undefined, problem: lost });
-    return;
+    return 0;
   }
-  for (const { severity, file, offset, problem } of await verifyLog(disk, `${path}/log`)) {
+  let start = 0;
+  const findings = await verifyLog(disk, `${path}/log`, (startIndex) => {
+    start = startIndex;
+  });
+  for (const { severity, file, offset, problem } of findings) {
     if (severity === 'damage') damages.push({ file, offset, problem });
     else
       notes.push({
@@ -92,11 +102,13 @@ async function checkLog(disk: Disk, path: string, damages: Damage[], notes: Dama
         problem: `${problem}: an unfinished write, which the next start cuts off`,
       });
   }
+  return start;
 }
 
 async function checkTables(
   disk: Disk,
   path: string,
+  logStart: number,
   damages: Damage[],
   notes: Damage[],
   progress: (done: number) => void,
@@ -104,12 +116,18 @@ async function checkTables(
   const report = await verifyTree(disk, path, progress);
   damages.push(...report.damages);
   notes.push(...report.notes);
+  const manifest = `${path}/${MANIFEST_NAME}`;
+  const reached = report.applied?.index ?? 0;
+  if (reached < logStart && !report.damages.some(({ file }) => file === manifest)) {
+    const problem = `the tree is gone, or not this node's: it holds entries up to ${reached} only, and the log begins after entry ${logStart}`;
+    damages.push({ file: path, offset: undefined, problem });
+  }
   if (report.applied === undefined) return;
   try {
     decodeNodeState(report.applied.state);
   } catch (error) {
     const problem = error instanceof Error ? error.message : String(error);
-    damages.push({ file: `${path}/${MANIFEST_NAME}`, offset: 0, problem });
+    damages.push({ file: manifest, offset: 0, problem });
   }
 }
 

@@ -26,6 +26,11 @@ import { decodeNodeState, type NodeState } from './node_state.ts';
 const ASIDE = /^tree\.damaged-(\d{1,6})$/;
 const PAGE_BYTES = 4 * 1024 * 1024;
 
+/** Whether a name in a data directory is that of a tree that was set aside. */
+export function isAside(name: string): boolean {
+  return ASIDE.test(name);
+}
+
 export interface Place {
   readonly disk: Disk;
   /** The data directory. */

@@ -14,8 +14,15 @@ export interface LogDamage {
   readonly severity: 'damage' | 'tornTail';
 }
 
-/** Every damage in the log at `path`, in order. REQUIRES: nobody has the log open. Throws DiskError when the disk cannot be read. */
-export async function verifyLog(disk: Disk, path: string): Promise<LogDamage[]> {
+/**
+ * Every damage in the log at `path`, in order; `onStart` hears of the index before the first entry, where there is a readable log. REQUIRES: nobody has the log open.
+ * Throws DiskError when the disk cannot be read.
+ */
+export async function verifyLog(
+  disk: Disk,
+  path: string,
+  onStart: (startIndex: number) => void = () => undefined,
+): Promise<LogDamage[]> {
   const files = await openSegmentFiles(disk, path, 'read');
   try {
     let torn: { path: string; offset: number; problem: string } | undefined;
@@ -23,6 +30,7 @@ export async function verifyLog(disk: Disk, path: string): Promise<LogDamage[]> 
     try {
       const image = await readLog(files);
       torn = image.torn;
+      if (image.files.length > 0) onStart(image.replay.startIndex);
     } catch (error) {
       if (!(error instanceof KvError)) throw error;
       found.push(damageOf(error));
