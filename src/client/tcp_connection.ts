@@ -22,6 +22,8 @@ const PING_IDLE_AFTER_MS = 10_000;
 const PING_TIMEOUT_MS = 1_500;
 const EAGER_FLUSH_BYTES = 256 * 1024;
 const KEPT_BUFFER_BYTES = 1024 * 1024;
+/** A node that takes less is of no use. */
+const MIN_FRAME_BYTES = 1024;
 /** Longest frame that this client takes. */
 export const CLIENT_MAX_FRAME_BYTES = 128 * 1024 * 1024;
 
@@ -345,6 +347,14 @@ export class TcpConnection {
     if (welcome.version !== PROTOCOL_VERSION) {
       this.lose(new KvError('UNSUPPORTED_VERSION', `the node speaks version ${welcome.version}`));
       return;
+    }
+    const { maxFrameBytes, maxRequests } = welcome.limits;
+    // Nothing could be asked of such a node, not even who leads.
+    if (maxFrameBytes < MIN_FRAME_BYTES || maxRequests < 1) {
+      throw new KvError(
+        'PROTOCOL',
+        `the node takes frames of ${maxFrameBytes} bytes and ${maxRequests} requests at once`,
+      );
     }
     this.greeting = welcome;
     this.lastSweepMs = this.lastReceivedMs;

@@ -2,9 +2,12 @@
  * Waiting for something that the node will notice by itself: a leader, a revision, a configuration.
  *
  * Invariants: every waiter is settled once: when its test holds, at its deadline, or when the node closes. Tests are cheap and have no
- * side effects: they run after every run of applied entries and every change of role.
+ * side effects: they run after every run of applied entries and every change of role. There are at most MAX_WAITERS: a client may ask for revisions that are
+ * far away, with a long deadline, and go away.
  */
 import { KvError } from '../errors.ts';
+
+const MAX_WAITERS = 65_536;
 
 interface Waiter {
   readonly test: () => boolean;
@@ -17,9 +20,13 @@ interface Waiter {
 export class Conditions {
   #waiters: Waiter[] = [];
 
-  /** Resolves once `test()` holds; rejects with `late()` at the deadline. */
+  /** Resolves once `test()` holds; rejects with `late()` at the deadline, with OVERLOADED when too many wait. */
   until(test: () => boolean, deadlineMs: number, late: () => KvError): Promise<void> {
     if (test()) return Promise.resolve();
+    if (this.#waiters.length >= MAX_WAITERS)
+      return Promise.reject(
+        new KvError('OVERLOADED', `${MAX_WAITERS} calls wait for something here already`),
+      );
     return new Promise((resolve, reject) => {
       this.#waiters.push({ test, deadlineMs, late, resolve, reject });
     });

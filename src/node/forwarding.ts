@@ -35,36 +35,40 @@ import type { PeerRpc } from './peer_rpc.ts';
 const STATUS_TIMEOUT_MS = 1_000;
 const NOTHING = new Uint8Array(0);
 
+/** What the client protocol can carry: another node's answer may go on to a client. */
+const whole = z.number().int().min(0);
+const clusterId = z
+  .string()
+  .regex(/^\d{1,20}$/)
+  .refine((text) => BigInt(text) < 1n << 64n);
+
 const memberSchema = z.object({
-  id: z.number(),
+  id: whole,
   peerAddress: z.string(),
   clientAddress: z.string(),
   role: z.enum(['voter', 'learner']),
   leader: z.boolean(),
-  matchIndex: z
-    .number()
-    .optional()
-    .transform((value): number | undefined => value),
+  matchIndex: whole.optional().transform((value): number | undefined => value),
 });
-const membersSchema = z.object({ clusterId: z.string(), leader: z.number(), members: z.array(memberSchema) });
+const membersSchema = z.object({ clusterId, leader: whole, members: z.array(memberSchema) });
 const memberAddSchema = z.object({ peerAddress: z.string(), clientAddress: z.string() });
-const memberAddedSchema = z.object({ id: z.number(), clusterId: z.string(), members: z.array(memberSchema) });
+const memberAddedSchema = z.object({ id: whole, clusterId, members: z.array(memberSchema) });
 const idSchema = z.object({ id: z.number().int().min(0) });
 const statusSchema = z.object({
-  id: z.number(),
-  clusterId: z.string(),
+  id: whole,
+  clusterId,
   role: z.enum(['leader', 'follower', 'candidate', 'preCandidate', 'learner']),
-  pid: z.number(),
-  term: z.number(),
-  leader: z.number(),
-  commitIndex: z.number(),
-  appliedIndex: z.number(),
-  revision: z.number(),
-  compactRevision: z.number(),
+  pid: whole,
+  term: whole,
+  leader: whole,
+  commitIndex: whole,
+  appliedIndex: whole,
+  revision: whole,
+  compactRevision: whole,
   version: z.string(),
-  uptimeMs: z.number(),
-  rssBytes: z.number(),
-  dataBytes: z.number(),
+  uptimeMs: z.number().min(0).max(Number.MAX_SAFE_INTEGER),
+  rssBytes: whole,
+  dataBytes: whole,
   health: z.string(),
   endpoints: z.array(z.string()),
   metrics: z.record(z.string(), z.number()).default({}),

@@ -10,6 +10,7 @@ import { parseConfig } from '../../src/config.ts';
 import { USER_SPACE_END } from '../../src/kv/keyspace.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import {
+  MAX_TIMEOUT_MS,
   readGot,
   readPage,
   writeGet,
@@ -273,6 +274,60 @@ test('spoilt streams: frames cut, spliced and with wrong lengths', async () => {
       edgeParameters(RUNS),
     );
     await waitFor(() => door.connections() === 0);
+  });
+});
+
+test('a time-out of the wire is cut to the longest one allowed', async () => {
+  await withDoor(async (_door, service, dialed) => {
+    const client = dialed();
+    await client.hello();
+    const longest = Number.MAX_SAFE_INTEGER;
+    client.send(OPCODE.WRITE, 1, (w) => void w.varint(longest).raw(encodeCommand(write(put('a', '1')))));
+    assert.is((await client.next(1)).opcode, OPCODE.RESULT);
+    assert.is(service.lastTimeoutMs, MAX_TIMEOUT_MS);
+  });
+});
+
+test('a record that cannot be written ends its stream, and the connection goes on', async () => {
+  await withDoor(async (_door, service, dialed) => {
+    const client = dialed();
+    await client.hello();
+    client.send(OPCODE.WRITE, 1, (w) => void w.varint(0).raw(encodeCommand(write(put('a', '1')))));
+    await client.next(1);
+    const { store } = service;
+    const record = { ...store.at(key('a'), 0)!, modRevision: -1 };
+    store.scan = () => ({ revision: 1, records: [record], more: false });
+    store.events[0] = {
+      type: 'put',
+      record: {
+        ...record,
+        get modRevision() {
+          return 1;
+        },
+        version: -1,
+      },
+      previous: undefined,
+    };
+    const range = { start: stored(''), end: USER_SPACE_END };
+    const scan = {
+      ...range,
+      level: 'linearizable' as const,
+      minRevision: 0,
+      revision: 0,
+      reverse: false,
+      limit: 9,
+      maxBytes: 99,
+      keysOnly: false,
+    };
+    client.send(OPCODE.SCAN, 2, (w) => writeScan(w.varint(0).varint(1000), scan));
+    assert.is((await client.nextError(2)).code, 'INTERNAL');
+    client.send(OPCODE.WATCH, 3, (w) =>
+      writeWatch(w.varint(0).varint(1000), { ...range, fromRevision: 1, prevKv: false }),
+    );
+    assert.is((await client.next(3)).opcode, OPCODE.STREAM_DATA, 'from where it begins');
+    assert.is((await client.nextError(3)).code, 'INTERNAL');
+    client.send(OPCODE.PING, 4);
+    assert.is((await client.next(4)).opcode, OPCODE.PONG);
   });
 });
 

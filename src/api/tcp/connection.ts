@@ -24,9 +24,9 @@ import { asKvError, encodeError } from '../../wire/error_codec.ts';
 import type { GetResponse } from '../../wire/messages.ts';
 import { encodeResult } from '../../wire/result_codec.ts';
 import { ByteReader, ByteWriter } from '../../wire/varint.ts';
-import type { CallOptions, Service } from '../service.ts';
+import type { Service } from '../service.ts';
 import { acceptHello, maxRunning, welcomeOf } from './greeting.ts';
-import { answerAdmin, checkUserKey } from './requests.ts';
+import { answerAdmin, callOptionsOf, checkUserKey } from './requests.ts';
 import { openScan } from './scan_stream.ts';
 import type { DoorStream, StreamOutput } from './stream_output.ts';
 import { openWatch } from './watch_stream.ts';
@@ -35,7 +35,6 @@ import { openWatch } from './watch_stream.ts';
 const EAGER_FLUSH_BYTES = 256 * 1024;
 /** An output buffer that a burst made larger than this is not kept. */
 const KEPT_BUFFER_BYTES = 1024 * 1024;
-const DEFAULT_CALL: CallOptions = {};
 
 export interface ConnectionContext {
   readonly service: Service;
@@ -239,7 +238,7 @@ export class DoorConnection implements StreamOutput {
       const timeoutMs = reader.varint();
       const request = readGet(reader);
       checkUserKey(request.key);
-      const response = this.context.service.get(request, timeoutMs === 0 ? DEFAULT_CALL : { timeoutMs });
+      const response = this.context.service.get(request, callOptionsOf(timeoutMs));
       if (response instanceof Promise) {
         this.running++;
         response.then(
@@ -277,10 +276,7 @@ export class DoorConnection implements StreamOutput {
     try {
       if (this.leaving) throw closing();
       const timeoutMs = reader.varint();
-      const result = this.context.service.write(
-        reader.rest(),
-        timeoutMs === 0 ? DEFAULT_CALL : { timeoutMs },
-      );
+      const result = this.context.service.write(reader.rest(), callOptionsOf(timeoutMs));
       this.running++;
       result.then(
         (done) => this.answerWrite(requestId, done),

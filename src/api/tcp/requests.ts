@@ -2,9 +2,17 @@
 import { KvError } from '../../errors.ts';
 import { SPACE_USER } from '../../kv/keyspace.ts';
 import { writeMembers, writeStatus, writeStatuses } from '../../wire/client_admin_codec.ts';
+import { MAX_TIMEOUT_MS } from '../../wire/client_codec.ts';
 import { OPCODE } from '../../wire/client_frames.ts';
 import type { ByteReader, ByteWriter } from '../../wire/varint.ts';
 import type { CallOptions, Service } from '../service.ts';
+
+const DEFAULT_CALL: CallOptions = {};
+
+/** What a time-out of the wire asks for: 0 lets the node choose, and nobody is waited for longer than MAX_TIMEOUT_MS. */
+export function callOptionsOf(timeoutMs: number): CallOptions {
+  return timeoutMs === 0 ? DEFAULT_CALL : { timeoutMs: Math.min(timeoutMs, MAX_TIMEOUT_MS) };
+}
 
 /** Clients may name keys of the user space only. @throws KvError INVALID_ARGUMENT */
 export function checkUserKey(key: Uint8Array): void {
@@ -76,5 +84,5 @@ export async function answerAdmin(
 function callOptions(reader: ByteReader, last: boolean): CallOptions {
   const timeoutMs = reader.varint();
   if (last) reader.expectEnd();
-  return timeoutMs === 0 ? {} : { timeoutMs };
+  return callOptionsOf(timeoutMs);
 }

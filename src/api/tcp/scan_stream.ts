@@ -11,7 +11,8 @@ import { beginFrame, endFrame, OPCODE } from '../../wire/client_frames.ts';
 import { asKvError } from '../../wire/error_codec.ts';
 import type { ScanPageRequest, ScanPageResponse } from '../../wire/messages.ts';
 import type { ByteReader } from '../../wire/varint.ts';
-import { checkUserEnd, checkUserKey } from './requests.ts';
+import type { CallOptions } from '../service.ts';
+import { callOptionsOf, checkUserEnd, checkUserKey } from './requests.ts';
 import { type DoorStream, MAX_CREDIT_BYTES, type StreamOutput } from './stream_output.ts';
 
 const MAX_PAGE_BYTES = 4 * 1024 * 1024;
@@ -26,13 +27,13 @@ export function openScan(output: StreamOutput, requestId: number, reader: ByteRe
   checkUserEnd(request.end);
   if (request.limit === 0) throw new KvError('INVALID_ARGUMENT', 'limit is 0, allowed: at least 1');
   if (request.maxBytes === 0) throw new KvError('INVALID_ARGUMENT', 'maxBytes is 0, allowed: at least 1');
-  return new ScanStream(output, requestId, request, creditBytes, timeoutMs === 0 ? undefined : timeoutMs);
+  return new ScanStream(output, requestId, request, creditBytes, callOptionsOf(timeoutMs));
 }
 
 class ScanStream implements DoorStream {
   private readonly output: StreamOutput;
   private readonly requestId: number;
-  private readonly timeoutMs: number | undefined;
+  private readonly call: CallOptions;
   /** A client that granted nothing wants a single page, as a RESULT. */
   private readonly single: boolean;
   private request: ScanPageRequest;
@@ -45,14 +46,14 @@ class ScanStream implements DoorStream {
     requestId: number,
     request: ScanPageRequest,
     creditBytes: number,
-    timeoutMs: number | undefined,
+    call: CallOptions,
   ) {
     this.output = output;
     this.requestId = requestId;
     this.request = request;
     this.single = creditBytes === 0;
     this.credit = Math.min(creditBytes, MAX_CREDIT_BYTES);
-    this.timeoutMs = timeoutMs;
+    this.call = call;
   }
 
   start(): void {
@@ -106,7 +107,7 @@ class ScanStream implements DoorStream {
             Math.max(1, this.output.maxFrameBytes >> 2),
           ),
         },
-        { timeoutMs: this.timeoutMs },
+        this.call,
       );
       if (page instanceof Promise) {
         page.then(
