@@ -146,7 +146,8 @@ export class ClientRecorder {
   /** The client's process is gone: what it had under way never settles, and its watches are over. */
   gone(): void {
     if (this.#current !== undefined) this.#current.errorCode = 'client gone';
-    for (const record of this.#open) this.#end(record, { how: 'cancelled', code: '', compactRevision: 0 });
+    for (const record of [...this.#open])
+      this.#end(record, { how: 'cancelled', code: '', compactRevision: 0 });
   }
 
   /**
@@ -164,6 +165,7 @@ export class ClientRecorder {
       ...range,
       fromRevision,
       openedMs: recorder.nowMs(),
+      seenRevision: this.seenRevision,
       batches: [],
       ended: undefined,
     };
@@ -181,7 +183,7 @@ export class ClientRecorder {
         const coming = iterator.next();
         this.#opening = undefined;
         const next = await coming;
-        if (next.done === true) break;
+        if (next.done === true || record.ended !== undefined) break;
         const { type, key, value, revision, createRevision, version } = next.value;
         const token = value === undefined ? '' : tokenOf(value);
         const event = { revision, key: decoder.decode(key), type, value: token, createRevision, version };
@@ -371,6 +373,7 @@ class OverheardChannel implements Channel {
     const operation = this.#client.reading();
     const answer = await response;
     if (operation !== undefined) operation.revision = answer.revision;
+    this.#client.saw(answer.revision);
     return answer;
   }
 }

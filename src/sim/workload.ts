@@ -166,6 +166,7 @@ export class Workload {
       const client = this.#client(`c${++this.#names}`);
       const calls = random.chance(0.3) ? random.int(10, 60) : Number.POSITIVE_INFINITY;
       const dies = await this.#runClient(client, calls, random);
+      if (!dies) client.recorder.gone();
       if (!dies)
         await client.real
           .close()

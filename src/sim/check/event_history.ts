@@ -263,7 +263,7 @@ export function firstCovered(watcher: WatcherRecord): number {
   const first = watcher.batches[0];
   if (first === undefined) return Number.POSITIVE_INFINITY;
   // What came before the first batch may have been before the watch: with events it begins at the first of them.
-  return first.events[0]?.revision ?? first.revision + 1;
+  return Math.max(watcher.seenRevision + 1, first.events[0]?.revision ?? first.revision + 1);
 }
 
 /** The last revision of which it was given everything: a batch that it left in the middle does not count. */

@@ -108,6 +108,8 @@ export interface WatcherRecord {
   /** First revision wanted; 0: from now on. */
   readonly fromRevision: number;
   readonly openedMs: number;
+  /** The largest revision that its client had seen then: a watch from now on owes nothing up to there. */
+  readonly seenRevision: number;
   readonly batches: BatchSeen[];
   /** How it ended: undefined while it goes on. `cancelled` is the watcher's own wish, `silent` an end without an error that nobody asked for. */
   ended:

@@ -129,7 +129,7 @@ class Maker {
     const last = batches.at(-1)?.revision ?? 0;
     if (this.revision > last && this.revision >= from)
       batches.push({ revision: this.revision, events: [], atMs: this.nowMs + 10 });
-    return { name, start, end, fromRevision, openedMs: 0, batches, ended: undefined };
+    return { name, start, end, fromRevision, openedMs: 0, seenRevision: 0, batches, ended: undefined };
   }
 
   private read(client: number): Draft {
