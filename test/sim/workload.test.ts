@@ -1,0 +1,132 @@
+/** The workload over a simulated cluster: what it does, that it is the same for the same seed, and that a healthy cluster passes all checks. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { judge } from '../../src/sim/judge.ts';
+import { WORLD_BEGINS_MS } from '../../src/sim/sim_process.ts';
+import { tokenOf, valueBytes, valueToken } from '../../src/sim/values.ts';
+import { Workload } from '../../src/sim/workload.ts';
+import { World } from '../../src/sim/world.ts';
+
+interface Ran {
+  readonly workload: Workload;
+  readonly violations: ReturnType<typeof judge>;
+  readonly hash: string;
+}
+
+async function runWorkload(
+  seed: number,
+  ops: number,
+  trouble?: (world: World) => Promise<void>,
+): Promise<Ran> {
+  const world = new World({ seed, nodes: 3, config: { limits: { maxSessions: 20, sessionIdleMs: 1_000 } } });
+  const workload = new Workload({
+    ops,
+    spreadMs: 5_000,
+    random: world.random.fork('workload'),
+    nowMs: () => world.nowMs,
+    sleep: (delayMs) => world.sleep(delayMs),
+    connect: (name, overhear) => world.client(name, { overhear }),
+    limits: world.config.limits,
+  });
+  try {
+    const mustReach = await world.run(async () => {
+      await world.start();
+      workload.start();
+      const troubled = trouble?.(world);
+      await workload.done;
+      await troubled;
+      return workload.settle();
+    });
+    const clocks = [1, 2, 3].map((node) => ({ node, fromMs: -1, offsetMs: WORLD_BEGINS_MS, rate: 1 }));
+    const disturbances = trouble === undefined ? [] : [{ fromMs: 0, toMs: Number.POSITIVE_INFINITY }];
+    const violations = judge(workload.recorder, {
+      mustReach,
+      nodes: [1, 2, 3],
+      clocks,
+      graceMs: 1_500,
+      disturbances,
+    });
+    return { workload, violations, hash: String(world.trace.hash) };
+  } finally {
+    world.close();
+  }
+}
+
+test('a healthy cluster passes, and every kind of call is made', async () => {
+  const { workload, violations } = await runWorkload(11, 600);
+  assert.equal(violations, []);
+  const { operations, watchers } = workload.recorder;
+  for (const kind of ['get', 'scan', 'put', 'delete', 'touch', 'batch', 'txn']) {
+    assert.ok(
+      operations.some((operation) => operation.kind === kind && operation.outcome === 'ok'),
+      kind,
+    );
+  }
+  for (const level of ['linearizable', 'sequential', 'eventual']) {
+    assert.ok(
+      operations.some((operation) => operation.kind === 'get' && operation.level === level),
+      level,
+    );
+  }
+  assert.ok(
+    operations.some(({ kind, succeeded, outcome }) => kind === 'txn' && outcome === 'ok' && !succeeded),
+  );
+  assert.ok(operations.some(({ atRevision }) => atRevision > 0));
+  assert.ok(watchers.some(({ batches }) => batches.some(({ events }) => events.length > 1)));
+  assert.is(workload.pending().length, 0);
+});
+
+test('the same seed makes the same calls, and another seed others', async () => {
+  const first = await runWorkload(5, 150);
+  const again = await runWorkload(5, 150);
+  const other = await runWorkload(6, 150);
+  assert.is(again.hash, first.hash);
+  assert.equal(again.workload.recorder.operations, first.workload.recorder.operations);
+  assert.is.not(other.hash, first.hash);
+});
+
+test('crashes and cuts leave unknown outcomes, few on a register, and the run passes', async () => {
+  const { workload, violations } = await runWorkload(3, 900, async (world) => {
+    for (let round = 0; round < 4; round++) {
+      await world.sleep(500);
+      const leader = world.leader()?.id ?? 1;
+      world.partition(
+        [leader],
+        [1, 2, 3].filter((id) => id !== leader),
+      );
+      await world.sleep(700);
+      world.heal();
+      world.crash(leader, 'random');
+      await world.startNode(leader);
+    }
+  });
+  assert.equal(violations, []);
+  const unknown = new Map<string, number>();
+  for (const { outcome, steps } of workload.recorder.operations) {
+    const [step] = steps;
+    if (outcome !== 'info' || step === undefined || !('key' in step) || !step.key.startsWith('r/')) continue;
+    unknown.set(step.key, (unknown.get(step.key) ?? 0) + 1);
+  }
+  assert.ok(
+    [...workload.recorder.operations].some(({ outcome }) => outcome === 'info'),
+    'no outcome was unknown',
+  );
+  assert.ok(Math.max(0, ...unknown.values()) <= 8);
+});
+
+test('a value tells who wrote it, and shows damage', () => {
+  for (const size of [0, 12, 100, 5_000]) {
+    const token = valueToken('c1', 7, size);
+    const bytes = valueBytes(token);
+    assert.is(tokenOf(bytes), token);
+    assert.ok(bytes.length >= size);
+    assert.match(tokenOf(bytes.subarray(0, bytes.length - 1)), /damaged/);
+    const changed = new Uint8Array(bytes);
+    changed[changed.length - 1]! ^= 1;
+    assert.match(tokenOf(changed), /damaged/);
+  }
+  assert.is.not(valueToken('c1', 7, 10), valueToken('c1', 8, 10));
+  assert.match(tokenOf(new Uint8Array(0)), /damaged/);
+});
+
+test.run();
