@@ -32,15 +32,18 @@ export class DamageBudget {
     return Math.max(0, Math.floor((voters - 1) / 2));
   }
 
-  /** Why a node may not be damaged now; undefined: it may. `voters`: of every configuration that is or may yet be in force. */
-  refusal(id: NodeId, voters: readonly NodeId[]): string | undefined {
-    if (!voters.includes(id) || this.#damaged.has(id)) return undefined;
-    const allowance = DamageBudget.allowance(voters.length);
-    const used = [...this.#damaged.keys()].filter((other) => voters.includes(other));
-    if (used.length < allowance) return undefined;
-    return allowance === 0
-      ? `${voters.length === 1 ? 'one voter has' : `${voters.length} voters have`} no copy to spare`
-      : `${allowance} of ${voters.length} voters may be damaged at once, and node ${used.join(', ')} is already`;
+  /** Why a node may not be damaged now; undefined: it may. `quorums`: the voters of each configuration that is or may yet be in force. */
+  refusal(id: NodeId, quorums: readonly (readonly NodeId[])[]): string | undefined {
+    if (this.#damaged.has(id)) return undefined;
+    for (const voters of quorums) {
+      if (!voters.includes(id)) continue;
+      const allowance = DamageBudget.allowance(voters.length);
+      const used = [...this.#damaged.keys()].filter((other) => voters.includes(other));
+      if (used.length < allowance) continue;
+      if (allowance === 0) return `${voters.length} voters have no copy to spare`;
+      return `${allowance} of ${voters.length} voters may be damaged at once, and node ${used.join(', ')} is already`;
+    }
+    return undefined;
   }
 
   /** REQUIRES: `refusal` gave none. */

@@ -116,11 +116,7 @@ export class MemoryDisk implements Disk, FileHost {
     this.#root = loseUnsynced(this.#root, rule, random);
     this.generation++;
     this.#down = false;
-    this.#failAt = -1;
-    this.#crashAt = -1;
-    this.#failWrites = 0;
-    this.#failSyncs = 0;
-    this.#failReads = 0;
+    this.disarm();
     if (this.#filled || this.#fillAt > 0) this.makeRoom();
     this.#locks.clear();
   }
@@ -131,9 +127,22 @@ export class MemoryDisk implements Disk, FileHost {
     this.#locks.clear();
   }
 
-  /** A second disk in the state of this one, unsynced changes included; no files are open, no locks held and no faults armed on it. Costs no copying of contents. */
-  fork(): MemoryDisk {
-    const copy = new MemoryDisk(this.delay === undefined ? {} : { delay: this.delay });
+  /** What was armed and has not struck yet will not. */
+  disarm(): void {
+    this.#failAt = -1;
+    this.#crashAt = -1;
+    this.#failWrites = 0;
+    this.#failSyncs = 0;
+    this.#failReads = 0;
+  }
+
+  /**
+   * A second disk in the state of this one, unsynced changes included; no files are open, no locks held and no faults armed on it. Costs no copying of contents.
+   * `instant`: without this one's delay.
+   */
+  fork(options: { readonly instant?: boolean } = {}): MemoryDisk {
+    const slow = this.delay !== undefined && options.instant !== true;
+    const copy = new MemoryDisk(slow ? { delay: this.delay } : {});
     copy.capacityBytes = this.capacityBytes;
     copy.shortWriteBytes = this.shortWriteBytes;
     copy.#root = this.#root.fork(new Map());

@@ -11,7 +11,7 @@ import type { MemoryDisk } from '../../storage/memory_disk.ts';
  * REQUIRES: nobody has the directory open, or only what is torn at its ends is of no interest.
  */
 export async function damagesOn(disk: MemoryDisk, path: string): Promise<readonly Damage[]> {
-  const fork = disk.fork();
+  const fork = disk.fork({ instant: true });
   if (!(await fork.exists(path))) return [];
   try {
     return (await checkDirectory(fork, path, () => undefined)).damages;

@@ -1,0 +1,465 @@
+/**
+ * Carries out a fault plan in a world.
+ *
+ * Invariants: every step ends after its duration, or with `endAll`, and leaves nothing behind but what it did to data; steps that overlap add up; disks are damaged within
+ * the budget only; a step that makes no sense when its time comes does nothing, and the trace says why.
+ */
+import type { NodeId } from '../raft/types.ts';
+import type { DamageBudget } from './damage_budget.ts';
+import { type DamageStep, damageDisk } from './disk_damage.ts';
+import { describeStep, type FaultPlan, type FaultStep, type NodeTarget } from './fault_plan.ts';
+import type { Checks } from './invariants/checks.ts';
+import { asError, type Keeper } from './keeper.ts';
+import { type LinkEffect, LinkEffects } from './link_effects.ts';
+import type { SimNode } from './sim_node.ts';
+import type { StreamFault } from './streams.ts';
+import type { World } from './world.ts';
+
+/** Members that a cluster grows to at most. */
+const MAX_MEMBERS = 7;
+const CHANGE_MS = 3_000;
+
+/** Ends what a step began; undefined: it ends with what it did. */
+type Undo = (() => void) | undefined;
+
+export interface FaultsOptions {
+  readonly world: World;
+  readonly checks: Checks;
+  readonly budget: DamageBudget;
+  readonly keeper: Keeper;
+}
+
+export class Faults {
+  readonly #world: World;
+  readonly #checks: Checks;
+  readonly #budget: DamageBudget;
+  readonly #keeper: Keeper;
+  readonly #links: LinkEffects;
+  /** Steps at work, by id. */
+  readonly #active = new Map<number, () => void>();
+  readonly #clientFaults = new Map<number, { readonly node: NodeId; readonly fault: StreamFault }>();
+  /** Power cuts that are to come at some operation of a disk. */
+  readonly #powerCuts = new Map<NodeId, () => void>();
+  /** Steps that had an effect, by kind. */
+  readonly counts: Record<string, number> = {};
+  /** True once a clock was set off: leases may end early or late then. */
+  clocksMoved = false;
+  #ended = false;
+
+  constructor({ world, checks, budget, keeper }: FaultsOptions) {
+    this.#world = world;
+    this.#checks = checks;
+    this.#budget = budget;
+    this.#keeper = keeper;
+    this.#links = new LinkEffects({
+      nodes: () => [...world.nodes.keys()].sort((a, b) => a - b),
+      setLink: (from, to, fault) => world.setLink(from, to, fault),
+    });
+  }
+
+  /** Carries the steps out, each in its time, counted from now. */
+  start(plan: FaultPlan): void {
+    for (const step of plan.steps) {
+      this.#world.ports.timers.after(step.atMs, () => {
+        if (!this.#ended)
+          this.#begin(step).catch((error: unknown) => this.#world.scheduler.fail(asError(error)));
+      });
+    }
+  }
+
+  /** Ends every step now; none begins any more. */
+  endAll(): void {
+    this.#ended = true;
+    for (const end of [...this.#active.values()]) end();
+    this.#links.endAll();
+    for (const { disk } of this.#world.nodes.values()) disk.memory.disarm();
+  }
+
+  /** To be called between two events: a disk whose power has gone takes its machine along. */
+  afterEvent(): void {
+    if (this.#powerCuts.size === 0) return;
+    for (const [id, strike] of [...this.#powerCuts]) {
+      if (this.#world.node(id).disk.memory.down) strike();
+    }
+  }
+
+  async #begin(step: FaultStep): Promise<void> {
+    const undo = await this.#act(step);
+    if (undo === false) return;
+    this.counts[step.kind] = (this.counts[step.kind] ?? 0) + 1;
+    if (undo === undefined) return;
+    const end = (): void => {
+      if (!this.#active.delete(step.id)) return;
+      this.#world.trace.add('fault', 'faults', 'end', step.id, undefined, 0, `end of ${step.kind}`);
+      undo();
+    };
+    this.#active.set(step.id, end);
+    // It may have been waited for something, and all may be over by now.
+    if (this.#ended) end();
+    else this.#world.ports.timers.after(step.durationMs, end);
+  }
+
+  #told(step: FaultStep, lane: string, what = describeStep(step)): void {
+    this.#world.trace.add('fault', lane, step.kind, step.id, undefined, 0, what);
+  }
+
+  /** False: nothing was done. */
+  #void(step: FaultStep, why: string): false {
+    this.#world.trace.add('note', 'faults', 'void', step.id, undefined, 0, `no ${step.kind}: ${why}`);
+    return false;
+  }
+
+  async #act(step: FaultStep): Promise<Undo | false> {
+    switch (step.kind) {
+      case 'crashAll':
+        return this.#crashAll(step);
+      case 'partition':
+        return this.#partition(step);
+      case 'addMember':
+      case 'moveLeader':
+        return this.#change(step);
+      default:
+        break;
+    }
+    const node = this.#resolve(step.node);
+    if (node === undefined) return this.#void(step, `there is no node ${step.node}`);
+    switch (step.kind) {
+      case 'oneWay':
+      case 'bridge':
+      case 'cutLink':
+      case 'drop':
+      case 'duplicate':
+      case 'reorder':
+      case 'delay':
+      case 'hold':
+        return this.#link(step, node);
+      case 'clientSilence':
+      case 'clientReset':
+      case 'clientRefused':
+      case 'clientDelay':
+        return this.#client(step, node);
+      case 'bitRot':
+      case 'misdirectedWrite':
+      case 'truncation':
+      case 'lostFile':
+      case 'lostTree':
+        return this.#damage(step, node);
+      case 'removeMember':
+        return this.#remove(step, node);
+      default:
+        return this.#machine(step, node);
+    }
+  }
+
+  #resolve(target: NodeTarget): SimNode | undefined {
+    const world = this.#world;
+    if (target === 'leader') return world.leader();
+    if (target === 'follower') {
+      const leader = world.leader();
+      return world.running().find((node) => node !== leader);
+    }
+    const node = world.nodes.get(target);
+    return node === undefined || this.#keeper.isGone(node.id) ? undefined : node;
+  }
+
+  #begins(step: FaultStep, effect: LinkEffect): Undo {
+    this.#links.begin(step.id, effect);
+    return () => this.#links.end(step.id);
+  }
+
+  #partition(step: Extract<FaultStep, { kind: 'partition' }>): Undo | false {
+    const minority = new Set<NodeId>();
+    for (const target of step.minority) {
+      const node = this.#resolve(target);
+      if (node !== undefined) minority.add(node.id);
+    }
+    if (minority.size === 0) return this.#void(step, 'nobody to cut off');
+    this.#told(step, 'faults', `partition: ${[...minority].join(', ')} apart from the others`);
+    return this.#begins(step, (from, to) =>
+      minority.has(from) === minority.has(to) ? undefined : { blocked: true },
+    );
+  }
+
+  #link(
+    step: Extract<
+      FaultStep,
+      { kind: 'oneWay' | 'bridge' | 'cutLink' | 'drop' | 'duplicate' | 'reorder' | 'delay' | 'hold' }
+    >,
+    node: SimNode,
+  ): Undo | false {
+    const { id } = node;
+    const touches = (from: NodeId, to: NodeId): boolean => from === id || to === id;
+    switch (step.kind) {
+      case 'oneWay': {
+        this.#told(step, node.lane);
+        const out = step.direction === 'out';
+        return this.#begins(step, (from, to) => ((out ? from : to) === id ? { blocked: true } : undefined));
+      }
+      case 'bridge': {
+        const others = [...this.#world.nodes.keys()].filter((other) => other !== id).sort((a, b) => a - b);
+        if (others.length < 2) return this.#void(step, 'a bridge needs two sides');
+        const left = new Set(others.slice(0, Math.ceil(others.length / 2)));
+        this.#told(step, node.lane, `bridge between ${[...left].join(', ')} and the others`);
+        return this.#begins(step, (from, to) =>
+          touches(from, to) || left.has(from) === left.has(to) ? undefined : { blocked: true },
+        );
+      }
+      case 'cutLink': {
+        const other = this.#resolve(step.to);
+        if (other === undefined || other === node) return this.#void(step, 'a link needs two ends');
+        this.#told(step, node.lane, `cut from ${other.lane}`);
+        const both = (from: NodeId, to: NodeId): boolean =>
+          touches(from, to) && (from === other.id || to === other.id);
+        return this.#begins(step, (from, to) => (both(from, to) ? { blocked: true } : undefined));
+      }
+      case 'drop':
+        this.#told(step, node.lane);
+        return this.#begins(step, (from, to) => (touches(from, to) ? { dropRate: step.rate } : undefined));
+      case 'duplicate':
+        this.#told(step, node.lane);
+        return this.#begins(step, (from, to) =>
+          touches(from, to) ? { duplicateRate: step.rate } : undefined,
+        );
+      case 'reorder':
+        this.#told(step, node.lane);
+        return this.#begins(step, (from, to) => (touches(from, to) ? { reorderRate: step.rate } : undefined));
+      case 'delay':
+        this.#told(step, node.lane);
+        return this.#begins(step, (from, to) => (touches(from, to) ? { delayMs: step.delayMs } : undefined));
+      case 'hold':
+        this.#told(step, node.lane);
+        return this.#begins(step, (_, to) => (to === id ? { held: true } : undefined));
+    }
+  }
+
+  #client(
+    step: Extract<FaultStep, { kind: 'clientSilence' | 'clientReset' | 'clientRefused' | 'clientDelay' }>,
+    node: SimNode,
+  ): Undo {
+    const { id } = node;
+    this.#told(step, node.lane);
+    switch (step.kind) {
+      case 'clientReset':
+        for (const { name } of this.#world.clients) this.#world.resetClient(name, id);
+        return undefined;
+      case 'clientSilence':
+        return this.#clientFault(step.id, id, { blocked: true });
+      case 'clientRefused':
+        return this.#clientFault(step.id, id, { refused: true });
+      case 'clientDelay':
+        return this.#clientFault(step.id, id, { delayMs: step.delayMs });
+    }
+  }
+
+  #clientFault(step: number, node: NodeId, fault: StreamFault): Undo {
+    this.#clientFaults.set(step, { node, fault });
+    this.#refreshClients(node);
+    return () => {
+      this.#clientFaults.delete(step);
+      this.#refreshClients(node);
+    };
+  }
+
+  #refreshClients(id: NodeId): void {
+    let sum: StreamFault = {};
+    for (const { node, fault } of this.#clientFaults.values()) if (node === id) sum = { ...sum, ...fault };
+    for (const { name } of this.#world.clients) this.#world.setClientLink(name, id, 'both', sum);
+  }
+
+  #machine(
+    step: Exclude<Extract<FaultStep, { node: NodeTarget }>, DamageStep>,
+    node: SimNode,
+  ): Undo | false | Promise<Undo | false> {
+    const world = this.#world;
+    const { id, lane } = node;
+    const { memory } = node.disk;
+    switch (step.kind) {
+      case 'crash':
+        this.#told(step, lane);
+        return this.#down(node, () => world.crash(id, step.loss));
+      case 'stop':
+        return this.#stop(step, node);
+      case 'powerCutAt':
+        this.#told(step, lane);
+        this.#keeper.expectDiskTrouble(id);
+        memory.crashAt(step.operations);
+        return this.#powerCut(step, node);
+      case 'pause': {
+        const { process } = node;
+        if (process === undefined || process.paused) return this.#void(step, `${lane} does not run`);
+        this.#told(step, lane);
+        world.pause(id);
+        return () => {
+          // Only the life that was paused: another one runs.
+          if (node.process === process) world.resume(id);
+        };
+      }
+      case 'clockJump':
+        this.#told(step, lane);
+        this.clocksMoved = true;
+        world.setClock(id, { offsetMs: step.offsetMs });
+        return () => world.setClock(id, { offsetMs: 0 });
+      case 'clockDrift':
+        this.#told(step, lane);
+        this.clocksMoved = true;
+        world.setClock(id, { rate: step.rate });
+        return () => world.setClock(id, { rate: 1 });
+      case 'writeError':
+      case 'syncError':
+        this.#told(step, lane);
+        this.#keeper.expectDiskTrouble(id, step.loss);
+        if (step.kind === 'writeError') memory.failWrite(step.nth);
+        else memory.failSync(step.nth);
+        return () => memory.disarm();
+      case 'readError': {
+        // What cannot be read counts as lost until it was read, or fetched from another node.
+        const refusal = this.#budget.refusal(id, this.#quorums());
+        if (refusal !== undefined) return this.#void(step, refusal);
+        this.#told(step, lane);
+        this.#budget.damage(id);
+        this.#keeper.expectDiskTrouble(id, step.loss);
+        memory.failRead(step.nth);
+        return () => memory.disarm();
+      }
+      case 'noSpace':
+        this.#told(step, lane);
+        this.#keeper.expectDiskTrouble(id);
+        memory.capacityBytes = memory.usedBytes() + step.freeBytes;
+        return () => memory.makeRoom();
+      case 'shortWrites':
+        this.#told(step, lane);
+        memory.shortWriteBytes = step.bytes;
+        return () => {
+          memory.shortWriteBytes = Number.POSITIVE_INFINITY;
+        };
+      case 'slowDisk': {
+        this.#told(step, lane);
+        const before = node.disk.speed;
+        const { delayMs } = step;
+        node.disk.speed = { readMs: delayMs, writeMs: delayMs, syncMs: delayMs, nameMs: delayMs };
+        return () => {
+          node.disk.speed = before;
+        };
+      }
+      case 'stuckDisk':
+        this.#told(step, lane);
+        node.disk.setStuck(true);
+        return () => node.disk.setStuck(false);
+      default:
+        throw new Error(`no such fault: ${step.kind}`);
+    }
+  }
+
+  /** The node is down until the step ends. */
+  #down(node: SimNode, act: () => void): Undo {
+    this.#keeper.hold(node.id);
+    act();
+    return () => this.#keeper.release(node.id);
+  }
+
+  #crashAll(step: Extract<FaultStep, { kind: 'crashAll' }>): Undo {
+    this.#told(step, 'faults');
+    const nodes = [...this.#world.nodes.values()].filter(({ id }) => !this.#keeper.isGone(id));
+    const undos = nodes.map((node) => this.#down(node, () => this.#world.crash(node.id, step.loss)));
+    return () => {
+      for (const undo of undos) undo?.();
+    };
+  }
+
+  async #stop(step: FaultStep, node: SimNode): Promise<Undo | false> {
+    if (!node.isUp || node.isPaused || node.disk.stuck) return this.#void(step, `${node.lane} does not run`);
+    this.#told(step, node.lane);
+    this.#keeper.hold(node.id);
+    // It may crash on the way: then its stop never ends.
+    await Promise.race([this.#world.stop(node.id), this.#world.sleep(step.durationMs)]);
+    return () => this.#keeper.release(node.id);
+  }
+
+  /** The power goes when the disk says so, and comes back when the step ends. */
+  #powerCut(step: Extract<FaultStep, { kind: 'powerCutAt' }>, node: SimNode): Undo {
+    const { id } = node;
+    let undo: Undo;
+    this.#powerCuts.set(id, () => {
+      this.#powerCuts.delete(id);
+      undo = this.#down(node, () => this.#world.crash(id, step.loss));
+    });
+    return () => {
+      this.#powerCuts.delete(id);
+      if (!node.disk.memory.down) node.disk.memory.disarm();
+      undo?.();
+    };
+  }
+
+  async #damage(step: DamageStep, node: SimNode): Promise<Undo | false> {
+    const { id, lane } = node;
+    const refusal = this.#budget.refusal(id, this.#quorums());
+    if (refusal !== undefined) return this.#void(step, refusal);
+    this.#budget.damage(id);
+    this.#keeper.hold(id);
+    // Damage comes on top of nothing else: what was synced is there, and nothing more.
+    this.#world.crash(id, 'all');
+    node.disk.memory.disarm();
+    const what = await damageDisk(node.disk.memory, node.path, step);
+    this.#told(step, lane, what === undefined ? `${step.kind}: nothing to damage` : `${step.kind}: ${what}`);
+    return () => this.#keeper.release(id);
+  }
+
+  /** The voters of every configuration that some node takes for the present one. */
+  #quorums(): NodeId[][] {
+    const quorums: NodeId[][] = [];
+    for (const { node } of this.#world.nodes.values()) {
+      const configuration = node?.parts.consensus.raft.status().configuration;
+      if (configuration === undefined) continue;
+      quorums.push([...configuration.voters]);
+      if (configuration.votersOutgoing.length > 0) quorums.push([...configuration.votersOutgoing]);
+    }
+    // Nobody runs whom one could ask: nobody is damaged either.
+    return quorums.length > 0 ? quorums : [[...this.#world.nodes.keys()].slice(0, 1)];
+  }
+
+  #members(): { voters: number; members: number } {
+    const status = this.#world.leader()?.node?.parts.consensus.raft.status();
+    const { voters, members } = status?.configuration ?? { voters: [], members: [] };
+    return { voters: voters.length, members: members.length };
+  }
+
+  async #change(step: Extract<FaultStep, { kind: 'addMember' | 'moveLeader' }>): Promise<false> {
+    const leader = this.#world.leader();
+    const { members } = this.#members();
+    if (leader === undefined || members === 0) return this.#void(step, 'nobody leads');
+    if (step.kind === 'addMember' && members >= MAX_MEMBERS)
+      return this.#void(step, 'the cluster is large enough');
+    this.#told(step, leader.lane);
+    this.counts[step.kind] = (this.counts[step.kind] ?? 0) + 1;
+    await this.#attempt(step, async () => {
+      if (step.kind === 'moveLeader') await this.#world.admin().moveLeader();
+      else await this.#world.addMember();
+    });
+    this.#links.refresh();
+    return false;
+  }
+
+  async #remove(step: FaultStep, node: SimNode): Promise<false> {
+    const { id } = node;
+    const { voters } = this.#members();
+    // A cluster of three that loses one has no copy to spare while another one is damaged.
+    if (voters <= 3) return this.#void(step, `the cluster has ${voters} voters`);
+    if (this.#budget.damaged.size > 0) return this.#void(step, 'a node is damaged');
+    this.#told(step, node.lane);
+    this.counts[step.kind] = (this.counts[step.kind] ?? 0) + 1;
+    await this.#attempt(step, async () => {
+      await this.#world.removeMember(id);
+      this.#keeper.retire(id);
+    });
+    return false;
+  }
+
+  /** A change may fail for all that goes on at the same time; it may even be without an end, when the node that it waits for crashes. */
+  async #attempt(step: FaultStep, change: () => Promise<void>): Promise<void> {
+    const failed = (error: unknown): void => {
+      const why = error instanceof Error ? error.message : String(error);
+      this.#world.trace.add('note', 'faults', 'failed', step.id, undefined, 0, `${step.kind} failed: ${why}`);
+    };
+    await Promise.race([change().catch(failed), this.#world.sleep(CHANGE_MS)]);
+  }
+}
