@@ -5,14 +5,14 @@
  * the budget only; a step that makes no sense when its time comes does nothing, and the trace says why.
  */
 import type { NodeId } from '../raft/types.ts';
+import { ClientFaults, type ClientStep } from './client_faults.ts';
 import type { DamageBudget } from './damage_budget.ts';
 import { type DamageStep, damageDisk } from './disk_damage.ts';
 import { describeStep, type FaultPlan, type FaultStep, type NodeTarget } from './fault_plan.ts';
 import type { Checks } from './invariants/checks.ts';
 import { asError, type Keeper } from './keeper.ts';
-import { type LinkEffect, LinkEffects } from './link_effects.ts';
+import { type LinkEffect, LinkEffects, type LinkStep, linkEffectOf } from './link_effects.ts';
 import type { SimNode } from './sim_node.ts';
-import type { StreamFault } from './streams.ts';
 import type { World } from './world.ts';
 
 /** Members that a cluster grows to at most. */
@@ -37,7 +37,7 @@ export class Faults {
   readonly #links: LinkEffects;
   /** Steps at work, by id. */
   readonly #active = new Map<number, () => void>();
-  readonly #clientFaults = new Map<number, { readonly node: NodeId; readonly fault: StreamFault }>();
+  readonly #clients: ClientFaults;
   /** Power cuts that are to come at some operation of a disk. */
   readonly #powerCuts = new Map<NodeId, () => void>();
   /** Steps that had an effect, by kind. */
@@ -51,6 +51,7 @@ export class Faults {
     this.#checks = checks;
     this.#budget = budget;
     this.#keeper = keeper;
+    this.#clients = new ClientFaults(world);
     this.#links = new LinkEffects({
       nodes: () => [...world.nodes.keys()].sort((a, b) => a - b),
       setLink: (from, to, fault) => world.setLink(from, to, fault),
@@ -180,90 +181,20 @@ export class Faults {
     );
   }
 
-  #link(
-    step: Extract<
-      FaultStep,
-      { kind: 'oneWay' | 'bridge' | 'cutLink' | 'drop' | 'duplicate' | 'reorder' | 'delay' | 'hold' }
-    >,
-    node: SimNode,
-  ): Undo | false {
-    const { id } = node;
-    const touches = (from: NodeId, to: NodeId): boolean => from === id || to === id;
-    switch (step.kind) {
-      case 'oneWay': {
-        this.#told(step, node.lane);
-        const out = step.direction === 'out';
-        return this.#begins(step, (from, to) => ((out ? from : to) === id ? { blocked: true } : undefined));
-      }
-      case 'bridge': {
-        const others = [...this.#world.nodes.keys()].filter((other) => other !== id).sort((a, b) => a - b);
-        if (others.length < 2) return this.#void(step, 'a bridge needs two sides');
-        const left = new Set(others.slice(0, Math.ceil(others.length / 2)));
-        this.#told(step, node.lane, `bridge between ${[...left].join(', ')} and the others`);
-        return this.#begins(step, (from, to) =>
-          touches(from, to) || left.has(from) === left.has(to) ? undefined : { blocked: true },
-        );
-      }
-      case 'cutLink': {
-        const other = this.#resolve(step.to);
-        if (other === undefined || other === node) return this.#void(step, 'a link needs two ends');
-        this.#told(step, node.lane, `cut from ${other.lane}`);
-        const both = (from: NodeId, to: NodeId): boolean =>
-          touches(from, to) && (from === other.id || to === other.id);
-        return this.#begins(step, (from, to) => (both(from, to) ? { blocked: true } : undefined));
-      }
-      case 'drop':
-        this.#told(step, node.lane);
-        return this.#begins(step, (from, to) => (touches(from, to) ? { dropRate: step.rate } : undefined));
-      case 'duplicate':
-        this.#told(step, node.lane);
-        return this.#begins(step, (from, to) =>
-          touches(from, to) ? { duplicateRate: step.rate } : undefined,
-        );
-      case 'reorder':
-        this.#told(step, node.lane);
-        return this.#begins(step, (from, to) => (touches(from, to) ? { reorderRate: step.rate } : undefined));
-      case 'delay':
-        this.#told(step, node.lane);
-        return this.#begins(step, (from, to) => (touches(from, to) ? { delayMs: step.delayMs } : undefined));
-      case 'hold':
-        this.#told(step, node.lane);
-        return this.#begins(step, (_, to) => (to === id ? { held: true } : undefined));
-    }
-  }
-
-  #client(
-    step: Extract<FaultStep, { kind: 'clientSilence' | 'clientReset' | 'clientRefused' | 'clientDelay' }>,
-    node: SimNode,
-  ): Undo {
-    const { id } = node;
+  #link(step: LinkStep, node: SimNode): Undo | false {
+    const nodes = [...this.#world.nodes.keys()].sort((a, b) => a - b);
+    const to = step.kind === 'cutLink' ? this.#resolve(step.to)?.id : undefined;
+    const effect = linkEffectOf(step, node.id, to, nodes);
+    if (typeof effect === 'string') return this.#void(step, effect);
     this.#told(step, node.lane);
-    switch (step.kind) {
-      case 'clientReset':
-        for (const { name } of this.#world.clients) this.#world.resetClient(name, id);
-        return undefined;
-      case 'clientSilence':
-        return this.#clientFault(step.id, id, { blocked: true });
-      case 'clientRefused':
-        return this.#clientFault(step.id, id, { refused: true });
-      case 'clientDelay':
-        return this.#clientFault(step.id, id, { delayMs: step.delayMs });
-    }
+    return this.#begins(step, effect);
   }
 
-  #clientFault(step: number, node: NodeId, fault: StreamFault): Undo {
-    this.#clientFaults.set(step, { node, fault });
-    this.#refreshClients(node);
-    return () => {
-      this.#clientFaults.delete(step);
-      this.#refreshClients(node);
-    };
-  }
-
-  #refreshClients(id: NodeId): void {
-    let sum: StreamFault = {};
-    for (const { node, fault } of this.#clientFaults.values()) if (node === id) sum = { ...sum, ...fault };
-    for (const { name } of this.#world.clients) this.#world.setClientLink(name, id, 'both', sum);
+  #client(step: ClientStep, node: SimNode): Undo {
+    this.#told(step, node.lane);
+    if (step.kind !== 'clientReset') return this.#clients.begin(step, node.id);
+    for (const { name } of this.#world.clients) this.#world.resetClient(name, node.id);
+    return undefined;
   }
 
   #machine(

@@ -4,10 +4,56 @@
  * Invariant: a link shows the sum of the effects that are at work, whatever the order in which they began and end; with none it is healthy.
  */
 import type { NodeId } from '../raft/types.ts';
+import type { FaultStep } from './fault_plan.ts';
 import { HEALTHY, type LinkFault } from './peer_network.ts';
+
+const CUT: LinkFault = { blocked: true };
 
 /** What a step does to the way from one node to another; undefined: nothing. */
 export type LinkEffect = (from: NodeId, to: NodeId) => LinkFault | undefined;
+
+export type LinkStep = Extract<
+  FaultStep,
+  { kind: 'oneWay' | 'bridge' | 'cutLink' | 'drop' | 'duplicate' | 'reorder' | 'delay' | 'hold' }
+>;
+
+/** What a step does to the links of node `id`; or why it does nothing. `other`: the other end, where the step names one. */
+export function linkEffectOf(
+  step: LinkStep,
+  id: NodeId,
+  other: NodeId | undefined,
+  nodes: readonly NodeId[],
+): LinkEffect | string {
+  const touches = (from: NodeId, to: NodeId): boolean => from === id || to === id;
+  const onEach = (fault: LinkFault): LinkEffect => {
+    return (from, to) => (touches(from, to) ? fault : undefined);
+  };
+  switch (step.kind) {
+    case 'oneWay': {
+      const out = step.direction === 'out';
+      return (from, to) => ((out ? from : to) === id ? CUT : undefined);
+    }
+    case 'bridge': {
+      const others = nodes.filter((node) => node !== id);
+      if (others.length < 2) return 'a bridge needs two sides';
+      const left = new Set(others.slice(0, Math.ceil(others.length / 2)));
+      return (from, to) => (touches(from, to) || left.has(from) === left.has(to) ? undefined : CUT);
+    }
+    case 'cutLink':
+      if (other === undefined || other === id) return 'a link needs two ends';
+      return (from, to) => (touches(from, to) && (from === other || to === other) ? CUT : undefined);
+    case 'drop':
+      return onEach({ dropRate: step.rate });
+    case 'duplicate':
+      return onEach({ duplicateRate: step.rate });
+    case 'reorder':
+      return onEach({ reorderRate: step.rate });
+    case 'delay':
+      return onEach({ delayMs: step.delayMs });
+    case 'hold':
+      return (_, to) => (to === id ? { held: true } : undefined);
+  }
+}
 
 export interface LinkEffectsOptions {
   /** Every node there is, in a fixed order. */
