@@ -64,7 +64,7 @@ export class Replica {
   readonly #raft: RaftCore;
   #scheduled = false;
   #running = false;
-  #waitsForEngine = false;
+  #waitsForRoom = false;
   #turns = 0;
   #reads = 0;
   #appendsUnderWay = 0;
@@ -187,13 +187,14 @@ export class Replica {
     this.#noticeRole();
   };
 
-  /** Proposals wait for the engine to catch up with its flushes. */
+  /** Proposals wait for the engine to catch up with its flushes, or for the log to make room. */
   #scheduleWhenWritable(): void {
-    if (this.#waitsForEngine) return;
-    this.#waitsForEngine = true;
-    this.#options.engine.caughtUp().then(
+    if (this.#waitsForRoom) return;
+    this.#waitsForRoom = true;
+    const { engine, log } = this.#options;
+    (engine.behind ? engine.caughtUp() : log.roomMade()).then(
       () => {
-        this.#waitsForEngine = false;
+        this.#waitsForRoom = false;
         this.schedule();
       },
       (error) => this.fail(error),

@@ -13,6 +13,8 @@ import { Segment } from './segment.ts';
 import { isNoSpace } from './storage_failure.ts';
 
 const RETRY_MS = 1000;
+/** Whoever waits for room while none is being made (the log is being reset) looks again so often. */
+const IDLE_LOOK_MS = 10;
 /** Zeros written (and synced) in one go: an fdatasync of appended entries waits for at most so many of them. */
 const MAX_STEP_BYTES = 1024 * 1024;
 const RESERVE_BYTES = 64 * 1024;
@@ -46,6 +48,7 @@ export class SegmentSpace {
   #full = false;
   #retryAtMs = 0;
   #retry: TimerHandle | undefined;
+  #stepWaiters: (() => void)[] = [];
   /** As of `#measuredAtMs`; nothing is taken for granted before it was asked for. */
   #spaceLeftBytes = 0;
   #measuredAtMs = 0;
@@ -155,6 +158,18 @@ export class SegmentSpace {
     this.#work = this.#run();
   }
 
+  /** Resolves when making room has come a step further, or after a moment where nothing is being made: look again then. */
+  madeSome(): Promise<void> {
+    if (this.#work === undefined) {
+      return new Promise((resolve) => this.#options.ports.timers.after(IDLE_LOOK_MS, resolve));
+    }
+    return new Promise((resolve) => this.#stepWaiters.push(resolve));
+  }
+
+  #stepEnded(): void {
+    for (const resolve of this.#stepWaiters.splice(0)) resolve();
+  }
+
   /** Resolves when the background work has ended (done, or out of room). */
   async settled(): Promise<void> {
     await this.#work;
@@ -215,10 +230,13 @@ export class SegmentSpace {
         this.#full = false;
         // Still this.#work: what the callback appends must not start a second run.
         this.#onRoom();
+        this.#stepEnded();
       }
       this.#work = undefined;
+      this.#stepEnded();
     } catch (error) {
       this.#work = undefined;
+      this.#stepEnded();
       if (!isNoSpace(error)) {
         this.#onFailure(error);
         return;

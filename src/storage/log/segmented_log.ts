@@ -274,6 +274,11 @@ export class SegmentedLog implements RaftLog {
     return !this.#closed && this.#writer.hasRoom(bytes + entryCount * recordBytes(8) + recordBytes(8));
   }
 
+  /** Resolves when `hasRoom` may answer otherwise than it just did because room is being made. */
+  roomMade(): Promise<void> {
+    return this.#writer.space.madeSome();
+  }
+
   /** The disk has refused space lately; while it has not, room that is missing now is being made. */
   get diskFull(): boolean {
     return this.#writer.space.full;
