@@ -30,6 +30,8 @@ export interface DoorOptions {
   /** HOST:PORT of that end. */
   readonly target: string;
   readonly port: number;
+  /** The address it listens on; default 127.0.0.1. */
+  readonly host?: string;
   readonly nameOf: NameReader;
 }
 
@@ -55,7 +57,7 @@ export class Links {
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (near) => this.#greet(near, options));
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
-      server.listen(options.port, '127.0.0.1', resolve);
+      server.listen(options.port, options.host ?? '127.0.0.1', resolve);
     });
     this.#servers.set(options.port, server);
   }

@@ -122,6 +122,15 @@ export interface Ended {
   readonly stdoutBytes: Buffer;
 }
 
+export interface CommandOptions {
+  readonly input?: string | Uint8Array;
+  readonly env?: NodeJS.ProcessEnv;
+  /** Words before `node`: a program that starts it somewhere else (`ip netns exec NAME`). */
+  readonly launcher?: readonly string[];
+  /** Flags of `node` itself. */
+  readonly nodeFlags?: readonly string[];
+}
+
 /** A running `kvorum` command. */
 export class Command {
   readonly child: ChildProcess;
@@ -129,12 +138,11 @@ export class Command {
   readonly #stderr: Buffer[] = [];
   readonly ended: Promise<Ended>;
 
-  constructor(
-    args: readonly string[],
-    options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv } = {},
-  ) {
+  constructor(args: readonly string[], options: CommandOptions = {}) {
     const env = { ...process.env, KVORUM_ENDPOINTS: undefined, ...options.env };
-    this.child = spawn(process.execPath, [MAIN, ...args], { stdio: ['pipe', 'pipe', 'pipe'], env });
+    const { launcher = [], nodeFlags = [] } = options;
+    const [program, ...words] = [...launcher, process.execPath, ...nodeFlags, MAIN, ...args] as [string];
+    this.child = spawn(program, words, { stdio: ['pipe', 'pipe', 'pipe'], env });
     running.add(this.child);
     this.child.stdout!.on('data', (chunk: Buffer) => this.#stdout.push(chunk));
     this.child.stderr!.on('data', (chunk: Buffer) => this.#stderr.push(chunk));
