@@ -333,6 +333,8 @@ export class KvorumNode {
       else {
         this.#forwarding.farewell(id).catch((error) => {
           this.#options.logger.info('a removed node could not be told', { node: id, error });
+          // It may have dialed before this node, started anew, had applied the removal: it has to dial again, to be refused and so told.
+          this.#consensus.transport.removePeer(id);
         });
       }
     }
