@@ -8,8 +8,8 @@
  *   f/N      volume: larger values, so that logs are cut and tables are made
  */
 import type { Store } from '../../src/client/store_types.ts';
+import type { Level, OperationRecord, Step } from '../../src/sim/check/observations.ts';
 import type { SeededRandom } from '../raft/random.ts';
-import type { Level, OperationRecord, Step } from './observations.ts';
 import { type Beneath, RecordedStore } from './recorded_store.ts';
 import type { Recorder } from './recorder.ts';
 

@@ -27,7 +27,7 @@ const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 30_000;
 const JOIN_ATTEMPTS = 6;
 
-export type MemberState = 'new' | 'up' | 'paused' | 'down' | 'removed';
+export type MemberState = 'new' | 'joining' | 'up' | 'paused' | 'down' | 'removed';
 
 /** A node of the cluster, through all lives of its process. */
 export class Member {
@@ -76,17 +76,20 @@ export interface ClusterOptions {
   /** Slots whose data lies on a small file system. */
   readonly smallDisks: ReadonlySet<number>;
   readonly note: (text: string) => void;
+  /** The time of the round's records. */
+  readonly now: () => number;
 }
 
 export class Cluster {
   readonly members: Member[] = [];
   readonly failures: string[] = [];
+  /** When wall clocks were shifted. */
+  readonly shifts: { readonly atMs: number; readonly offsetMs: number }[] = [];
   readonly admin: AdminClient;
   #founders = '';
   readonly #options: ClusterOptions;
   readonly #configFile: string;
   readonly #rssTimer: NodeJS.Timeout;
-  readonly #removedWhileJoining = new Set<Member>();
 
   private constructor(options: ClusterOptions, members: Member[]) {
     this.#options = options;
@@ -152,21 +155,25 @@ export class Cluster {
     noteResource(this.#options.directory, { kind: 'process', pid: command.pid });
     member.command = command;
     member.lives++;
-    member.state = 'up';
+    member.state = join === undefined ? 'up' : 'joining';
     command.ended.then(
       ({ status }) => this.#ended(member, command, status),
       (error) => this.failures.push(`node ${member.id}: ${error}`),
     );
-    try {
-      const line = await command.line(/"event":"listening"/, START_LIMIT_MS);
-      const { node }: { node: number } = JSON.parse(line);
+    const listening = command.line(/"event":"listening"/, START_LIMIT_MS);
+    const first = await Promise.race([listening, command.ended]);
+    if (typeof first === 'string') {
+      const { node }: { node: number } = JSON.parse(first);
       member.id = node;
-    } catch (error) {
-      if (command.child.exitCode === null) throw error;
-      await command.ended;
-      // It was removed while it was down, and was told so at once.
-      if (!this.#wasRemoved(member)) throw error;
+      if (member.state === 'joining') member.state = 'up';
+      return;
     }
+    listening.catch(() => undefined);
+    // Killed by the next fault already, or removed while it was down, and told so at once.
+    if (member.command !== command || !this.#isOf(member, 'up', 'joining')) return;
+    throw new Error(
+      `node ${member.id} ended with status ${first.status} instead of starting: ${lastWords(first.stderr)}`,
+    );
   }
 
   /** Ends a process the hard way; the machine, and so what was written, lives on. */
@@ -209,6 +216,7 @@ export class Cluster {
   }
 
   setClock(member: Member, offsetMs: number): void {
+    if (offsetMs !== 0) this.shifts.push({ atMs: this.#options.now(), offsetMs });
     writeFileSync(member.clockFile, String(offsetMs));
   }
 
@@ -219,11 +227,9 @@ export class Cluster {
     this.members.push(member);
     for (let attempt = 1; attempt <= JOIN_ATTEMPTS && !stopping(); attempt++) {
       const through = this.members[attempt % (this.members.length - 1)]!;
-      this.#removedWhileJoining.add(member);
       try {
         await this.startMember(member, through.addresses.clientAdvertise);
         this.#options.note(`node ${member.id} joined in slot ${slot}`);
-        this.#removedWhileJoining.delete(member);
         return;
       } catch (error) {
         this.#options.note(`slot ${slot} did not join through ${through.id}: ${lastWords(String(error))}`);
@@ -232,7 +238,6 @@ export class Cluster {
         member.state = 'new';
       }
     }
-    this.#removedWhileJoining.delete(member);
     this.members.splice(this.members.indexOf(member), 1);
   }
 
@@ -298,13 +303,12 @@ export class Cluster {
     for (const member of this.members) await this.kill(member);
   }
 
-  #wasRemoved({ state }: Member): boolean {
-    return state === 'removed';
+  #isOf({ state }: Member, ...states: readonly MemberState[]): boolean {
+    return states.includes(state);
   }
 
   #ended(member: Member, command: Command, status: number | null): void {
     if (member.command !== command || !member.running) return;
-    if (this.#removedWhileJoining.has(member)) return;
     const removed = member.removalAsked && status === 0;
     member.state = removed ? 'removed' : 'down';
     if (removed) this.#options.note(`node ${member.id} was removed and has stopped`);

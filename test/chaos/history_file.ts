@@ -4,7 +4,7 @@
  *
  * A client that has several calls under way counts as several processes; after an operation of unknown outcome its process begins no other.
  */
-import type { OperationRecord } from './observations.ts';
+import type { OperationRecord } from '../../src/sim/check/observations.ts';
 
 interface Line {
   readonly process: number;
@@ -43,6 +43,8 @@ export function historyLines(
   wanted: (key: string) => boolean,
 ): string[] {
   const lines: { readonly atMs: number; readonly order: number; readonly line: Line }[] = [];
+  const beganMs = operations[0]?.invokedMs ?? 0;
+  const micros = (ms: number): number => Math.round((ms - beganMs) * 1000);
   let process = 0;
   for (const operation of operations) {
     const told = toldOf(operation);
@@ -72,10 +74,6 @@ export function historyLines(
   }
   lines.sort((a, b) => a.atMs - b.atMs || a.order - b.order);
   return lines.map(({ line }) => JSON.stringify(line));
-}
-
-function micros(ms: number): number {
-  return Math.round(ms * 1000);
 }
 
 function toldOf(

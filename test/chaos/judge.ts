@@ -3,10 +3,17 @@
  *
  * Every check gives sentences that name keys and revisions; an empty list is a sound round.
  */
+import { ClockBounds } from '../../src/sim/check/clock_bounds.ts';
+import { EventHistory } from '../../src/sim/check/event_history.ts';
+import { checkLives, checkStoreTime, ttlLives } from '../../src/sim/check/lease_check.ts';
+import type { OperationRecord, Violation, WatcherRecord } from '../../src/sim/check/observations.ts';
+import { checkReadLevels } from '../../src/sim/check/read_level_check.ts';
+import { checkRevisions } from '../../src/sim/check/revision_check.ts';
+import { checkSessions } from '../../src/sim/check/session_check.ts';
+import { checkWatches } from '../../src/sim/check/watch_check.ts';
 import { checkRegister, type HistoryEntry, type RegisterOperation } from '../node/linearizability.ts';
 import type { HeldEntry, HeldEvent } from './direct_node.ts';
 import { casOf, isSingleKey } from './history_file.ts';
-import type { OperationRecord, WatcherRecord } from './observations.ts';
 
 export interface Evidence {
   readonly operations: readonly OperationRecord[];
@@ -18,11 +25,15 @@ export interface Evidence {
     readonly events: readonly HeldEvent[];
     readonly entries: readonly HeldEntry[];
   };
+  /** When wall clocks of nodes were shifted, in the time of the operations, and by how much. */
+  readonly shifts: readonly { readonly atMs: number; readonly offsetMs: number }[];
   /** The name of a value as a node holds it. */
   readonly nameOf: (value: string) => string;
 }
 
 const MOST_FINDINGS = 20;
+/** How far this process's time, wall clock at its beginning and monotonic from there, may be off the wall clock. */
+const CLOCK_TOLERANCE_MS = 5;
 const DELETED = 'deleted';
 const ABSENT_AT_FIRST: HistoryEntry = {
   operation: { kind: 'write', value: DELETED },
@@ -31,7 +42,24 @@ const ABSENT_AT_FIRST: HistoryEntry = {
 };
 
 export function judge(evidence: Evidence): string[] {
-  const findings = [...checkRegisters(evidence), ...checkAcknowledged(evidence), ...checkWatchers(evidence)];
+  const { operations, watchers, nameOf } = evidence;
+  const { fromRevision, toRevision, events } = evidence.settled;
+  const named = events.map((event) => ({ ...event, value: event.type === 'put' ? nameOf(event.value) : '' }));
+  const history = new EventHistory({
+    operations,
+    watchers,
+    settled: { fromRevision, toRevision, events: named },
+  });
+  const violations = [
+    ...history.violations,
+    ...checkWatches(watchers, history, { mustReach: toRevision }),
+    ...checkSessions(operations, history),
+    ...checkRevisions(operations, watchers, history),
+    ...checkReadLevels(operations, history),
+    ...checkTimes(evidence, history),
+    ...checkStoreTime(history),
+  ];
+  const findings = [...checkKept(evidence), ...violations.map(shown), ...checkRegisters(evidence)];
   return findings.slice(0, MOST_FINDINGS);
 }
 
@@ -79,53 +107,35 @@ function registerOperation(
   return { key: step.key, operation: { kind: 'read', value } };
 }
 
-function checkAcknowledged({ operations, settled, nameOf }: Evidence): string[] {
+/** Times to live by what the clocks of the nodes may have shown. A shift may hold for longer than the file said: a paused node reads it late. */
+function checkTimes({ operations, watchers, shifts }: Evidence, history: EventHistory): readonly Violation[] {
+  const settings = shifts.map(({ atMs, offsetMs }, number) => ({
+    node: `shift ${number}`,
+    fromMs: atMs,
+    offsetMs,
+    rate: 1,
+  }));
+  const clocks = new ClockBounds(['right', ...settings.map(({ node }) => node)], settings);
+  // Late is judged when the cluster has come to rest (settle.ts): until then it is disturbed all along.
+  const disturbances = [{ fromMs: 0, toMs: Number.POSITIVE_INFINITY }];
+  const options = { clocks, graceMs: 0, disturbances, toleranceMs: CLOCK_TOLERANCE_MS };
+  return checkLives(ttlLives(operations, watchers, history), options);
+}
+
+/** What was acknowledged for good is there for good. */
+function checkKept({ operations, settled, nameOf }: Evidence): string[] {
   const findings: string[] = [];
-  const places = new Map(settled.events.map((event) => [`${event.revision} ${event.key}`, event]));
   const live = new Map(settled.entries.map((entry) => [entry.key, nameOf(entry.value)]));
-  for (const { outcome, revision, steps, succeeded, client } of operations) {
-    if (outcome !== 'ok' || !succeeded) continue;
+  for (const { outcome, steps, client } of operations) {
+    if (outcome !== 'ok') continue;
     for (const step of steps) {
-      if (step.type !== 'put') continue;
-      if (step.key.startsWith('a/') && live.get(step.key) !== step.value)
-        findings.push(`${step.key} holds ${live.get(step.key)}; ${client} was told that it is ${step.value}`);
-      if (revision < settled.fromRevision) continue;
-      const event = places.get(`${revision} ${step.key}`);
-      if (event === undefined || nameOf(event.value) !== step.value)
-        findings.push(
-          `${step.key} at revision ${revision} is ${event?.value.slice(0, 40)}; ${client} was told ${step.value}`,
-        );
+      if (step.type !== 'put' || !step.key.startsWith('a/') || live.get(step.key) === step.value) continue;
+      findings.push(`${step.key} holds ${live.get(step.key)}; ${client} was told that it is ${step.value}`);
     }
   }
   return findings;
 }
 
-function checkWatchers({ watchers, settled, nameOf }: Evidence): string[] {
-  const findings: string[] = [];
-  for (const { name, start, end, fromRevision, batches } of watchers) {
-    const seen = batches.flatMap(({ events }) => events);
-    const last = batches.at(-1)?.revision ?? 0;
-    const first = Math.max(fromRevision, settled.fromRevision);
-    const expected = settled.events
-      .filter(
-        ({ key, revision }) =>
-          key >= start && (end === undefined || key < end) && revision >= first && revision <= last,
-      )
-      .map(
-        ({ revision, key, type, value }) =>
-          `${revision} ${type} ${key} ${type === 'put' ? nameOf(value) : ''}`,
-      );
-    const got = seen
-      .filter(({ revision }) => revision >= first && revision <= settled.toRevision)
-      .map(({ revision, key, type, value }) => `${revision} ${type} ${key} ${value}`);
-    const length = Math.max(expected.length, got.length);
-    for (let at = 0; at < length; at++) {
-      if (expected[at] === got[at]) continue;
-      findings.push(
-        `${name}: event ${at} from revision ${first} is ${got[at]}, the nodes have ${expected[at]}`,
-      );
-      break;
-    }
-  }
-  return findings;
+function shown({ check, message, details }: Violation): string {
+  return `${check}: ${message} ${JSON.stringify(details)}`;
 }

@@ -1,13 +1,12 @@
 /**
  * What the clients of a round asked and were told, as they learn it.
  *
- * Values are unique and tell their own length, so that one that was damaged or cut on its way shows. Times are milliseconds since the round began, on this process's monotonic clock:
- * an operation is noted before anything is sent and settled after its answer is here, so the interval is never too short.
+ * Values are unique and tell their own length, so that one that was damaged or cut on its way shows. Times are those of this process's monotonic clock, placed where the wall clock
+ * was when the round began, so that they compare with times to live: an operation is noted before anything is sent and settled after its answer is here, so the interval is never too short.
  */
-import { performance } from 'node:perf_hooks';
 import type { KeyEntry } from '../../src/client/store_types.ts';
 import { KvError } from '../../src/errors.ts';
-import type { EntrySeen, OperationRecord, WatcherRecord } from './observations.ts';
+import type { EntrySeen, OperationRecord, WatcherRecord } from '../../src/sim/check/observations.ts';
 
 type Asked = Pick<OperationRecord, 'client' | 'kind'> &
   Partial<
@@ -22,14 +21,13 @@ export class Recorder {
   readonly operations: OperationRecord[] = [];
   readonly watchers: WatcherRecord[] = [];
   readonly failures: string[] = [];
-  readonly beganMs = performance.now();
-  /** Wall clock at the beginning, to place the round among the servers' log lines. */
-  readonly beganWallMs = Date.now();
+  /** Wall clock less monotonic clock when the round began. */
+  readonly #wallMs = Date.now() - performance.now();
   #values = 0;
 
-  /** Milliseconds since the beginning. */
+  /** Wall-clock milliseconds as of the beginning of the round, going on monotonically. */
   now(): number {
-    return performance.now() - this.beganMs;
+    return this.#wallMs + performance.now();
   }
 
   /** A value that nobody has put before, padded to a length. */

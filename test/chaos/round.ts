@@ -101,13 +101,14 @@ class Round {
     const members = await settledMembers(cluster);
     await workload.stop();
     await workload.readAll();
+    watchers.hurry();
     await expired(cluster, members);
     this.#note('at rest');
     const settled = await sameState(cluster, members);
     await watchersReach(watchers, settled.toRevision);
     await watchers.stop();
+    this.#judge(settled, cluster);
     this.#note('judged');
-    this.#judge(settled);
     await workload.close();
     await watchers.close();
     await Promise.all(cluster.members.map((member) => cluster.stop(member)));
@@ -129,6 +130,7 @@ class Round {
       nodes: plan.nodes,
       smallDisks: new Set(problem === undefined ? slots : []),
       note: (text) => this.#note(text),
+      now: () => this.#recorder.now(),
     });
     this.#cluster = cluster;
     return { plan, network, cluster, canFillDisks: problem === undefined };
@@ -143,10 +145,10 @@ class Round {
     return ProxyNetwork.open(this.#random.next);
   }
 
-  #judge(settled: SettledState): void {
+  #judge(settled: SettledState, { shifts }: Cluster): void {
     const { operations, watchers } = this.#recorder;
     const nameOf = (value: string): string => this.#recorder.name(value);
-    this.failures.push(...judge({ operations, watchers, settled, nameOf }));
+    this.failures.push(...judge({ operations, watchers, settled, shifts, nameOf }));
   }
 
   #note(text: string): void {

@@ -5,7 +5,7 @@
  */
 import { KvError } from '../../src/errors.ts';
 import { userKey } from '../../src/kv/keyspace.ts';
-import type { WatcherRecord } from './observations.ts';
+import type { WatcherRecord } from '../../src/sim/check/observations.ts';
 import { RecordedStore } from './recorded_store.ts';
 import type { Recorder } from './recorder.ts';
 
@@ -19,6 +19,7 @@ export class Watchers {
   readonly #stop = new AbortController();
   readonly #stores: RecordedStore[] = [];
   readonly #latest: number[] = [];
+  #hurried = false;
   #done: Promise<unknown> = Promise.resolve();
 
   constructor(recorder: Recorder) {
@@ -39,6 +40,11 @@ export class Watchers {
 
   get latest(): readonly number[] {
     return this.#latest;
+  }
+
+  /** From now on none of them is slow. */
+  hurry(): void {
+    this.#hurried = true;
   }
 
   /** Ends all watches; fails with what ended one of them before. */
@@ -93,7 +99,7 @@ export class Watchers {
         }));
         record.batches.push({ atMs: atMs(), revision, events: seen });
         this.#latest[number] = revision;
-        if (slow && !signal.aborted)
+        if (slow && !this.#hurried && !signal.aborted)
           await new Promise((resolve) => setTimeout(resolve, SLOW_MS * Math.random()));
       }
       record.ended = {
