@@ -69,6 +69,7 @@ export class Watchers {
         end: prefix === '' ? undefined : after(prefix),
         fromRevision,
         openedMs: this.#recorder.now(),
+        seenRevision: 0,
         batches: [],
         ended: undefined,
       };
