@@ -11,9 +11,13 @@ import {
   readRecordHeader,
   recordBytes,
   recordIsValid,
+  zeroCrc,
 } from './format.ts';
+import { RangeChecksums } from './range_checksums.ts';
 
 const WINDOW_BYTES = 1024 * 1024;
+/** Records up to this size are checksummed where they lie. */
+const SHORT_BYTES = 4096;
 
 export type Found =
   | {
@@ -44,6 +48,7 @@ export class RecordReader {
   #window = new Uint8Array(0);
   #view = new DataView(this.#window.buffer);
   #from = 0;
+  #ranges: RangeChecksums | undefined;
 
   constructor(file: DiskFile, seed: number) {
     this.#file = file;
@@ -112,10 +117,18 @@ export class RecordReader {
       }
       const header = readRecordHeader(this.#view, at - this.#from);
       if (header === undefined || header.synced <= syncedAbove) continue;
-      const found = await this.at(at);
-      if (found.type === 'record') return at;
+      if (await this.#validAt(at, header)) return at;
     }
     return -1;
+  }
+
+  /** Whether the header found at `offset` begins a record whose checksum is right. Long ones cost no more than short ones: there may be one at every step. */
+  async #validAt(offset: number, header: RecordHeader): Promise<boolean> {
+    const sizeBytes = recordBytes(header.length);
+    if (sizeBytes > this.#sizeBytes - offset) return false;
+    if (sizeBytes <= SHORT_BYTES) return (await this.at(offset)).type === 'record';
+    this.#ranges ??= await RangeChecksums.read(this.#file);
+    return this.#ranges.of(offset + 4, offset + sizeBytes, zeroCrc(this.#seed)) === header.crc;
   }
 
   /** True when nothing but zeros lies from `offset` to the end of the file. */
