@@ -61,8 +61,21 @@ const operation = fc.oneof(
   fc.constant({ ...remove('a', 'c'), prevKv: true }),
   fc.tuple(shortKey, safeInteger).map(([k, ttlMs]) => touch(k, ttlMs)),
 );
+/** Sessions that may be there, and sequences at both ends. */
+const id = fc
+  .tuple(
+    fc.nat(4),
+    fc.oneof(fc.integer({ min: 1, max: 9 }), fc.constant(Number.MAX_SAFE_INTEGER)),
+    fc.nat(20),
+  )
+  .map(([session, sequence, outstanding]) => ({
+    session,
+    sequence,
+    acknowledgedBelow: Math.max(0, sequence - outstanding),
+  }));
 const command = fc.oneof(
   operation.map((one) => write(one)),
+  fc.tuple(operation, id).map(([one, under]) => write(one, under)),
   fc.array(operation, { maxLength: 4 }).map((all) => txn([...all, range('', 'z')])),
   fc.constant({ type: 'openSession' as const }),
   fc.record({ type: fc.constant('closeSession' as const), session: fc.nat(10) }),

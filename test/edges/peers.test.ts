@@ -110,8 +110,9 @@ test('strangers with spoilt streams lose their connection, and nobody else does'
           count('peer stream', allowed);
           one.socket.destroy();
         }
+        // What a greeted one sent may still arrive until its connection is gone.
+        await until('all are gone', () => node.tcp.stats().connections === 0);
         if (!mayHear) assert.is(node.inbox.length, before, 'delivered without a hello');
-        assert.ok(node.tcp.stats().connections <= crowd.length + 2);
       }),
       edgeParameters(RUNS),
     );
@@ -193,7 +194,6 @@ const raftFrame = raftBytes.map((bytes) => Uint8Array.of(FRAME_RAFT, ...bytes));
 
 /** A whole Raft message from a node that is none of the cluster's is consensus' affair (known peers are trusted), not that of the codecs. */
 function isForCodecs(payload: Uint8Array): boolean {
-  // Farewells and removals do what they say.
   if (payload[0] === FRAME_RAFT) {
     try {
       decodeMessage(payload.subarray(1));
@@ -239,7 +239,6 @@ test('spoilt frames of every kind to a real node', async () => {
           for (const [valid, other, how] of frames) {
             const payload = spoilt(valid, other, how);
             const isRequest = payload[0] !== FRAME_RAFT && payload[0] !== FRAME_ANSWER;
-            // Removal of the node itself and farewells are obeyed.
             if (!isForCodecs(payload) || (isRequest && obeys(payload))) continue;
             if (transport.send(1, [payload])) count('peer frame', true);
           }
