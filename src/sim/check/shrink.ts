@@ -1,0 +1,170 @@
+/**
+ * The shortest part of a history that still shows the violation.
+ *
+ * Invariants: whatever is left is not linearizable, and proves that the whole history is not: only such operations go whose removal can never make a
+ * linearizable history into one that is not. Those are
+ * - all that happens after the first end that can't be explained (what had begun by then stays, its outcome unknown);
+ * - operations that only read;
+ * - on registers without a comparison that did not hold: all operations on a set of values that no compare-and-set ties to other values. Where such a value stood in a
+ *   linearization, the value before it may stand as well: what is left never looks at it there.
+ */
+import { Budget, type Limits } from './budget.ts';
+import { compile, DIFFERS, isIdle, isUnknown } from './compiled.ts';
+import { checkDistinct } from './distinct_values.ts';
+import { searchFrontier } from './frontier.ts';
+import type { Operation } from './history.ts';
+import { canonical } from './json_value.ts';
+import type { Model } from './models.ts';
+
+const SHRINK_STEPS = 20_000_000;
+const SHRINK_MS = 15_000;
+
+export interface Shrunk {
+  /** In the order in which they began. */
+  readonly operations: readonly Operation[];
+  /** The one whose end can't be explained. */
+  readonly stuck: Operation;
+  /** False when the limits ended the search: it may be shorter still. */
+  readonly shortest: boolean;
+}
+
+class Shrinker {
+  readonly #model: Model;
+  readonly #limits: Limits;
+  #steps = 0;
+  shortest = true;
+
+  constructor(model: Model, limits: Limits) {
+    this.#model = model;
+    const endMs = limits.now === undefined ? undefined : limits.now() + SHRINK_MS;
+    this.#limits = { ...limits, maxSteps: SHRINK_STEPS, endMs };
+  }
+
+  /** Where a history is first inexplicable: the end of which operation; undefined when it is not, or that could not be decided. */
+  stuck(operations: readonly Operation[]): Operation | undefined {
+    const compiled = compile(this.#model, operations);
+    const budget = new Budget({ ...this.#limits, maxSteps: Math.max(1, SHRINK_STEPS - this.#steps) });
+    const distinct = checkDistinct(compiled);
+    if (distinct === 'linearizable') return undefined;
+    if (distinct === 'not linearizable') return this.#firstEnd(operations);
+    const result = searchFrontier(compiled, budget);
+    this.#steps += budget.steps;
+    if (result.verdict === 'undecided') this.shortest = false;
+    if (result.stuckAt === undefined) return undefined;
+    return compiled.operations[compiled.events[result.stuckAt]! >> 1];
+  }
+
+  isBad(operations: readonly Operation[]): boolean {
+    this.#steps += operations.length >> 3;
+    const compiled = compile(this.#model, operations);
+    const distinct = checkDistinct(compiled);
+    if (distinct !== 'does not apply') return distinct === 'not linearizable';
+    const budget = new Budget({ ...this.#limits, maxSteps: Math.max(1, SHRINK_STEPS - this.#steps) });
+    const { verdict } = searchFrontier(compiled, budget);
+    this.#steps += budget.steps;
+    if (verdict === 'undecided') this.shortest = false;
+    return verdict === 'not linearizable';
+  }
+
+  /** By halving: a beginning of a history that is linearizable is linearizable. */
+  #firstEnd(operations: readonly Operation[]): Operation | undefined {
+    const ended = operations.filter((operation) => !isUnknown(operation));
+    ended.sort((x, y) => x.returnedAt - y.returnedAt);
+    let low = 0;
+    let high = ended.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.isBad(until(operations, ended[middle]!.returnedAt, this.#model))) high = middle;
+      else low = middle + 1;
+    }
+    return ended[low];
+  }
+
+  /** Takes away what can be spared of `units`, in ever smaller pieces (Zeller's delta debugging). */
+  spare(operations: readonly Operation[], units: readonly (readonly Operation[])[]): readonly Operation[] {
+    let left = operations;
+    let rest = units;
+    for (let size = Math.ceil(units.length / 2); size >= 1 && rest.length > 0; ) {
+      const kept: (readonly Operation[])[] = [];
+      for (let i = 0; i < rest.length; i += size) {
+        const piece = rest.slice(i, i + size);
+        const gone = new Set(piece.flat());
+        const without = left.filter((operation) => !gone.has(operation));
+        if (this.shortest && this.isBad(without)) left = without;
+        else kept.push(...piece);
+      }
+      rest = kept;
+      if (size === 1) break;
+      size = Math.ceil(size / 2);
+    }
+    return left;
+  }
+
+  reads(operations: readonly Operation[]): Operation[][] {
+    return operations
+      .filter((operation) => this.#model.isRead?.(operation) === true)
+      .map((operation) => [operation]);
+  }
+
+  /** The operations of each set of values that compare-and-sets tie together; undefined where they can't be spared. */
+  valueSets(operations: readonly Operation[]): Operation[][] | undefined {
+    const { register } = this.#model;
+    if (register === undefined || compile(this.#model, operations).kind.includes(DIFFERS)) return undefined;
+    const parent = new Map<string, string>();
+    const find = (value: string): string => {
+      let root = value;
+      for (let up = parent.get(root); up !== undefined; up = parent.get(root)) root = up;
+      return root;
+    };
+    const actions = operations.map((operation) => register(operation));
+    for (const action of actions) {
+      if (action.kind !== 'cas') continue;
+      const from = find(canonical(action.from));
+      const to = find(canonical(action.to));
+      if (from !== to) parent.set(from, to);
+    }
+    const sets = new Map<string, Operation[]>();
+    actions.forEach((action, i) => {
+      const root = find(canonical(action.kind === 'cas' ? action.from : action.value));
+      const set = sets.get(root);
+      if (set === undefined) sets.set(root, [operations[i]!]);
+      else set.push(operations[i]!);
+    });
+    return [...sets.values()];
+  }
+}
+
+/** The part of a history up to a moment: what ends later has an unknown outcome; if it turned out to be a read it is left out, as reads can be. */
+function until(operations: readonly Operation[], moment: number, model: Model): Operation[] {
+  const part: Operation[] = [];
+  for (const operation of operations) {
+    if (operation.invokedAt > moment) continue;
+    if (operation.returnedAt <= moment || isUnknown(operation)) part.push(operation);
+    else if (model.isRead?.(operation) !== true)
+      part.push({
+        ...operation,
+        outcome: 'info',
+        output: undefined,
+        returnedAt: Number.POSITIVE_INFINITY,
+        succeeded: undefined,
+      });
+  }
+  return part;
+}
+
+/** Shrinks the operations of one partition, which are known not to be linearizable. */
+export function shrink(part: readonly Operation[], model: Model, limits: Limits): Shrunk {
+  const all = part.filter((operation) => !isIdle(model, operation));
+  const shrinker = new Shrinker(model, limits);
+  const stuck = shrinker.stuck(all);
+  if (stuck === undefined) return { operations: all, stuck: part[part.length - 1]!, shortest: false };
+  let operations: readonly Operation[] = until(all, stuck.returnedAt, model);
+  for (let before = -1; before !== operations.length && shrinker.shortest; ) {
+    before = operations.length;
+    const sets = shrinker.valueSets(operations);
+    if (sets !== undefined) operations = shrinker.spare(operations, sets);
+    operations = shrinker.spare(operations, shrinker.reads(operations));
+  }
+  operations = [...operations].sort((x, y) => x.invokedAt - y.invokedAt);
+  return { operations, stuck, shortest: shrinker.shortest };
+}
