@@ -8,6 +8,7 @@ import { Command } from 'commander';
 import { VERSION } from '../version.ts';
 import { addBench } from './bench_command.ts';
 import { addCheck } from './check.ts';
+import { addCheckHistory } from './check_history_command.ts';
 import { addClusterCommands } from './cluster_commands.ts';
 import { addDataCommands } from './data_commands.ts';
 import { addLocal } from './local.ts';
@@ -43,6 +44,7 @@ addDataCommands(program);
 addTxn(program);
 addClusterCommands(program);
 addCheck(program);
+addCheckHistory(program);
 addBench(program);
 
 try {

@@ -107,6 +107,7 @@ export const LAYERS: readonly Layer[] = [
     mayImport: [...FOUNDATION, 'src/real_ports.ts', 'src/storage/', 'src/wire/', 'src/client/', KEYSPACE],
     mayImportTypes: ['src/kv/', 'src/api/service.ts'],
   },
+  { name: 'sim checkers', paths: ['src/sim/check/'], mayImport: ['src/errors.ts'], pure: true },
   {
     name: 'composition roots',
     paths: [

@@ -114,8 +114,8 @@ function compileRegister(model: Model, all: readonly Operation[], initial: JsonV
   const values = interned.values.length;
   const classOf = Int32Array.from(kinds, (kind, op) => {
     const id = (kind * values + as[op]!) * values + bs[op]!;
-    let known = classes.get(id);
-    if (known === undefined) classes.set(id, (known = classes.size));
+    const known = classes.get(id) ?? classes.size;
+    classes.set(id, known);
     return known;
   });
   return {
@@ -135,17 +135,19 @@ function compileSteps(model: Model, operations: readonly Operation[], initial: J
   const states = new Interned();
   states.id(initial);
   const classes = new Interned();
-  const classOf = Int32Array.from(operations, ({ process, f, key, input, output, outcome, succeeded, revision }) =>
-    classes.id([
-      process,
-      f,
-      key ?? null,
-      input === undefined ? [] : [input],
-      output === undefined ? [] : [output],
-      outcome,
-      succeeded ?? null,
-      revision ?? null,
-    ]),
+  const classOf = Int32Array.from(
+    operations,
+    ({ process: who, f, key, input, output, outcome, succeeded, revision }) =>
+      classes.id([
+        who,
+        f,
+        key ?? null,
+        input === undefined ? [] : [input],
+        output === undefined ? [] : [output],
+        outcome,
+        succeeded ?? null,
+        revision ?? null,
+      ]),
   );
   const known = new Map<number, number>();
   const count = classes.values.length;

@@ -142,8 +142,7 @@ function conflict({ first, last }: Blocks): boolean {
   // Forward: [first, last] is an interval in which the value must be there. Two of them may not overlap, ...
   const forward = first.map((_, i) => i).filter((i) => first[i]! < last[i]!);
   forward.sort((x, y) => first[x]! - first[y]!);
-  for (let i = 1; i < forward.length; i++)
-    if (first[forward[i]!]! < last[forward[i - 1]!]!) return true;
+  for (let i = 1; i < forward.length; i++) if (first[forward[i]!]! < last[forward[i - 1]!]!) return true;
   // ... and no other block, which may be anywhere in [last, first], may lie inside of one.
   for (let i = 0; i < first.length; i++) {
     if (first[i]! < last[i]!) continue;

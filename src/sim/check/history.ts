@@ -100,9 +100,9 @@ function isJson(value: unknown): value is JsonValue {
 
 /** An event out of fields of any type. `null` stands for absent everywhere but in `value`. */
 function eventOf(fields: Readonly<Record<string, unknown>>, line: number | undefined): HistoryEvent {
-  const { process, type, value } = fields;
-  if (typeof process !== 'string' && typeof process !== 'number')
-    throw historyError(line, `\`process\` must be a number or a string, and is ${shownField(process)}`);
+  const { process: who, type, value } = fields;
+  if (typeof who !== 'string' && typeof who !== 'number')
+    throw historyError(line, `\`process\` must be a number or a string, and is ${shownField(who)}`);
   if (!isEventType(type))
     throw historyError(line, `\`type\` must be invoke, ok, fail or info, and is ${shownField(type)}`);
   const f = fields['f'] ?? undefined;
@@ -112,7 +112,7 @@ function eventOf(fields: Readonly<Record<string, unknown>>, line: number | undef
   const key = fields['key'] ?? undefined;
   if (key !== undefined && typeof key !== 'string' && typeof key !== 'number')
     throw historyError(line, `\`key\` must be a string or a number, and is ${shownField(key)}`);
-  for (const exact of [process, key]) {
+  for (const exact of [who, key]) {
     const problem = valueProblem(exact ?? null);
     if (problem !== undefined) throw historyError(line, problem);
   }
@@ -127,7 +127,7 @@ function eventOf(fields: Readonly<Record<string, unknown>>, line: number | undef
   const succeeded = fields['succeeded'] ?? undefined;
   if (succeeded !== undefined && typeof succeeded !== 'boolean')
     throw historyError(line, `\`succeeded\` must be true or false, and is ${shownField(succeeded)}`);
-  return { process, type, f, key, value, time, revision, succeeded };
+  return { process: who, type, f, key, value, time, revision, succeeded };
 }
 
 function shownField(value: unknown): string {

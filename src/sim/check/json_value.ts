@@ -44,6 +44,10 @@ export function isList(value: JsonValue): value is readonly JsonValue[] {
   return Array.isArray(value);
 }
 
+export function isObject(value: JsonValue): value is { readonly [name: string]: JsonValue } {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
 /** A value as a person reads it: its canonical text, cut when it is long. */
 export function shownValue(value: JsonValue, maxLength = 40): string {
   const text = canonical(value);

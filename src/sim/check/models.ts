@@ -21,11 +21,11 @@ export type RegisterAction =
   | { readonly kind: 'write'; readonly value: JsonValue }
   | { readonly kind: 'cas'; readonly from: JsonValue; readonly to: JsonValue };
 
-export interface Model<State extends JsonValue = JsonValue> {
+export interface Model {
   readonly name: string;
-  readonly init: State;
+  readonly init: JsonValue;
   /** The state after an operation of outcome `ok` or `info`; undefined: impossible in this state. Pure; `operation.output` is undefined when not known. */
-  step(state: State, operation: Operation): State | undefined;
+  step(state: JsonValue, operation: Operation): JsonValue | undefined;
   /** Which independent part of the state an operation is about. Without it, all are about one. */
   partition?(operation: Operation): string;
   /** Whether the operation never changes the state (in which state ever it is possible). Makes the search quicker. */

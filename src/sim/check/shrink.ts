@@ -6,18 +6,22 @@
  * - all that happens after the first end that can't be explained (what had begun by then stays, its outcome unknown);
  * - operations that only read;
  * - on registers without a comparison that did not hold: all operations on a set of values that no compare-and-set ties to other values. Where such a value stood in a
- *   linearization, the value before it may stand as well: what is left never looks at it there.
+ *   linearization, the value before it may stand as well: what is left never looks at it there;
+ * - on registers: a write with all that may have seen its value (dependents.ts).
  */
 import { Budget, type Limits } from './budget.ts';
 import { compile, DIFFERS, isIdle, isUnknown } from './compiled.ts';
+import { dependents } from './dependents.ts';
 import { checkDistinct } from './distinct_values.ts';
 import { searchFrontier } from './frontier.ts';
 import type { Operation } from './history.ts';
-import { canonical } from './json_value.ts';
-import type { Model } from './models.ts';
+import { canonical, type JsonValue } from './json_value.ts';
+import type { Model, RegisterAction } from './models.ts';
 
 const SHRINK_STEPS = 20_000_000;
 const SHRINK_MS = 15_000;
+/** Their number grows with the square. */
+const MAX_DEPENDENTS = 5_000;
 
 export interface Shrunk {
   /** In the order in which they began. */
@@ -81,7 +85,11 @@ class Shrinker {
   }
 
   /** Takes away what can be spared of `units`, in ever smaller pieces (Zeller's delta debugging). */
-  spare(operations: readonly Operation[], units: readonly (readonly Operation[])[]): readonly Operation[] {
+  spare(
+    operations: readonly Operation[],
+    units: readonly (readonly Operation[])[],
+    isClear: (left: readonly Operation[]) => boolean = () => true,
+  ): readonly Operation[] {
     let left = operations;
     let rest = units;
     for (let size = Math.ceil(units.length / 2); size >= 1 && rest.length > 0; ) {
@@ -90,7 +98,7 @@ class Shrinker {
         const piece = rest.slice(i, i + size);
         const gone = new Set(piece.flat());
         const without = left.filter((operation) => !gone.has(operation));
-        if (this.shortest && this.isBad(without)) left = without;
+        if (this.shortest && isClear(without) && this.isBad(without)) left = without;
         else kept.push(...piece);
       }
       rest = kept;
@@ -152,6 +160,36 @@ function until(operations: readonly Operation[], moment: number, model: Model): 
   return part;
 }
 
+/**
+ * Whether what is left can be understood: of each value that an operation needs, and that somebody wrote, one write is left. (That the write can't be the one whose value
+ * was found is for the rest to show.)
+ */
+function clearness(
+  operations: readonly Operation[],
+  register: (operation: Operation) => RegisterAction,
+  initial: JsonValue,
+): (left: readonly Operation[]) => boolean {
+  const needs = new Map<Operation, string>();
+  const sets = new Map<Operation, string>();
+  for (const operation of operations) {
+    const action = register(operation);
+    if (action.kind === 'read') needs.set(operation, canonical(action.value));
+    if (action.kind === 'write') sets.set(operation, canonical(action.value));
+    if (action.kind !== 'cas') continue;
+    needs.set(operation, canonical(action.from));
+    sets.set(operation, canonical(action.to));
+  }
+  const written = new Set(sets.values());
+  written.delete(canonical(initial));
+  return (left) => {
+    const kept = new Set(left.map((operation) => sets.get(operation)));
+    return left.every((operation) => {
+      const value = needs.get(operation);
+      return value === undefined || !written.has(value) || kept.has(value);
+    });
+  };
+}
+
 /** Shrinks the operations of one partition, which are known not to be linearizable. */
 export function shrink(part: readonly Operation[], model: Model, limits: Limits): Shrunk {
   const all = part.filter((operation) => !isIdle(model, operation));
@@ -164,6 +202,12 @@ export function shrink(part: readonly Operation[], model: Model, limits: Limits)
     const sets = shrinker.valueSets(operations);
     if (sets !== undefined) operations = shrinker.spare(operations, sets);
     operations = shrinker.spare(operations, shrinker.reads(operations));
+    if (model.register !== undefined && operations.length <= MAX_DEPENDENTS)
+      operations = shrinker.spare(
+        operations,
+        dependents(operations, model.register),
+        clearness(operations, model.register, model.init),
+      );
   }
   operations = [...operations].sort((x, y) => x.invokedAt - y.invokedAt);
   return { operations, stuck, shortest: shrinker.shortest };

@@ -39,7 +39,7 @@ export function explainViolation(part: readonly Operation[], model: Model, limit
     stuck,
     order,
     states,
-    reason: reasonOf(part, operations, stuck, model, states),
+    reason: reasonOf(part, stuck, model, states),
     shortest,
   };
 }
@@ -97,7 +97,6 @@ function furthestOrder(
 
 function reasonOf(
   part: readonly Operation[],
-  operations: readonly Operation[],
   stuck: Operation,
   model: Model,
   states: readonly JsonValue[] | undefined,
@@ -111,7 +110,12 @@ function reasonOf(
       const one = model.register!(operation);
       return canonical(one.kind === 'cas' ? one.to : one.value) === value;
     };
-    if (value !== canonical(model.init) && !operations.some(writes)) {
+    const mayHave = (operation: Operation): boolean =>
+      operation.outcome !== 'fail' &&
+      operation.invokedAt < stuck.returnedAt &&
+      operation !== stuck &&
+      writes(operation);
+    if (value !== canonical(model.init) && !part.some(mayHave)) {
       const failed = part.find((operation) => operation.outcome === 'fail' && writes(operation));
       if (failed !== undefined)
         return `${what}: the only operation that would have set ${value} failed (process ${failed.process}${failed.invokeLine === undefined ? '' : `, line ${failed.invokeLine}`})`;
@@ -123,8 +127,7 @@ function reasonOf(
       return `${what}: nobody had begun to write ${value} by then${later}`;
     }
   }
-  if (states === undefined || states.length === 0)
-    return `${what}: no order of these operations explains it`;
+  if (states === undefined || states.length === 0) return `${what}: no order of these operations explains it`;
   const held = states.map((state) => shownValue(state)).sort();
   const list = held.length > 6 ? `${held.slice(0, 6).join(', ')}, ...` : held.join(' or ');
   if (action?.kind === 'read' || action?.kind === 'cas' || action?.kind === 'differs')

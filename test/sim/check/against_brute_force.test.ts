@@ -8,7 +8,7 @@ import { checkHistory } from '../../../src/sim/check/linearizability.ts';
 import { CAS_REGISTER, KV, type Model, REGISTER } from '../../../src/sim/check/models.ts';
 import { bruteForce, seeded, simulate } from './histories.ts';
 
-const RUNS = Number(process.env['KVORUM_CHECK_RUNS'] ?? 4_000);
+const RUNS = Number(process.env['KVORUM_CHECK_RUNS'] ?? 300);
 const KINDS: Readonly<Record<string, readonly string[]>> = {
   register: ['read', 'write'],
   'cas-register': ['read', 'write', 'cas'],

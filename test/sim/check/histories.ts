@@ -12,7 +12,8 @@ export function bruteForce(operations: readonly Operation[], model: Model): bool
   const search = (left: readonly Operation[], state: JsonValue): boolean => {
     if (left.every(({ outcome }) => outcome === 'info')) return true;
     return left.some((operation) => {
-      if (left.some((other) => other.outcome === 'ok' && other.returnedAt < operation.invokedAt)) return false;
+      if (left.some((other) => other.outcome === 'ok' && other.returnedAt < operation.invokedAt))
+        return false;
       if (operation.outcome === 'info' && isRead(operation)) return false;
       const next = model.step(state, operation);
       return (
