@@ -4,12 +4,12 @@
  * Invariants: every step ends after its duration, or with `endAll`, and leaves nothing behind but what it did to data; steps that overlap add up; disks are damaged within
  * the budget only; a step that makes no sense when its time comes does nothing, and the trace says why.
  */
+import { KvError } from '../errors.ts';
 import type { NodeId } from '../raft/types.ts';
 import { ClientFaults, type ClientStep } from './client_faults.ts';
 import type { DamageBudget } from './damage_budget.ts';
 import { type DamageStep, damageDisk } from './disk_damage.ts';
 import { describeStep, type FaultPlan, type FaultStep, type NodeTarget } from './fault_plan.ts';
-import type { Checks } from './invariants/checks.ts';
 import { asError, type Keeper } from './keeper.ts';
 import { type LinkEffect, LinkEffects, type LinkStep, linkEffectOf } from './link_effects.ts';
 import type { SimNode } from './sim_node.ts';
@@ -24,14 +24,12 @@ type Undo = (() => void) | undefined;
 
 export interface FaultsOptions {
   readonly world: World;
-  readonly checks: Checks;
   readonly budget: DamageBudget;
   readonly keeper: Keeper;
 }
 
 export class Faults {
   readonly #world: World;
-  readonly #checks: Checks;
   readonly #budget: DamageBudget;
   readonly #keeper: Keeper;
   readonly #links: LinkEffects;
@@ -46,9 +44,8 @@ export class Faults {
   clocksMoved = false;
   #ended = false;
 
-  constructor({ world, checks, budget, keeper }: FaultsOptions) {
+  constructor({ world, budget, keeper }: FaultsOptions) {
     this.#world = world;
-    this.#checks = checks;
     this.#budget = budget;
     this.#keeper = keeper;
     this.#clients = new ClientFaults(world);
@@ -301,8 +298,14 @@ export class Faults {
     if (!node.isUp || node.isPaused || node.disk.stuck) return this.#void(step, `${node.lane} does not run`);
     this.#told(step, node.lane);
     this.#keeper.hold(node.id);
-    // It may crash on the way: then its stop never ends.
-    await Promise.race([this.#world.stop(node.id), this.#world.sleep(step.durationMs)]);
+    const { lives } = node;
+    const failed = (error: unknown): void => {
+      if (!(error instanceof KvError)) throw error;
+      this.#world.trace.add('note', node.lane, error.code, 0, undefined, 0, `did not stop well: ${error.message}`);
+    };
+    // It may crash on the way, and then its stop never ends; what has not stopped in time is killed.
+    await Promise.race([this.#world.stop(node.id).catch(failed), this.#world.sleep(step.durationMs)]);
+    if (node.lives === lives) this.#world.crash(node.id, 'process');
     return () => this.#keeper.release(node.id);
   }
 

@@ -30,7 +30,7 @@ export class Hazards {
     const { budget } = this;
     this.checks = new Checks(world, (id) => budget.isDamaged(id));
     this.keeper = new Keeper(world, this.checks, budget);
-    this.faults = new Faults({ world, checks: this.checks, budget, keeper: this.keeper });
+    this.faults = new Faults({ world, budget, keeper: this.keeper });
     world.scheduler.afterEvent = () => {
       this.faults.afterEvent();
       this.checks.look();
