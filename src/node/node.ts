@@ -4,12 +4,21 @@
  * Invariants: several nodes live in one process (no module state); `stop` leaves no timer, handle or lock behind; after a failure of the disk or of
  * apply the node answers nothing any more and `onEnd` is told why.
  */
+
+import { isAddress } from '../config.ts';
 import { isDamage, KvError } from '../errors.ts';
 import type { TimerHandle } from '../ports.ts';
 import type { Configuration } from '../raft/types.ts';
 import { isNoSpace } from '../storage/log/storage_failure.ts';
 import type { AppliedState } from '../storage/record.ts';
-import { FRAME_ANSWER, FRAME_RAFT, FRAME_REQUEST } from '../wire/peer_codec.ts';
+import {
+  decodeIntroduction,
+  encodeIntroduction,
+  FRAME_ANSWER,
+  FRAME_INTRODUCTION,
+  FRAME_RAFT,
+  FRAME_REQUEST,
+} from '../wire/peer_codec.ts';
 import { Consensus } from './consensus.ts';
 import { answerPeer, Forwarding } from './forwarding.ts';
 import { handOver } from './hand_over.ts';
@@ -199,12 +208,9 @@ export class KvorumNode {
     const { ports, config, logger } = this.#options;
     await this.#consensus.transport.start({
       frame: ({ from, payload }) => this.#onFrame(from, payload),
-      wasRemoved: (peer) => {
-        const { members, lastId } = this.#consensus.applier.appliedConfiguration;
-        // Ids are never used again: one that was given and belongs to nobody is a removed member's.
-        return peer <= lastId && !members.some((member) => member.id === peer);
-      },
+      wasRemoved: (peer) => this.#wasRemoved(peer),
       removed: () => this.#removed(),
+      connected: (peer) => this.#introduce(peer),
       disconnected: (peer, reason) => {
         logger.debug('lost the connection to a peer', { peer, reason });
         this.#rpc.disconnected(peer);
@@ -263,6 +269,8 @@ export class KvorumNode {
           return this.#rpc.onRequest(from, payload);
         case FRAME_ANSWER:
           return this.#rpc.onAnswer(from, payload);
+        case FRAME_INTRODUCTION:
+          return this.#introduced(from, decodeIntroduction(payload));
         default:
           throw new KvError('PROTOCOL', `unknown kind of frame ${payload[0]}`);
       }
@@ -270,6 +278,24 @@ export class KvorumNode {
       if (!(error instanceof KvError)) throw error;
       this.#options.logger.warn('dropped a frame from a peer', { peer: from, error });
     }
+  }
+
+  /** Tells a peer where this node is. */
+  #introduce(to: number): void {
+    const { transport, replica } = this.#consensus;
+    const address = replica.ownAddress;
+    if (address !== undefined) transport.send(to, [encodeIntroduction(address)]);
+  }
+
+  #introduced(from: number, address: string): void {
+    if (!isAddress(address)) throw new KvError('PROTOCOL', 'an introduction without an address');
+    if (!this.#wasRemoved(from)) this.#consensus.replica.introduced(from, address);
+  }
+
+  /** Ids are never used again: one that was given and belongs to nobody is a removed member's. */
+  #wasRemoved(peer: number): boolean {
+    const { members, lastId } = this.#consensus.applier.appliedConfiguration;
+    return peer <= lastId && !members.some((member) => member.id === peer);
   }
 
   #sweep(): void {

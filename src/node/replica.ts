@@ -36,6 +36,8 @@ const TURNS_BETWEEN_IO = 64;
 /** The same for a caller that awaits read after read. */
 const READS_BETWEEN_IO = 512;
 const FORGET_PEER_MS = 5_000;
+/** Peers that are known by their own word only, at most. */
+const MAX_STRANGERS = 64;
 /** Appends from the leader are dropped while more committed bytes than this wait to be applied. */
 const MAX_BACKLOG_BYTES = 64 * 1024 * 1024;
 /** What a log record takes besides its data, generously. */
@@ -74,6 +76,8 @@ export class Replica {
   #role = '';
   #leader = -1;
   readonly #knownPeers = new Map<NodeId, string>();
+  /** Peers that have introduced themselves and that no configuration here names yet. */
+  readonly #strangers = new Set<NodeId>();
   #lastTickMs: number;
 
   constructor(options: ReplicaOptions) {
@@ -274,14 +278,39 @@ export class Replica {
   usePeersOf(configuration: Configuration): void {
     const { transport } = this.#options;
     const present = new Set<NodeId>();
+    for (const id of this.#strangers) {
+      // Ids are given in order and once: this one was a member's, and is nobody's any more.
+      if (id > configuration.lastId || configuration.members.some((member) => member.id === id)) continue;
+      this.#strangers.delete(id);
+      transport.removePeer(id);
+    }
     for (const member of configuration.members) {
       if (member.id === this.#raft.id) continue;
       present.add(member.id);
+      this.#strangers.delete(member.id);
       if (this.#knownPeers.get(member.id) === member.peerAddress) continue;
       this.#knownPeers.set(member.id, member.peerAddress);
       transport.setPeer(member.id, member.peerAddress);
     }
     for (const id of this.#knownPeers.keys()) if (!present.has(id)) this.#forgetLater(id);
+  }
+
+  /** Where this node is reached, as its configuration says; undefined when it is no member. */
+  get ownAddress(): string | undefined {
+    const { members } = this.#raft.status().configuration;
+    return members.find(({ id }) => id === this.#raft.id)?.peerAddress;
+  }
+
+  /**
+   * A peer says where it is. It may have joined, and even lead, by entries that this node, which was away, does not have: without an address to answer to, it would
+   * never be sent them.
+   */
+  introduced(id: NodeId, address: string): void {
+    // Where the configuration names the peer, it is believed.
+    if (this.#stopped || id === this.#raft.id || this.#knownPeers.has(id)) return;
+    if (!this.#strangers.has(id) && this.#strangers.size >= MAX_STRANGERS) return;
+    this.#strangers.add(id);
+    this.#options.transport.setPeer(id, address);
   }
 
   /** A removed member can be reached for a while: it has to be told. */

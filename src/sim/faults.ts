@@ -301,7 +301,15 @@ export class Faults {
     const { lives } = node;
     const failed = (error: unknown): void => {
       if (!(error instanceof KvError)) throw error;
-      this.#world.trace.add('note', node.lane, error.code, 0, undefined, 0, `did not stop well: ${error.message}`);
+      this.#world.trace.add(
+        'note',
+        node.lane,
+        error.code,
+        0,
+        undefined,
+        0,
+        `did not stop well: ${error.message}`,
+      );
     };
     // It may crash on the way, and then its stop never ends; what has not stopped in time is killed.
     await Promise.race([this.#world.stop(node.id).catch(failed), this.#world.sleep(step.durationMs)]);

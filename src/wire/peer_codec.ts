@@ -5,6 +5,7 @@
  *               | 1 id:varint operation:u8 timeoutMs:varint body
  *               | 2 id:varint ok:u8(1) body
  *               | 2 id:varint ok:u8(0) error (error_codec.ts)
+ *               | 3 address:string                             where the sender is reached by other nodes
  *
  * The body of PEER_WRITE is an encoded command, its answer an encoded result, that of PEER_SNAPSHOT_READ the snapshot's bytes;
  * all other bodies are JSON in UTF-8 (cold paths).
@@ -16,6 +17,7 @@ import { ByteReader, ByteWriter, malformed } from './varint.ts';
 export const FRAME_RAFT = 0;
 export const FRAME_REQUEST = 1;
 export const FRAME_ANSWER = 2;
+export const FRAME_INTRODUCTION = 3;
 
 export const PEER_WRITE = 1;
 export const PEER_STATUS = 2;
@@ -104,4 +106,18 @@ export function decodeJson(bytes: Uint8Array): unknown {
   } catch {
     throw malformed('not JSON');
   }
+}
+
+/** @param address HOST:PORT of the sender */
+export function encodeIntroduction(address: string): Uint8Array {
+  return new ByteWriter(64).u8(FRAME_INTRODUCTION).string(address).finish();
+}
+
+/** The sender's address, unchecked. @throws KvError PROTOCOL */
+export function decodeIntroduction(payload: Uint8Array): string {
+  const reader = new ByteReader(payload);
+  if (reader.u8() !== FRAME_INTRODUCTION) throw malformed('no introduction');
+  const address = reader.string();
+  reader.expectEnd();
+  return address;
 }
