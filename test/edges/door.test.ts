@@ -7,7 +7,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startTcpDoor, type TcpDoor } from '../../src/api/tcp/door.ts';
 import { parseConfig } from '../../src/config.ts';
+import { KvError } from '../../src/errors.ts';
 import { USER_SPACE_END } from '../../src/kv/keyspace.ts';
+import { Conditions } from '../../src/node/conditions.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import {
   MAX_TIMEOUT_MS,
@@ -299,6 +301,18 @@ test('a time-out of the wire is cut to the longest one allowed', async () => {
     assert.is((await client.next(1)).opcode, OPCODE.RESULT);
     assert.is(service.lastTimeoutMs, MAX_TIMEOUT_MS);
   });
+});
+
+test('calls that wait for revisions far away are bounded', async () => {
+  const conditions = new Conditions();
+  const late = () => new KvError('TIMEOUT', 'late');
+  const wait = () =>
+    conditions.until(() => false, Number.MAX_SAFE_INTEGER, late).then(String, (error: KvError) => error.code);
+  const waiting = Array.from({ length: 65_536 }, wait);
+  assert.is(await wait(), 'OVERLOADED');
+  conditions.close();
+  assert.equal(new Set(await Promise.all(waiting)), new Set(['UNAVAILABLE']));
+  await conditions.until(() => true, 0, late);
 });
 
 test('a record that cannot be written ends its stream, and the connection goes on', async () => {

@@ -24,6 +24,8 @@ const RUNS = edgeRuns(40);
 const FOOTER_BYTES = 64;
 /** Caches, table memory and windows of a tree, whatever it holds. */
 const FIXED_BYTES = 24 * 1024 * 1024;
+/** Every level is too full. */
+const EAGER = { l0Trigger: 1, levelBaseBytes: 1 };
 const MANIFEST = `${TREE_PATH}/MANIFEST`;
 
 const specimens: Specimen[] = [];
@@ -40,6 +42,8 @@ interface Spoiling {
   readonly specimen: Specimen;
   readonly file: string;
   readonly bytes: Uint8Array;
+  /** Merge everything as soon as it is open. */
+  readonly eager: boolean;
 }
 
 async function diskWith({ specimen, file, bytes }: Spoiling): Promise<MemoryDisk> {
@@ -70,7 +74,8 @@ async function read<T>(name: string, spoiling: Spoiling, run: () => Promise<T>):
 /** Opens the tree and asks it everything; `told`: the answers have to be what was written. */
 async function play(name: string, spoiling: Spoiling, told: boolean): Promise<void> {
   const { specimen, file } = spoiling;
-  const { model, compactRevision, options } = specimen;
+  const { model, compactRevision } = specimen;
+  const options = spoiling.eager ? { ...specimen.options, ...EAGER } : specimen.options;
   const ports = new HarnessPorts();
   const disk = await diskWith(spoiling);
   const checked = disk.fork();
@@ -135,10 +140,15 @@ function fitted(bytes: Uint8Array, other: Uint8Array, how: readonly Step[]): Uin
   return now;
 }
 
-const place = fc.record({ which: fc.nat(specimens.length - 1), file: fc.nat(40), other: fc.nat(40) });
+const place = fc.record({
+  which: fc.nat(specimens.length - 1),
+  file: fc.nat(40),
+  other: fc.nat(40),
+  eager: fc.boolean(),
+});
 
 function placed(
-  { which, file, other }: { which: number; file: number; other: number },
+  { which, file, other, eager }: { which: number; file: number; other: number; eager: boolean },
   suffix: string,
 ): Spoiling & { other: Uint8Array } {
   const specimen = specimens[which]!;
@@ -146,6 +156,7 @@ function placed(
   const chosen = names[file % names.length]!;
   return {
     specimen,
+    eager,
     file: chosen,
     bytes: specimen.files.get(chosen)!,
     other: specimen.files.get(names[other % names.length]!)!,
@@ -204,15 +215,16 @@ test('the manifest alone: spoilt, sealed and not, cut at every length', () => {
 });
 
 test('a table cut at any length is told by the checker', async () => {
-  const { specimen, file, bytes } = placed({ which: 0, file: 0, other: 0 }, '.kvt');
+  const { specimen, file, bytes } = placed({ which: 0, file: 0, other: 0, eager: false }, '.kvt');
   for (let size = 0; size < bytes.length; size += 1 + Math.floor(bytes.length / (RUNS * 4))) {
-    const cut = { specimen, file, bytes: bytes.slice(0, size) };
+    const cut = { specimen, file, eager: false, bytes: bytes.slice(0, size) };
     const disk = await diskWith(cut);
     const damages = await verifyTable(disk, file, undefined, {});
     assert.ok(damages.length > 0, `cut to ${size}`);
     const sealed = {
       specimen,
       file,
+      eager: false,
       bytes: resealTable(new Uint8Array(Buffer.concat([cut.bytes, bytes.slice(-64)]))),
     };
     if (size < bytes.length - 64)
