@@ -93,7 +93,8 @@ export class ReadBarrier {
   /** Gives up on rounds past their deadline and asks lost ones again. */
   sweep(): void {
     const nowMs = this.#options.nowMs();
-    const late = new KvError('TIMEOUT', 'no quorum confirmed the read in time');
+    // Made only when somebody is late: a sweep mostly finds nobody.
+    const late = (): KvError => new KvError('TIMEOUT', 'no quorum confirmed the read in time');
     if (this.#collecting !== undefined && this.#collecting.deadlineMs <= nowMs) {
       this.#collecting.reject(new KvError('NO_LEADER', 'no leader was found in time to confirm the read'));
       this.#collecting = undefined;
@@ -101,7 +102,7 @@ export class ReadBarrier {
     for (const [context, round] of this.#asked) {
       if (round.deadlineMs <= nowMs) {
         this.#asked.delete(context);
-        round.reject(late);
+        round.reject(late());
       } else if (nowMs - round.askedMs >= this.#options.retryMs) {
         this.#asked.delete(context);
         this.#askAgain(round);
@@ -110,11 +111,11 @@ export class ReadBarrier {
     for (const round of this.#joined) {
       if (round.deadlineMs > nowMs) continue;
       this.#joined.delete(round);
-      round.reject(late);
+      round.reject(late());
     }
     for (let i = this.#confirmed.length - 1; i >= 0; i--) {
       if (this.#confirmed[i]!.deadlineMs > nowMs) continue;
-      this.#confirmed.splice(i, 1)[0]!.reject(late);
+      this.#confirmed.splice(i, 1)[0]!.reject(late());
     }
   }
 
