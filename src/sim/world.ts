@@ -28,6 +28,7 @@ import type { Ports } from '../ports.ts';
 import type { Member, NodeId } from '../raft/types.ts';
 import type { Disk } from '../storage/disk.ts';
 import type { LossRule } from '../storage/memory_disk.ts';
+import type { ClockSetting } from './check/clock_bounds.ts';
 import { type LinkFault, PeerNetwork } from './peer_network.ts';
 import { Scheduler, type SchedulerLimits, SimulationError } from './scheduler.ts';
 import { SeededRandom } from './seeded_random.ts';
@@ -80,6 +81,8 @@ export class World {
   readonly streams: StreamNetwork;
   readonly nodes = new Map<NodeId, SimNode>();
   readonly clients: SimClient[] = [];
+  /** What machines' clocks were set to, and when in the world's time. */
+  readonly clockSettings: ClockSetting[] = [];
   /** Of the seed; fork it, never draw from it. */
   readonly random: SeededRandom;
   /** The test's own process. */
@@ -163,7 +166,9 @@ export class World {
   /** Sets a machine's wall clock off the world's time, and how fast its clocks run. */
   setClock(id: NodeId, change: { readonly offsetMs?: number; readonly rate?: number }): void {
     this.trace.add('fault', this.node(id).lane, 'clock', (change.offsetMs ?? 0) + (change.rate ?? 1));
-    this.node(id).clock.set(change);
+    const { clock } = this.node(id);
+    clock.set(change);
+    this.clockSettings.push({ node: id, fromMs: this.nowMs, offsetMs: clock.offsetMs, rate: clock.rate });
   }
 
   disk(id: NodeId): SimDisk {

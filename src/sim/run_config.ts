@@ -1,0 +1,36 @@
+/** Settings of a run, drawn from its seed: what is usual most of the time, and what is at an edge now and then. */
+import type { ConfigInput } from '../config.ts';
+import type { SeededRandom } from './seeded_random.ts';
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** One of the common values mostly, else one of the rare ones. */
+function often<T>(random: SeededRandom, common: readonly T[], rare: readonly T[]): T {
+  return random.chance(0.75) ? random.pick(common) : random.pick(rare);
+}
+
+/** How many founders a run has that was not told. */
+export function drawNodes(random: SeededRandom): number {
+  return random.pick([3, 3, 3, 3, 3, 3, 5, 5, 4, 2, 1]);
+}
+
+export function drawConfig(random: SeededRandom): ConfigInput {
+  return {
+    storage: {
+      segmentSizeBytes: often(random, [128 * KIB], [64 * KIB, 512 * KIB]),
+      preallocateBytes: often(random, [16 * KIB], [4 * KIB, 64 * KIB]),
+      blockSizeBytes: often(random, [KIB, 4 * KIB], [2 * KIB]),
+      blockCacheBytes: often(random, [MIB], [0, 32 * KIB]),
+      compression: often(random, ['none'], ['lz4']),
+      logRetainBytes: often(random, [32 * KIB], [0, MIB]),
+      maxFrozenMemtables: often(random, [2, 3], [1]),
+    },
+    raft: {
+      maxAppendBytes: often(random, [64 * KIB], [4 * KIB, MIB]),
+      maxInflightBytes: often(random, [MIB], [64 * KIB]),
+      snapshotChunkBytes: often(random, [16 * KIB], [4 * KIB, 256 * KIB]),
+    },
+    node: { historyRevisions: often(random, [500, 2_000], [20, 0]) },
+  };
+}
