@@ -10,9 +10,9 @@ import { Disturbances } from './disturbances.ts';
 import { drawFaultPlan } from './draw_fault_plan.ts';
 import type { FaultKind, FaultPlan } from './fault_plan.ts';
 import { Hazards } from './hazards.ts';
-import { registerLines } from './history_export.ts';
 import { InvariantViolated } from './invariants/checks.ts';
 import { judge } from './judge.ts';
+import type { Recorder } from './recorder.ts';
 import { drawConfig, drawNodes } from './run_config.ts';
 import { SimulationError } from './scheduler.ts';
 import { SeededRandom } from './seeded_random.ts';
@@ -76,8 +76,8 @@ export interface RunResult {
   readonly stats: RunStats;
   /** Where events were recorded. */
   readonly trace?: readonly TraceEvent[] | undefined;
-  /** The calls to single keys, for `kvorum check-history --model kv`: given for a failure, and where events were recorded. */
-  readonly history?: string | undefined;
+  /** What the clients saw. */
+  readonly recorder: Recorder;
 }
 
 const DEFAULT_OPS = 2_000;
@@ -215,7 +215,6 @@ class Run {
       faults: this.#hazards.faults.counts,
     };
     world.close();
-    const keepHistory = failure !== undefined || recording;
     return {
       seed: String(this.#options.seed),
       nodes: this.#nodes,
@@ -226,7 +225,7 @@ class Run {
       plan: this.#plan,
       stats,
       trace: recording ? trace : undefined,
-      history: keepHistory ? registerLines(recorder.journal) : undefined,
+      recorder,
     };
   }
 }
