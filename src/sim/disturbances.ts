@@ -34,7 +34,7 @@ export class Disturbances {
 
   #look(): void {
     const node = this.#world.leader();
-    const leader = node === undefined ? '' : `${node.id} ${node.node?.service.status().term}`;
+    const leader = node === undefined ? '' : `${node.id} ${node.node?.parts.consensus.raft.term}`;
     if (leader !== '' && leader === this.#leader) return;
     this.#leader = leader;
     const nowMs = this.#nowMs();

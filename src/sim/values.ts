@@ -8,6 +8,14 @@
 
 const decoder = new TextDecoder('utf-8', { fatal: false });
 const encoder = new TextEncoder();
+const COLON = 0x3a;
+/** Longer than any token. */
+const MAX_TOKEN_BYTES = 200;
+/** Fillers begin at this many places. */
+const STARTS = 64 * 1024;
+const MAX_FILLER_BYTES = 256 * 1024;
+/** Text that compresses as badly as real values do: a filler is a stretch of it, so that making and comparing values costs next to nothing. */
+const FILLER = fillerText(STARTS + MAX_FILLER_BYTES);
 
 /** A token for a value of `sizeBytes` (or as long as the token is, if that is more). */
 export function valueToken(client: string, number: number, sizeBytes: number): string {
@@ -16,29 +24,42 @@ export function valueToken(client: string, number: number, sizeBytes: number): s
 
 /** The bytes of a value. */
 export function valueBytes(token: string): Uint8Array {
-  return encoder.encode(valueText(token));
+  const head = encoder.encode(`${token}:`);
+  const filler = fillerOf(token, head.length);
+  const bytes = new Uint8Array(head.length + filler.length);
+  bytes.set(head);
+  bytes.set(filler, head.length);
+  return bytes;
 }
 
 /** The token of a value that was read; for one that no token has, a text that no token is. */
 export function tokenOf(bytes: Uint8Array): string {
-  const text = decoder.decode(bytes);
-  const token = text.slice(0, Math.max(0, text.indexOf(':')));
-  return token !== '' && valueText(token) === text
-    ? token
-    : `damaged value of ${bytes.length} bytes: ${text.slice(0, 40)}`;
+  const colon = bytes.subarray(0, MAX_TOKEN_BYTES).indexOf(COLON);
+  if (colon > 0) {
+    const token = decoder.decode(bytes.subarray(0, colon));
+    if (Buffer.compare(bytes.subarray(colon + 1), fillerOf(token, colon + 1)) === 0) return token;
+  }
+  return `damaged value of ${bytes.length} bytes: ${decoder.decode(bytes.subarray(0, 40))}`;
 }
 
-function valueText(token: string): string {
+/** What stands after the colon, which is at `headBytes - 1`. */
+function fillerOf(token: string, headBytes: number): Uint8Array {
   const size = Number(token.slice(token.indexOf('#') + 1));
-  const start = `${token}:`;
-  if (!Number.isSafeInteger(size) || size <= start.length) return start;
-  // Filler that compresses as badly as real values do, and differs between tokens.
+  if (!Number.isSafeInteger(size) || size <= headBytes) return FILLER.subarray(0, 0);
   let hash = 0x811c9dc5;
   for (let at = 0; at < token.length; at++) hash = Math.imul(hash ^ token.charCodeAt(at), 0x01000193);
-  const parts = [start];
-  for (let length = start.length; length < size; length += 8) {
-    hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) + length;
-    parts.push((hash >>> 0).toString(36).padStart(8, '.'));
+  const start = (hash ^ (hash >>> 15)) & (STARTS - 1);
+  return FILLER.subarray(start, start + Math.min(size - headBytes, MAX_FILLER_BYTES));
+}
+
+function fillerText(sizeBytes: number): Uint8Array {
+  const text = new Uint8Array(sizeBytes);
+  let hash = 0x2545f491;
+  for (let at = 0; at < sizeBytes; at++) {
+    hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d) + at;
+    // 64 characters from '0' on, without the colon.
+    const digit = (hash >>> 8) & 63;
+    text[at] = digit < 10 ? 0x30 + digit : 0x31 + digit;
   }
-  return parts.join('').slice(0, size);
+  return text;
 }

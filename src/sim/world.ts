@@ -191,10 +191,10 @@ export class World {
     let best: SimNode | undefined;
     let bestTerm = -1;
     for (const node of this.running()) {
-      const status = node.node?.service.status();
-      if (status?.role !== 'leader' || status.term <= bestTerm) continue;
+      const raft = node.node?.parts.consensus.raft;
+      if (raft?.role !== 'leader' || raft.term <= bestTerm) continue;
       best = node;
-      bestTerm = status.term;
+      bestTerm = raft.term;
     }
     return best;
   }
