@@ -43,6 +43,8 @@ export class SimulationError extends Error {
 }
 
 const settled = Promise.resolve();
+// `process` is a getter of the global object: looked up once.
+const { nextTick } = process;
 
 export class Scheduler {
   nowMs = 0;
@@ -120,7 +122,7 @@ export class Scheduler {
     const deadlineMs = limits.deadlineMs ?? Number.POSITIVE_INFINITY;
     return new Promise((resolve, reject) => {
       let untilTurn = TICKS_A_TURN;
-      const askForTick = (): void => process.nextTick(step);
+      const askForTick = (): void => nextTick(step);
       const step = (): void => {
         this.#look();
         if (this.#failure !== undefined) return reject(this.#failure);

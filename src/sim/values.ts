@@ -8,6 +8,7 @@
 
 const decoder = new TextDecoder('utf-8', { fatal: false });
 const encoder = new TextEncoder();
+const { compare } = Buffer;
 const COLON = 0x3a;
 /** Longer than any token. */
 const MAX_TOKEN_BYTES = 200;
@@ -37,7 +38,7 @@ export function tokenOf(bytes: Uint8Array): string {
   const colon = bytes.subarray(0, MAX_TOKEN_BYTES).indexOf(COLON);
   if (colon > 0) {
     const token = decoder.decode(bytes.subarray(0, colon));
-    if (Buffer.compare(bytes.subarray(colon + 1), fillerOf(token, colon + 1)) === 0) return token;
+    if (compare(bytes.subarray(colon + 1), fillerOf(token, colon + 1)) === 0) return token;
   }
   return `damaged value of ${bytes.length} bytes: ${decoder.decode(bytes.subarray(0, 40))}`;
 }
