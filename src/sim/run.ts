@@ -178,7 +178,10 @@ class Run {
     return judge(this.#workload.recorder, {
       mustReach: this.#mustReach,
       nodes: [...world.nodes.keys()],
-      clocks: world.clockSettings.map((setting) => ({ ...setting, fromMs: setting.fromMs + WORLD_BEGINS_MS })),
+      clocks: world.clockSettings.map((setting) => ({
+        ...setting,
+        fromMs: setting.fromMs + WORLD_BEGINS_MS,
+      })),
       graceMs: 2 * tickMs * electionTicks + EXPIRY_LOOK_MS,
       disturbances: this.#disturbances.list,
     });

@@ -10,7 +10,7 @@ import { readSources, type SourceFile, sourceFile } from './source_file.ts';
 
 const product = readSources(['src', 'transports']);
 const everything = readSources(['src', 'transports', 'test', 'bench']);
-const ROOTS = ['src/index.ts', 'src/cli/', 'src/sim/'];
+const ROOTS = ['src/index.ts', 'src/sim.ts', 'src/cli/', 'src/sim/'];
 /** Where worker threads begin: they are named by a URL. */
 const WORKERS = ['src/threads/reader_worker.ts', 'src/storage/tables/job_worker.ts'];
 const ENTRY_POINTS = [...ROOTS, ...WORKERS, 'test/', 'bench/'];

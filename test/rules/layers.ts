@@ -117,6 +117,7 @@ export const LAYERS: readonly Layer[] = [
       'src/embedded_channel.ts',
       'src/server.ts',
       'src/cli/',
+      'src/sim.ts',
       'src/sim/',
     ],
     mayImport: 'everything',

@@ -108,9 +108,12 @@ const IMPORT_STATEMENT = /\bimport\b[^;]*;/g;
 const RE_EXPORT = /\bexport\s+(?:type\s+)?(?:\*[^;]*|\{[^}]*\}[^;]*);/g;
 const BUILT_IN = /\bfrom\s*'node:/;
 
-/** One imports the file that has the thing; only src/index.ts speaks for others. */
+/** What the package is imported by. */
+const ENTRIES = new Set(['src/index.ts', 'src/sim.ts', 'assembly/index.ts']);
+
+/** One imports the file that has the thing; only the package's entries speak for others. */
 export const noBarrel: Rule = (file) => {
-  if (file.path === 'src/index.ts' || file.path === 'assembly/index.ts') return [];
+  if (ENTRIES.has(file.path)) return [];
   const problems = findAll(file, file.code, /\bexport\s+(?:type\s+)?\*/g, () => '`export *` makes a barrel');
   const rest = file.code.replace(IMPORT_STATEMENT, '').replace(RE_EXPORT, '');
   const exportsSomething = /\bexport\b/.test(file.code);

@@ -1,0 +1,27 @@
+/**
+ * `kvorum/sim`: the deterministic simulator, for testing code that uses a store. docs/testing_your_app.md shows how.
+ */
+export type { ConfigInput } from './config.ts';
+export { KvError } from './errors.ts';
+export { type DrawOptions, drawFaultPlan } from './sim/draw_fault_plan.ts';
+export {
+  FAULT_KINDS,
+  type FaultKind,
+  type FaultPlan,
+  type FaultStep,
+  formatFaultPlan,
+  NO_FAULTS,
+  parseFaultPlan,
+} from './sim/fault_plan.ts';
+export { Hazards } from './sim/hazards.ts';
+export { InvariantViolated } from './sim/invariants/checks.ts';
+export type { LinkFault } from './sim/peer_network.ts';
+export { type RunFailure, type RunOptions, type RunResult, type RunStats, runSeed } from './sim/run.ts';
+export { type SchedulerLimits, SimulationError } from './sim/scheduler.ts';
+export { SeededRandom } from './sim/seeded_random.ts';
+export type { SimDisk } from './sim/sim_disk.ts';
+export type { NodeStateName, SimNode } from './sim/sim_node.ts';
+export type { StreamFault } from './sim/streams.ts';
+export type { Lane, TraceEvent, TraceKind } from './sim/trace.ts';
+export { type ClientOptions, type SimClient, World, type WorldOptions } from './sim/world.ts';
+export type { LossRule } from './storage/memory_disk.ts';
