@@ -171,8 +171,7 @@ export class ClientRecorder {
     };
     recorder.watchers.push(record);
     this.#open.push(record);
-    const { start, end } = range;
-    const options = { ...(start === '' ? {} : { start }), ...(end === undefined ? {} : { end }) };
+    const options = watchedRange(range.start, range.end);
     let batches = 0;
     try {
       const events = this.#used().watch({ ...options, fromRevision, signal });
@@ -376,6 +375,15 @@ class OverheardChannel implements Channel {
     this.#client.saw(answer.revision);
     return answer;
   }
+}
+
+/** As the Store wants it; a key of the greatest length has no successor that is a key. */
+function watchedRange(
+  start: string,
+  end: string | undefined,
+): { key?: string; start?: string; end?: string } {
+  if (end === `${start}\0`) return { key: start };
+  return { ...(start === '' ? {} : { start }), ...(end === undefined ? {} : { end }) };
 }
 
 function batchResult(result: { type: string; deleted?: number }): StepResult[] {
