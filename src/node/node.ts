@@ -102,7 +102,7 @@ export class KvorumNode {
     });
     const consensus = this.#consensus;
     const alone = (): boolean => consensus.raft.status().configuration.members.length <= 1;
-    this.#rpc = new PeerRpc(consensus.transport, nowMs, (operation, body, timeoutMs) =>
+    this.#rpc = new PeerRpc(consensus.transport, nowMs, ports.random, (operation, body, timeoutMs) =>
       answerPeer(this.service, () => consensus.raft.role === 'leader', operation, body, timeoutMs),
     );
     const schedule = (): void => consensus.replica.schedule();

@@ -1,11 +1,15 @@
 /**
  * Requests between nodes over the transport: one frame there, one frame back, matched by id.
  *
+ * The transport knows peers, not lives: an answer to a request of this node's life before (it was killed and is back) arrives here like any other. So each life
+ * begins its ids somewhere else, and an answer from before finds nobody.
+ *
  * Invariants: every request settles once: with its answer, at its deadline, or when the connection to the peer is lost (an answer would not find its
  * way back). Frames may be lost, so an unanswered request that may write fails with `maybeApplied`.
  */
 import type { Transport } from '../../transports/transport.ts';
 import { KvError } from '../errors.ts';
+import type { Random } from '../ports.ts';
 import type { NodeId } from '../raft/types.ts';
 import { asKvError } from '../wire/error_codec.ts';
 import {
@@ -22,6 +26,8 @@ import {
 
 /** Requests from one peer being worked on at once; more are refused. */
 const MAX_INCOMING = 65_536;
+/** Bytes of the number where a life's ids begin: with what is added to it an id stays a safe integer. */
+const ID_BYTES = 6;
 
 /** What changes nothing on the other side that a repetition could change twice. */
 const READS: ReadonlySet<PeerOperation> = new Set([
@@ -50,11 +56,12 @@ export class PeerRpc {
   readonly #nowMs: () => number;
   readonly #handle: PeerRequestHandler;
   readonly #pending = new Map<number, Pending>();
-  #lastId = 0;
+  #lastId: number;
   #incoming = 0;
   #closed = false;
 
-  constructor(transport: Transport, nowMs: () => number, handle: PeerRequestHandler) {
+  constructor(transport: Transport, nowMs: () => number, random: Random, handle: PeerRequestHandler) {
+    this.#lastId = random.bytes(ID_BYTES).reduce((number, byte) => number * 256 + byte, 0);
     this.#transport = transport;
     this.#nowMs = nowMs;
     this.#handle = handle;
