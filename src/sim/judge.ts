@@ -6,11 +6,13 @@
 import { ClockBounds, type ClockSetting } from './check/clock_bounds.ts';
 import { EventHistory } from './check/event_history.ts';
 import { checkLives, checkStoreTime, type Disturbance, ttlLives } from './check/lease_check.ts';
+import { checkHistory } from './check/linearizability.ts';
 import type { Violation } from './check/observations.ts';
 import { checkReadLevels } from './check/read_level_check.ts';
 import { checkRevisions } from './check/revision_check.ts';
 import { checkSessions } from './check/session_check.ts';
 import { checkWatches } from './check/watch_check.ts';
+import { registerEvents } from './history_export.ts';
 import type { Recorder } from './recorder.ts';
 
 export interface JudgeOptions {
@@ -23,6 +25,8 @@ export interface JudgeOptions {
   readonly graceMs: number;
   /** When faults kept, or may have kept, the cluster from its work. */
   readonly disturbances: readonly Disturbance[];
+  /** Of the search for a linearization. */
+  readonly maxSteps?: number | undefined;
 }
 
 /** What is wrong with a run; empty: nothing. */
@@ -42,6 +46,7 @@ export function judge(recorder: Recorder, options: JudgeOptions): readonly Viola
       graceMs: options.graceMs,
       disturbances: options.disturbances,
     }),
+    ...linearizable(recorder, options.maxSteps),
   ];
 }
 
@@ -51,4 +56,14 @@ function strangeErrors({ strangeErrors }: Recorder): Violation[] {
     message: `${operation} ended with ${error instanceof Error ? `${error.name}: ${error.message}` : String(error)}`,
     details: error instanceof Error && error.stack !== undefined ? { stack: error.stack } : {},
   }));
+}
+
+/** "Undecided" is a failure too: the workload keeps its histories decidable. */
+function linearizable({ journal }: Recorder, maxSteps: number | undefined): Violation[] {
+  const events = registerEvents(journal);
+  if (events.length === 0) return [];
+  const result = checkHistory(events, { model: 'kv', ...(maxSteps === undefined ? {} : { maxSteps }) });
+  if (result.verdict === 'linearizable') return [];
+  const details = { operations: result.operations, steps: result.steps };
+  return [{ check: 'linearizability', message: `the register keys are ${result.verdict}`, details }];
 }
