@@ -11,6 +11,7 @@ import type { Transport, TransportEvents, TransportStats } from '../../transport
 import { KvError } from '../errors.ts';
 import type { NodeId } from '../raft/types.ts';
 import { FRAME_RAFT } from '../wire/peer_codec.ts';
+import { describeFrame } from './frame_text.ts';
 import type { Scheduler } from './scheduler.ts';
 import type { SeededRandom } from './seeded_random.ts';
 import type { SimProcess } from './sim_process.ts';
@@ -201,7 +202,8 @@ export class PeerNetwork {
     const id = ++this.#frames;
     this.onSend?.(sender.id, payload);
     const sum = crc32(payload);
-    this.trace.add('send', sender.process.lane, kindOf(payload), sum, target.process.lane, id);
+    const text = this.trace.recording ? describeFrame(payload) : undefined;
+    this.trace.add('send', sender.process.lane, kindOf(payload), sum, target.process.lane, id, text);
     if (fault.blocked === true || (fault.dropRate !== undefined && this.#random.chance(fault.dropRate))) {
       this.trace.add('drop', sender.process.lane, 'lost', 0, target.process.lane, id);
       return false;

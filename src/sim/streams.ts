@@ -379,7 +379,16 @@ class SimStream implements ByteStream {
     const id = network.nextId();
     const lane = this.process.lane;
     const size = piece?.length ?? 0;
-    network.trace.add('send', lane, 'bytes', piece === undefined ? -1 : crc32(piece), this.peerLane, id);
+    const text = network.trace.recording ? (piece === undefined ? 'bytes end' : `bytes ${size}`) : undefined;
+    network.trace.add(
+      'send',
+      lane,
+      'bytes',
+      piece === undefined ? -1 : crc32(piece),
+      this.peerLane,
+      id,
+      text,
+    );
     this.#underWayBytes += size;
     const arrive = (): void => {
       if (way.fault.blocked === true) {

@@ -5,6 +5,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { KvError } from '../../src/errors.ts';
+import type { TraceEvent } from '../../src/sim/trace.ts';
 import { World } from '../../src/sim/world.ts';
 
 /** What may happen to a call while nodes crash and links are cut. */
@@ -64,6 +65,14 @@ export async function hashOfLife(seed: number, options: { readonly record?: bool
   await world.run(() => live(world), { deadlineMs: 120_000 });
   world.close();
   return world.trace.hash;
+}
+
+/** All that happened in a life. */
+export async function eventsOfLife(seed: number): Promise<readonly TraceEvent[]> {
+  const world = new World({ seed, record: true });
+  await world.run(() => live(world), { deadlineMs: 120_000 });
+  world.close();
+  return world.trace.events;
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
