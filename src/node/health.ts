@@ -22,6 +22,7 @@ export class Health {
   readonly #startedMs: number;
   /** 'ok', or the code of what keeps the node from taking writes. */
   state = 'ok';
+  #onReserve = false;
 
   constructor(options: HealthOptions) {
     this.#options = options;
@@ -36,14 +37,35 @@ export class Health {
 
   /** Whether the log takes so many bytes, and memtables can be flushed; notes and logs when a full disk begins and ends. */
   hasRoom(bytes: number): boolean {
-    const { storage, logger } = this.#options;
+    const { storage } = this.#options;
     const room = storage.log.hasRoom(bytes) && !storage.engine.noSpace;
-    if (room === (this.state === 'NO_SPACE') && this.state !== 'CORRUPT') {
-      this.state = room ? 'ok' : 'NO_SPACE';
-      if (room) logger.info('there is room on the disk again: writes go on');
-      else logger.error('the disk is full: no writes until there is room');
-    }
+    this.#notice(room && !this.#onReserve);
     return room;
+  }
+
+  /** The reserve for a full disk is in use, or is no longer (ballast.ts). */
+  reserveReleased(released: boolean): void {
+    this.#onReserve = released;
+    if (released) this.#notice(false);
+    else this.hasRoom(0);
+  }
+
+  #notice(room: boolean): void {
+    const { logger } = this.#options;
+    if (room !== (this.state === 'NO_SPACE') || this.state === 'CORRUPT') return;
+    this.state = room ? 'ok' : 'NO_SPACE';
+    if (room) logger.info('there is room on the disk again: writes go on');
+    else
+      logger.error(
+        'the disk is full: no writes until there is room, but for deletes where a reserve is left',
+      );
+  }
+
+  /** Bytes of the tree, the memtables and the log. */
+  get dataBytes(): number {
+    const { engine, log } = this.#options.storage;
+    const { tree, memtableBytes } = engine.stats();
+    return tree.sizeBytes + memtableBytes + log.sizeBytes();
   }
 
   status(): NodeStatus {

@@ -27,6 +27,8 @@ export interface HousekeepingOptions {
   readonly log: CuttableLog;
   readonly applier: Applier;
   readonly config: StorageConfig;
+  /** The disk is full, and a reserve is in use to make room (ballast.ts). */
+  readonly isShortOfRoom?: () => boolean;
   /** The lowest index that an active follower has; undefined when nobody depends on this node's log. */
   readonly followersNeedAfter: () => number | undefined;
   /** Entries up to `index` are about to be cut; `applied`: what the tree holds durably. */
@@ -78,7 +80,9 @@ export class Housekeeping {
       this.#durableIndex = durableIndex;
       this.#durableBytes = bytes;
     }
-    if (bytes - this.#durableBytes > config.checkpointLogBytes)
+    // Deletes free nothing, and compaction hears of no revision, before they are flushed.
+    const isUrgent = this.#options.isShortOfRoom?.() === true && applier.appliedIndex > durableIndex;
+    if (isUrgent || bytes - this.#durableBytes > config.checkpointLogBytes)
       await engine.checkpoint(applier.appliedIndex, applier.appliedTerm, applier.capture);
     await this.#cut();
   }

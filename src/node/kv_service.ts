@@ -28,6 +28,7 @@ import type {
 } from '../wire/messages.ts';
 import type { PeerOperation } from '../wire/peer_codec.ts';
 import type { Applier } from './applier.ts';
+import { assertMakesRoom } from './ballast.ts';
 import type { Conditions } from './conditions.ts';
 import type { Forwarding } from './forwarding.ts';
 import type { LoneWriter } from './lone_writer.ts';
@@ -60,6 +61,8 @@ export interface KvServiceOptions {
   readonly status: () => NodeStatus;
   /** Throws when the node takes no calls (stopping, failed, removed). */
   readonly checkOpen: () => void;
+  /** The disk is full: only writes that make room are taken (ballast.ts). */
+  readonly onlyMakesRoom: () => boolean;
   readonly onRemoved: () => void;
   readonly answerRepair: (operation: PeerOperation, body: Uint8Array) => Promise<Uint8Array>;
 }
@@ -95,6 +98,7 @@ export class KvService implements LocalService {
     checkOpen();
     checkClientCommand(decoded, config.limits, command.length);
     if (raft.role !== 'leader') return forwarding.write(command, this.#deadline(options));
+    if (this.#options.onlyMakesRoom()) assertMakesRoom(decoded);
     const waits = this.#servesAlone()
       ? checkReadable(this.#options.engine, stateMachine.reads(decoded), stateMachine.revision)
       : undefined;
@@ -114,6 +118,8 @@ export class KvService implements LocalService {
     options?: CallOptions,
   ): MaybePromise<CommandResult> | undefined {
     this.#options.checkOpen();
+    // The ordinary way says why not.
+    if (this.#options.onlyMakesRoom()) return undefined;
     return this.#options.loneWriter.put(key, value, ttlMs, this.#timeoutMs(options));
   }
 

@@ -27,6 +27,8 @@ export interface LeaderDutiesOptions {
   readonly alone: () => boolean;
   /** Revisions to keep; 0 keeps all. */
   readonly historyRevisions: number;
+  /** The disk is full: history goes before the store stands still. */
+  readonly isShortOfRoom: () => boolean;
   /** The lowest revision that somebody still reads; Infinity when nobody does. */
   readonly lowestPin: () => number;
   readonly propose: (command: Uint8Array) => Promise<CommandResult>;
@@ -75,10 +77,12 @@ export class LeaderDuties {
 
   /** 0: nothing to do. Waits until a tenth of the history can go at once: compaction costs the tree a pass. */
   #compactTarget(): number {
-    const { stateMachine, historyRevisions, lowestPin } = this.#options;
+    const { stateMachine, historyRevisions, isShortOfRoom, lowestPin } = this.#options;
     if (historyRevisions === 0) return 0;
-    const target = Math.min(stateMachine.revision - historyRevisions, lowestPin());
-    return target - stateMachine.compactRevision >= Math.max(1, historyRevisions / 10) ? target : 0;
+    // What was deleted frees nothing for as long as history keeps it.
+    const kept = isShortOfRoom() ? 0 : historyRevisions;
+    const target = Math.min(stateMachine.revision - kept, lowestPin());
+    return target - stateMachine.compactRevision >= Math.max(1, kept / 10) ? target : 0;
   }
 
   async #expire(): Promise<void> {

@@ -19,6 +19,7 @@ import {
   FRAME_RAFT,
   FRAME_REQUEST,
 } from '../wire/peer_codec.ts';
+import { Ballast } from './ballast.ts';
 import { Consensus } from './consensus.ts';
 import { answerPeer, Forwarding } from './forwarding.ts';
 import { handOver } from './hand_over.ts';
@@ -57,6 +58,7 @@ export class KvorumNode {
   readonly #membership: Membership;
   readonly #watches: Watches;
   readonly #housekeeping: Housekeeping;
+  readonly #ballast: Ballast;
   readonly #repair: Repair;
   readonly #duties: LeaderDuties;
   readonly #timers: TimerHandle[] = [];
@@ -146,11 +148,21 @@ export class KvorumNode {
     const pins = new Pins(nowMs);
     const kept = new KeptState(options.disk, options.path);
     const needs = new FollowerNeeds();
+    this.#ballast = new Ballast({
+      disk: options.disk,
+      path: options.path,
+      maxBytes: 2 * config.storage.memtableSizeBytes + config.storage.tableSizeBytes,
+      dataBytes: () => consensus.health.dataBytes,
+      isFull: () => engine.noSpace || log.diskFull,
+      onReleased: (released) => consensus.health.reserveReleased(released),
+      warn: (message, error) => logger.warn(message, { error }),
+    });
     this.#housekeeping = new Housekeeping({
       engine,
       log,
       applier: consensus.applier,
       config: config.storage,
+      isShortOfRoom: () => this.#ballast.released,
       followersNeedAfter: () => needs.lowest(consensus.raft, consensus.snapshots.latest()?.index ?? 0),
       beforeCut: (index, applied) => this.#keepState(kept, index, applied),
       onFailure: (error) => this.#housekeepingFailed(error),
@@ -161,6 +173,7 @@ export class KvorumNode {
       clock: ports.clock,
       historyRevisions: config.node.historyRevisions,
       alone,
+      isShortOfRoom: () => this.#ballast.released,
       lowestPin: () => Math.min(pins.lowest(), this.#watches.lowestNeeded()),
       propose: (command) => consensus.replica.propose(command, nowMs() + config.node.requestTimeoutMs),
       warn: (message, error) => logger.warn(message, { error }),
@@ -190,6 +203,7 @@ export class KvorumNode {
       sleeps: () => this.#sleeps,
       status: () => consensus.health.status(),
       checkOpen: () => this.#checkOpen(),
+      onlyMakesRoom: () => this.#ballast.released,
       onRemoved: () => this.#removed(),
       answerRepair: (operation, body) => this.#repair.answer(operation, body),
     });
@@ -234,8 +248,11 @@ export class KvorumNode {
       }),
       timers.every(HOUSEKEEPING_MS, () => {
         const { replica, snapshots } = this.#consensus;
-        if (!replica.failed && !snapshots.installing && this.#repair.blocked === undefined)
-          this.#housekeeping.run();
+        if (replica.failed) return;
+        this.#ballast.run();
+        // Nobody may be writing: it is asked for, too, when there is room again.
+        if (this.#consensus.health.state === 'NO_SPACE') this.#consensus.health.hasRoom(0);
+        if (!snapshots.installing && this.#repair.blocked === undefined) this.#housekeeping.run();
       }),
     );
     this.#consensus.replica.schedule();
@@ -421,6 +438,7 @@ export class KvorumNode {
     this.#repair.close();
     this.#abandonCallers();
     await this.#consensus.transport.close();
+    await this.#ballast.idle();
     const ends = [this.#consensus.replica.stop(), this.#consensus.applier.pause()];
     // Appends, checkpoints and snapshots under way end with this: waited for before, they might wait for room on a full disk.
     await this.#storage.close();

@@ -27,6 +27,7 @@ import type { AppliedState } from '../storage/record.ts';
 import type { SharedReads } from '../storage/shared/shared_reads.ts';
 import { SnapshotStore } from '../storage/snapshot/snapshot_store.ts';
 import type { Tree } from '../storage/tree.ts';
+import { releaseBallast } from './ballast.ts';
 import { type Identity, readIdentity, writeIdentity } from './identity.ts';
 import { goesOn, type KnownState, knownState, type Place, setTreeAside } from './lost_tree.ts';
 import { decodeNodeState } from './node_state.ts';
@@ -57,6 +58,17 @@ export interface OpenStorageOptions {
 
 /** @throws KvError LOCKED, CORRUPT, CONFIG_INVALID, TREE_UNAVAILABLE, NO_SPACE, STORAGE_FAILED */
 export async function openStorage(options: OpenStorageOptions): Promise<ReplicaStorage> {
+  try {
+    return await open(options);
+  } catch (error) {
+    const isFull = error instanceof KvError && error.code === 'NO_SPACE';
+    // To start takes a little room as well.
+    if (!isFull || !(await releaseBallast(options.disk, options.path))) throw error;
+    return open(options);
+  }
+}
+
+async function open(options: OpenStorageOptions): Promise<ReplicaStorage> {
   const { disk, path } = options;
   try {
     // All of them before anything is written: what is synced in a directory is lost with the directory.

@@ -204,6 +204,8 @@ export class ClusterLab {
     const running = [...this.nodes.values()];
     this.nodes.clear();
     for (const { node } of running) node.halt();
+    // What is still under way below a node ends with its disk: an engine would wait for room on a full one for ever.
+    for (const disk of this.disks.values()) disk.crash('none', () => 0);
   }
 }
 

@@ -218,10 +218,18 @@ export class Compactor {
   /** Whether the outputs fit, with room for a flush, by estimate: compaction must not take the last space from the log. */
   async #hasRoom(merge: Merge): Promise<boolean> {
     const { disk, store, tables } = this.#options;
-    let needed = tables.tableSizeBytes;
-    for (const table of merge.inputs.flat())
-      needed +=
-        table.info.fileBytes - garbageBytes(table, store.compactRevision, merge.below.length === 0, 0);
+    const inputs = merge.inputs.flat();
+    const lower = new Set(store.levels.level(merge.level).filter((table) => inputs.includes(table)));
+    const records = [...lower].reduce((sum, { info }) => sum + info.recordCount, 0);
+    // What a tombstone from above takes with it: on a full disk that is what makes the merge possible.
+    const hiddenBytes = records === 0 ? 0 : bytesOfTables([...lower]) / records;
+    const isBottom = merge.below.length === 0;
+    let outputBytes = 0;
+    for (const table of inputs) {
+      const hidden = lower.has(table) ? 0 : hiddenBytes;
+      outputBytes += table.info.fileBytes - garbageBytes(table, store.compactRevision, isBottom, hidden);
+    }
+    const needed = tables.tableSizeBytes + Math.max(0, outputBytes);
     return (await disk.spaceLeftBytes(store.directory)) >= needed;
   }
 
