@@ -49,6 +49,8 @@ interface Link {
   readonly to: NodeId;
   fault: LinkFault;
   queuedBytes: number;
+  /** Grows when what is under way is forgotten. */
+  epoch: number;
   /** When the last frame that keeps the order arrives. */
   lastArrivalMs: number;
   /** Frames that wait for the end of `held`. */
@@ -229,12 +231,13 @@ export class PeerNetwork {
       link.lastArrivalMs = arrivalMs;
     }
     link.queuedBytes += payload.length;
+    const { epoch } = link;
     const arrive = (): void => {
       if (link.fault.held === true) {
         link.waiting.push(() => void this.scheduler.after(0, arrive, target.process));
         return;
       }
-      link.queuedBytes -= payload.length;
+      if (link.epoch === epoch) link.queuedBytes -= payload.length;
       const lane = `node-${link.from}`;
       if (link.fault.blocked === true) this.trace.add('drop', lane, 'lost', 0, target.process.lane, id);
       else {
@@ -250,6 +253,7 @@ export class PeerNetwork {
     for (const link of this.#links.values()) {
       if (link.to !== id) continue;
       link.queuedBytes = 0;
+      link.epoch++;
       link.waiting = [];
     }
   }
@@ -258,7 +262,7 @@ export class PeerNetwork {
     const key = keyOf(from, to);
     let link = this.#links.get(key);
     if (link === undefined) {
-      link = { from, to, fault: HEALTHY, queuedBytes: 0, lastArrivalMs: 0, waiting: [], cuts: 0 };
+      link = { from, to, fault: HEALTHY, queuedBytes: 0, epoch: 0, lastArrivalMs: 0, waiting: [], cuts: 0 };
       this.#links.set(key, link);
     }
     return link;
