@@ -1,7 +1,7 @@
 /**
  * `npm run chaos`: rounds of faults against real server processes. docs/testing has what they make and what they prove.
  *
- *     node build/test/chaos/main.js [--rounds N] [--seconds S] [--nodes 3|5] [--seed N] [--network proxy|namespaces] [--jobs N] [--keep]
+ *     node build/test/chaos/main.js [--rounds N] [--seconds S] [--nodes 3|5] [--seed N] [--network proxy|namespaces] [--faults KIND,...] [--jobs N] [--keep] [--plan]
  *
  * Every round runs in a process of its own, which is ended, and everything that it took given back, when it takes too long or this process is told to stop.
  * Exit status 1 when a round failed. The last line has the totals.
@@ -11,13 +11,13 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { drawPlan, type PlanOptions, shownStep } from './plan.ts';
+import { drawPlan, FAULT_KINDS, type PlanOptions, shownStep } from './plan.ts';
 import { giveBack } from './resources.ts';
 import { AFTERMATH_LIMIT_MS, type RoundResult, runRound } from './round.ts';
 
 const RESULT_FILE = 'result.json';
 const USAGE =
-  'usage: npm run chaos -- [--rounds N] [--seconds S] [--nodes 3|5] [--seed N] [--network proxy|namespaces] [--jobs N] [--keep] [--plan]';
+  'usage: npm run chaos -- [--rounds N] [--seconds S] [--nodes 3|5] [--seed N] [--network proxy|namespaces] [--faults KIND,...] [--jobs N] [--keep] [--plan]';
 
 interface Options {
   rounds: number;
@@ -25,6 +25,7 @@ interface Options {
   nodes: number | undefined;
   seed: number;
   network: 'proxy' | 'namespaces' | undefined;
+  faults: string[] | undefined;
   jobs: number;
   keep: boolean;
   /** Only show the plans. */
@@ -40,6 +41,7 @@ function parseOptions(args: readonly string[]): Options {
     nodes: undefined,
     seed: Math.floor(Math.random() * 1_000_000),
     network: undefined,
+    faults: undefined,
     jobs: 1,
     keep: false,
     plan: false,
@@ -61,10 +63,18 @@ function parseOptions(args: readonly string[]): Options {
     else if (name === '--plan') options.plan = true;
     else if (name === '--network' && (args[at + 1] === 'proxy' || args[at + 1] === 'namespaces'))
       options.network = args[++at] === 'proxy' ? 'proxy' : 'namespaces';
+    else if (name === '--faults') options.faults = faultKinds(args[++at]);
     else if (name === '--directory') options.directory = args[++at];
     else throw new Error(`${name} is no option\n${USAGE}`);
   }
   return options;
+}
+
+function faultKinds(text = ''): string[] {
+  const kinds = text.split(',');
+  const wrong = kinds.find((kind) => !FAULT_KINDS.includes(kind));
+  if (wrong !== undefined) throw new Error(`--faults has ${wrong}, allowed: ${FAULT_KINDS.join(', ')}`);
+  return kinds;
 }
 
 interface Running {
@@ -105,11 +115,12 @@ class Rounds {
   }
 
   async #round(seed: number): Promise<void> {
-    const { seconds, nodes, network, keep } = this.#options;
+    const { seconds, nodes, network, faults, keep } = this.#options;
     const directory = join(this.#root, `round-${seed}`);
     const args = ['--seed', String(seed), '--seconds', String(seconds), '--directory', directory];
     if (nodes !== undefined) args.push('--nodes', String(nodes));
     if (network !== undefined) args.push('--network', network);
+    if (faults !== undefined) args.push('--faults', faults.join(','));
     const child = spawn(process.execPath, [fileURLToPath(import.meta.url), ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
     });
@@ -142,10 +153,11 @@ class Rounds {
     for (const what of skipped) console.log(`     skipped: ${what}`);
     if (failures.length === 0) return;
     for (const failure of failures.slice(0, 10)) console.log(`     ${failure.replaceAll('\n', '\n     ')}`);
-    const { seconds } = this.#options;
+    const { seconds, faults: only } = this.#options;
+    const faultsWords = only === undefined ? '' : ` --faults ${only.join(',')}`;
     console.log(`     files: ${directory}`);
     console.log(
-      `     again: npm run chaos -- --rounds 1 --seed ${seed} --seconds ${seconds} --nodes ${nodes} --keep`,
+      `     again: npm run chaos -- --rounds 1 --seed ${seed} --seconds ${seconds} --nodes ${nodes}${faultsWords} --keep`,
     );
     console.log(`     judge: kvorum check-history --model kv ${join(directory, 'registers.jsonl')}`);
   }
@@ -176,8 +188,8 @@ function resultOf(directory: string, seed: number, ending: string, output: strin
   };
 }
 
-function planOptions({ seed, nodes, seconds, network }: Options): PlanOptions {
-  return { seed, nodes, seconds, network };
+function planOptions({ seed, nodes, seconds, network, faults }: Options): PlanOptions {
+  return { seed, nodes, seconds, network, faults };
 }
 
 async function main(): Promise<void> {

@@ -76,6 +76,8 @@ export interface PlanOptions {
   readonly nodes?: number | undefined;
   readonly seconds: number;
   readonly network?: 'proxy' | 'namespaces' | undefined;
+  /** Only these kinds of faults; all when left out. */
+  readonly faults?: readonly string[] | undefined;
 }
 
 const KIB = 1024;
@@ -107,15 +109,20 @@ export function drawPlan(options: PlanOptions): Plan {
   const faultsMs = options.seconds * 1000;
   const network = options.network ?? (options.seed % 4 === 3 ? 'namespaces' : 'proxy');
   const config = drawConfig(random);
+  const kinds = KINDS.filter(([kind]) => options.faults?.includes(kind) ?? true);
+  // Some rounds give the cluster time to breathe between faults, others none.
+  const pace = random.pick([0.6, 1, 2]);
   const steps: Step[] = [];
   let membershipSteps = 0;
   for (let atMs = 500 + random.below(1000); atMs < faultsMs - 500; ) {
-    const fault = drawFault(random, nodes);
+    const fault = drawFault(random, nodes, kinds);
     const membership = fault.kind === 'addNode' || fault.kind === 'removeNode';
+    // Time goes on here too: a plan of such steps alone comes to an end.
+    atMs += 50;
     if (membership && ++membershipSteps > MOST_MEMBERSHIP_STEPS) continue;
     steps.push({ ...fault, atMs, forMs: Math.min(drawLengthMs(random, fault), faultsMs - atMs) });
     // Often one fault in the middle of another.
-    atMs += random.chance(0.35) ? random.below(300) : 400 + random.below(2500);
+    atMs += random.chance(0.35) ? random.below(300) : Math.round((400 + random.below(2500)) * pace);
   }
   return {
     seed: options.seed,
@@ -149,10 +156,12 @@ function drawConfig(random: SeededRandom): ConfigInput {
   };
 }
 
-function drawFault(random: SeededRandom, nodes: number): Fault {
+type Kinds = typeof KINDS;
+
+function drawFault(random: SeededRandom, nodes: number, kinds: Kinds): Fault {
   const target = (): Target => (random.chance(0.4) ? 'leader' : 1 + random.below(nodes + 1));
   const ways = (): 'in' | 'out' | 'both' => random.pick(['in', 'out', 'both', 'both']);
-  const kind = drawKind(random);
+  const kind = drawKind(random, kinds);
   switch (kind) {
     case 'kill':
     case 'restart':
@@ -198,14 +207,16 @@ function drawFault(random: SeededRandom, nodes: number): Fault {
   }
 }
 
-function drawKind(random: SeededRandom): Fault['kind'] {
-  let dice = random.next() * KINDS.reduce((sum, [, weight]) => sum + weight, 0);
-  for (const [kind, weight] of KINDS) {
+function drawKind(random: SeededRandom, kinds: Kinds): Fault['kind'] {
+  let dice = random.next() * kinds.reduce((sum, [, weight]) => sum + weight, 0);
+  for (const [kind, weight] of kinds) {
     dice -= weight;
     if (dice < 0) return kind;
   }
   return 'kill';
 }
+
+export const FAULT_KINDS: readonly string[] = KINDS.map(([kind]) => kind);
 
 function drawHow(random: SeededRandom): LinkFault {
   const dice = random.next();

@@ -3,7 +3,7 @@
  *
  * Invariants: whatever happens, the round ends within its limit and gives back what it took (resources.ts); a failing round leaves its plan, notes, histories, logs and data behind.
  */
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SeededRandom } from '../raft/random.ts';
 import { Workload } from './clients.ts';
@@ -53,6 +53,7 @@ export async function runRound(plan: Plan, directory: string): Promise<RoundResu
     await round.run();
   } catch (error) {
     round.failures.push(error instanceof Error ? (error.stack ?? error.message) : String(error));
+    await round.takeDown();
   }
   await round.close();
   return round.result();
@@ -157,6 +158,16 @@ class Round {
     writeFileSync(join(this.#directory, NOTES_FILE), `${line}\n`, { flag: 'a' });
   }
 
+  /** What the nodes say of themselves when a round has failed. */
+  async takeDown(): Promise<void> {
+    for (const member of this.#cluster?.members ?? []) {
+      const status = await this.#cluster
+        ?.status(member)
+        .catch((error: unknown) => ({ error: String(error) }));
+      this.#note(`node ${member.id} in slot ${member.slot} is ${member.state}: ${JSON.stringify(status)}`);
+    }
+  }
+
   async close(): Promise<void> {
     this.#faults?.stop();
     const closing: (Promise<unknown> | undefined)[] = [
@@ -187,7 +198,12 @@ class Round {
     writeFileSync(file('registers.jsonl'), `${lines.join('\n')}\n`);
     for (const member of this.#cluster?.members ?? [])
       writeFileSync(file(`node-${member.slot}.log`), member.log);
-    if (this.failures.length > 0) writeFileSync(file('failures.txt'), `${this.failures.join('\n')}\n`);
+    if (this.failures.length === 0) return;
+    writeFileSync(file('failures.txt'), `${this.failures.join('\n')}\n`);
+    // What lies on a small file system goes with it.
+    for (const { smallDisk, slot, dataDirectory } of this.#cluster?.members ?? []) {
+      if (smallDisk) cpSync(dataDirectory, file(`node-${slot}-copy`), { recursive: true });
+    }
   }
 
   result(): RoundResult {
