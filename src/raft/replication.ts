@@ -119,10 +119,9 @@ export function recoverLostAppends(state: RaftState): void {
   for (const progress of state.followers) {
     const stalled = progress.heard && progress.match === progress.matchAtHeartbeat;
     if (stalled && progress.match < state.view.lastIndex) {
-      if (progress.state === PROBE) {
-        progress.probeSent = false;
-        state.replicationPending = true;
-      } else if (progress.state === REPLICATE) sendEmptyAppend(state, progress);
+      // Lost, or slow in being stored? Asked again without the entries, it costs next to nothing where they have arrived.
+      if (progress.state === REPLICATE || progress.probeSent) sendEmptyAppend(state, progress);
+      else if (progress.state === PROBE) state.replicationPending = true;
     }
     progress.heard = false;
     progress.matchAtHeartbeat = progress.match;

@@ -159,6 +159,27 @@ test('when the last message was lost, heartbeats bring it out', () => {
   assert.is(cluster.node(2).machine.index, 2);
 });
 
+test('a follower that is slow to store its first append is asked at heartbeats, and not sent it all again', () => {
+  const node = new SingleCore().lead();
+  node.raft.propose([bytes(900)]);
+  const first = ofType(node.drain().messages, 'appendRequest').filter(({ to }) => to === 2);
+  assert.is(first.length, 1);
+  assert.is(node.raft.status().progress[0]?.state, 'probe');
+  const sent: number[] = [];
+  for (let interval = 0; interval < 5; interval++) {
+    const { id: to, term } = node.raft;
+    for (const from of [2, 3]) node.step({ type: 'heartbeatResponse', from, to, term, readRound: 0 });
+    node.ticks(2);
+    const appends = ofType(node.drain().messages, 'appendRequest').filter((message) => message.to === 2);
+    sent.push(...appends.map(({ entries }) => entries.length));
+  }
+  assert.ok(sent.length >= 4, 'asked at each heartbeat');
+  assert.ok(
+    sent.every((count) => count === 0),
+    `entries sent again: ${sent}`,
+  );
+});
+
 test('the commit index reaches followers without a new proposal, and never past what they agree on', () => {
   const cluster = new Cluster(configurationOf([1, 2, 3]));
   const leader = cluster.elect(1);
