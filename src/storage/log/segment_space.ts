@@ -17,6 +17,7 @@ const RETRY_MS = 1000;
 const IDLE_LOOK_MS = 10;
 /** Zeros written (and synced) in one go: an fdatasync of appended entries waits for at most so many of them. */
 const MAX_STEP_BYTES = 1024 * 1024;
+const ZEROS = new Uint8Array(MAX_STEP_BYTES);
 const RESERVE_BYTES = 64 * 1024;
 /** Appends of this size gain less from zeros written ahead than writing every byte twice costs. */
 const LARGE_APPEND_BYTES = 64 * 1024;
@@ -59,7 +60,6 @@ export class SegmentSpace {
   #appendBytes = 0;
   readonly #largeBytes: number;
   readonly #stepBytes: number;
-  readonly #zeros: Uint8Array;
   readonly #options: SpaceOptions;
   readonly #onRoom: () => void;
   readonly #onFailure: (error: unknown) => void;
@@ -79,7 +79,6 @@ export class SegmentSpace {
     this.#stepBytes = Math.max(1024, Math.min(MAX_STEP_BYTES, Math.floor(preallocateBytes / 4)));
     // Without an fdatasync a append there is nothing to gain from zeros but the certainty of room.
     this.#largeBytes = options.syncZeros ? Math.min(LARGE_APPEND_BYTES, preallocateBytes) : 0;
-    this.#zeros = new Uint8Array(this.#stepBytes);
     this.reserveBytes = Math.floor(Math.min(RESERVE_BYTES, preallocateBytes / 4, segmentSizeBytes / 8));
   }
 
@@ -195,6 +194,8 @@ export class SegmentSpace {
   resume(current: Segment): void {
     this.#current = current;
     this.#stopped = false;
+    // What was tried again later is tried now: `stop` has ended the wait, and the segments that went may have made room.
+    this.#full = false;
     this.poke();
   }
 
@@ -255,7 +256,8 @@ export class SegmentSpace {
     const room = current.roomBytes;
     if (current.zeroedEnd < segmentSizeBytes && fitsCurrent) {
       if (room < wanted || (room + this.#stepBytes <= preallocateBytes && !this.#appendsAreLarge())) {
-        return () => this.#extend(current, Math.min(this.#stepBytes, segmentSizeBytes - current.zeroedEnd));
+        const step = this.#stepOf(wanted - room);
+        return () => this.#extend(current, Math.min(step, segmentSizeBytes - current.zeroedEnd));
       }
       if (segmentSizeBytes - current.end >= preallocateBytes) return undefined;
     }
@@ -265,7 +267,13 @@ export class SegmentSpace {
     const ahead = this.#appendsAreLarge() ? 0 : Math.min(preallocateBytes, segmentSizeBytes);
     const size = Math.max(ahead, HEADER_BYTES + wanted);
     if (spare.zeroedEnd >= size) return undefined;
-    return () => this.#extend(spare, Math.min(this.#stepBytes, size - spare.zeroedEnd));
+    const step = this.#stepOf(HEADER_BYTES + wanted - spare.zeroedEnd);
+    return () => this.#extend(spare, Math.min(step, size - spare.zeroedEnd));
+  }
+
+  /** How much to write in one go: what somebody waits for with as few rounds as may be, anything else a little at a time. */
+  #stepOf(missingBytes: number): number {
+    return Math.max(this.#stepBytes, Math.min(missingBytes, MAX_STEP_BYTES));
   }
 
   async #createSpare(): Promise<void> {
@@ -280,7 +288,7 @@ export class SegmentSpace {
   }
 
   async #writeZeros(segment: Segment, bytes: number): Promise<void> {
-    await segment.file.write([this.#zeros.subarray(0, bytes)], segment.zeroedEnd);
+    await segment.file.write([ZEROS.subarray(0, bytes)], segment.zeroedEnd);
     if (this.#options.syncZeros) await segment.file.sync();
     segment.zeroedEnd += bytes;
   }
