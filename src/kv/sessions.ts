@@ -172,10 +172,11 @@ export class SessionTable {
   private forget(session: Session, below: number): void {
     const slots = session.sequences.length;
     const mask = slots - 1;
-    // The whole window fits in the ring: never more steps than slots.
-    const last = Math.min(below, session.acknowledgedBelow + slots);
-    for (let sequence = session.acknowledgedBelow; sequence < last; sequence++) {
-      const slot = sequence & mask;
+    // The whole window fits in the ring: never more steps than slots. Counted, because a sequence near 2^53 cannot be stepped past it.
+    const first = session.acknowledgedBelow & mask;
+    const steps = Math.min(below - session.acknowledgedBelow, slots);
+    for (let step = 0; step < steps; step++) {
+      const slot = (first + step) & mask;
       session.sequences[slot] = 0;
       const other = session.others[slot];
       if (other !== undefined) {

@@ -35,7 +35,7 @@ import {
   waitFor,
   withDoor,
 } from '../api/raw_client.ts';
-import { key, put, range, remove, touch, txn, write } from '../kv/commands.ts';
+import { key, put, range, remove, Store, touch, txn, write } from '../kv/commands.ts';
 import { ClusterLab } from '../node/cluster_lab.ts';
 import { safeInteger } from '../wire/command_arbitraries.ts';
 import { count, edgeParameters, edgeRuns, report } from './edge_guard.ts';
@@ -301,6 +301,21 @@ test('a time-out of the wire is cut to the longest one allowed', async () => {
     assert.is((await client.next(1)).opcode, OPCODE.RESULT);
     assert.is(service.lastTimeoutMs, MAX_TIMEOUT_MS);
   });
+});
+
+test('a session whose sequences end at the largest number can be closed', () => {
+  const store = new Store();
+  for (const behind of [0, 1, 9, 15, 16, 17]) {
+    const opened = store.run({ type: 'openSession' });
+    if (opened.type !== 'session') throw new Error(opened.type);
+    const { session } = opened;
+    const acknowledgedBelow = Number.MAX_SAFE_INTEGER - behind;
+    const last = { session, sequence: Number.MAX_SAFE_INTEGER, acknowledgedBelow };
+    const written = store.run(write(put('a', '1'), last));
+    assert.is(written.type, 'put');
+    assert.equal(store.run(write(put('a', '2'), last)), written, 'applied once');
+    assert.is(store.run({ type: 'closeSession', session }).type, 'done');
+  }
 });
 
 test('calls that wait for revisions far away are bounded', async () => {
