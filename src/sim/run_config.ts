@@ -31,6 +31,8 @@ export function drawConfig(random: SeededRandom): ConfigInput {
       maxInflightBytes: often(random, [MIB], [64 * KIB]),
       snapshotChunkBytes: often(random, [16 * KIB], [4 * KIB, 256 * KIB]),
     },
+    // So few that sessions of clients that are idle for long make room for others.
+    limits: { maxSessions: often(random, [10_000], [16, 24]), sessionIdleMs: 1_000 },
     node: { historyRevisions: often(random, [500, 2_000], [20, 0]) },
   };
 }

@@ -234,7 +234,7 @@ export class Workload {
         controller.signal,
       );
       if (record.ended?.how !== 'error') return;
-      fromRevision = Math.max(record.ended.compactRevision, lastCovered(record)) + 1;
+      fromRevision = Math.max(fromRevision - 1, record.ended.compactRevision, lastCovered(record)) + 1;
       await this.#options.sleep(100);
     }
   }

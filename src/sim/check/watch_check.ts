@@ -4,7 +4,8 @@
  * Checked for each watcher against the history of all accounts (event_history.ts): no event of its range is missing between the revision it began at and the last
  * one that it was told of (gap-free, across reconnects and compaction); events come by ascending revision, none twice, none below where it began; all events of a revision
  * lie in one batch, and nothing at or below a batch's revision comes after it (so progress is never ahead of events); no event is of a write that had
- * not been asked for yet; an event is what was written; a watch ends by its own wish or with an error, COMPACTED only where what it needed next is gone.
+ * not been asked for yet; an event is what was written; a watch ends by its own wish, or with COMPACTED where what it needed next is gone, or
+ * because nobody could be reached before it had begun.
  *
  * Linear in events, plus one pass over the history for each watcher.
  */
@@ -17,6 +18,9 @@ export interface WatchCheckOptions {
   /** Errors other than COMPACTED with which a watch may end: none while nobody closes the client under it. */
   readonly allowedErrors?: readonly string[];
 }
+
+/** Why a watch may not begin: nobody was reached within the time for it. One that has begun outlasts that. */
+const NOT_OPENED: ReadonlySet<string> = new Set(['TIMEOUT', 'UNAVAILABLE', 'NO_LEADER', 'OVERLOADED']);
 
 /** All violations, at most MAX_VIOLATIONS. */
 export function checkWatches(
@@ -139,6 +143,7 @@ function checkEnd(watcher: WatcherRecord, allowed: readonly string[], found: Vio
     }
     return;
   }
+  if (watcher.batches.length === 0 && NOT_OPENED.has(ended.code)) return;
   if (!allowed.includes(ended.code)) found.add(`watcher ${name} ended with ${ended.code}`, details);
 }
 

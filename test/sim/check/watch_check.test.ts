@@ -137,6 +137,8 @@ test('ends: silence and unexpected errors are refused, COMPACTED where what is n
   assert.match(found(ended('silent', '', 0))[0] ?? '', /without a word/);
   assert.match(found(ended('error', 'UNAVAILABLE', 0))[0] ?? '', /ended with UNAVAILABLE/);
   assert.equal(found(ended('error', 'UNAVAILABLE', 0), 0, ['UNAVAILABLE']), []);
+  assert.equal(found({ ...ended('error', 'UNAVAILABLE', 0), batches: [] }), []);
+  assert.is(found({ ...ended('error', 'INTERNAL', 0), batches: [] }).length, 1);
   assert.equal(found(ended('error', 'COMPACTED', 4)), []);
   assert.match(
     found(ended('error', 'COMPACTED', 3))[0] ?? '',
