@@ -27,6 +27,8 @@ export interface FailureFilesOptions {
   readonly maxRuns?: number | undefined;
   readonly maxMs?: number | undefined;
   readonly nowMs?: (() => number) | undefined;
+  /** Told of each smaller run that was found. */
+  readonly onSmaller?: ((run: FailingRun, runs: number) => void) | undefined;
   readonly write: (file: string, text: string) => void;
 }
 
@@ -36,11 +38,11 @@ export async function writeFailureFiles(options: FailureFilesOptions): Promise<s
   let told = '';
   let { run, failure } = options;
   if (shrunkPlan !== undefined && failure !== undefined) {
-    const { rerun, maxRuns, maxMs, nowMs } = options;
+    const { rerun, maxRuns, maxMs, nowMs, onSmaller } = options;
     const { invariant } = failure;
     const runner = async (candidate: FailingRun): Promise<FailureSeen | undefined> =>
       (await rerun(candidate, false)).failure;
-    const result = await shrink({ run, runner, invariant, maxRuns, maxMs, nowMs });
+    const result = await shrink({ run, runner, invariant, maxRuns, maxMs, nowMs, onSmaller });
     told += describeShrink(result, shrunkPlan);
     if (result.reproduced) {
       write(shrunkPlan, formatFaultPlan(result.run.plan));

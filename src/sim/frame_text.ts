@@ -7,8 +7,10 @@ import { KvError } from '../errors.ts';
 import type { AppendRequest, AppendResponse, Message } from '../raft/types.ts';
 import {
   decodeAnswer,
+  decodeIntroduction,
   decodeRequest,
   FRAME_ANSWER,
+  FRAME_INTRODUCTION,
   FRAME_RAFT,
   FRAME_REQUEST,
   PEER_MEMBER_ADD,
@@ -61,6 +63,7 @@ const KIND_OF_WORD: ReadonlyMap<string, MessageKind> = new Map<string, MessageKi
   ['read', 'read'],
   ['snapshot', 'snapshot'],
   ['rpc', 'rpc'],
+  ['introduction:', 'rpc'],
   ['bytes', 'client'],
 ]);
 
@@ -84,6 +87,8 @@ export function describeFrame(payload: Uint8Array): string {
         const answer = decodeAnswer(payload);
         return `rpc ${answer.id}: ${answer.ok ? `answer, ${answer.body.length} bytes` : answer.error.code}`;
       }
+      case FRAME_INTRODUCTION:
+        return `introduction: reached at ${decodeIntroduction(payload)}`;
       default:
         return `unknown frame, ${payload.length} bytes`;
     }

@@ -2,15 +2,18 @@
  * The simulator from the command line.
  *
  *     npm run sim -- --seed N --ops M --nodes K [--seeds COUNT] [--jobs J] [--twice] [--plan FILE.json] [--kinds A,B]
+ *                    [--shrink] [--timeline FILE.txt] [--html FILE.html]
  *
  * Runs seed N (or the COUNT seeds from N on, in J processes); --twice runs each again and compares the trace hashes. A failure is told with the seed, the commit, what was broken, the whole
- * fault plan and the command that does it all again. The last line has the totals; the exit status is 1 after a failure, 2 for wrong words.
+ * fault plan and the command that does it all again. For one seed: --shrink looks for a smaller run that fails in the same way and writes its plan to shrunk-SEED.json; --timeline and --html show the
+ * (smaller) run as text and as a page. The last line has the totals; the exit status is 1 after a failure, 2 for wrong words.
  */
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { KvError } from '../errors.ts';
+import { writeFailureFiles } from './failure_files.ts';
 import {
   FAULT_KINDS,
   type FaultKind,
@@ -21,6 +24,9 @@ import {
 import { type RunOptions, type RunResult, runSeed } from './run.ts';
 import { runMany, type SeedReport } from './run_many.ts';
 
+/** Most time that shrinking takes. */
+const SHRINK_MS = 600_000;
+
 export interface Words {
   readonly seed: number;
   readonly seeds: number;
@@ -30,6 +36,10 @@ export interface Words {
   readonly nodes: number | undefined;
   readonly plan: string | undefined;
   readonly kinds: readonly FaultKind[] | undefined;
+  readonly shrink: boolean;
+  /** Files to be written. */
+  readonly timeline: string | undefined;
+  readonly html: string | undefined;
   /** A process that was started for some of the seeds: reports are lines of JSON. */
   readonly worker: boolean;
 }
@@ -51,6 +61,9 @@ export function readWords(args: readonly string[]): Words {
         nodes: text,
         plan: text,
         kinds: text,
+        shrink: flag,
+        timeline: text,
+        html: text,
         worker: flag,
       },
     }));
@@ -69,15 +82,24 @@ export function readWords(args: readonly string[]): Words {
     const given = values[name];
     return typeof given === 'string' ? given : undefined;
   };
+  const seeds = number('seeds', 1, 1);
+  const one = ['shrink', 'timeline', 'html'].find(
+    (name) => values[name] !== undefined && values[name] !== false,
+  );
+  if (one !== undefined && seeds > 1)
+    throw new KvError('INVALID_ARGUMENT', `--${one} is for one seed, and --seeds is ${seeds}`);
   return {
     seed: number('seed', 1, 0),
-    seeds: number('seeds', 1, 1),
+    seeds,
     jobs: number('jobs', 1, 1),
     twice: values['twice'] === true,
     ops: number('ops', 2_000, 1),
     nodes: values['nodes'] === undefined ? undefined : number('nodes', 3, 1),
     plan: word('plan'),
     kinds: word('kinds')?.split(',').map(kindOf),
+    shrink: values['shrink'] === true,
+    timeline: word('timeline'),
+    html: word('html'),
     worker: values['worker'] === true,
   };
 }
@@ -90,8 +112,20 @@ function kindOf(name: string): FaultKind {
 }
 
 /** Runs one seed as the words say; a second run that differs from the first is a failure, too. */
-export async function runOne(words: Words, seed: number, faults: FaultPlan | undefined): Promise<RunResult> {
-  const options: RunOptions = { seed, ops: words.ops, nodes: words.nodes, kinds: words.kinds, faults };
+export async function runOne(
+  words: Words,
+  seed: number,
+  faults: FaultPlan | undefined,
+  record = false,
+): Promise<RunResult> {
+  const options: RunOptions = {
+    seed,
+    ops: words.ops,
+    nodes: words.nodes,
+    kinds: words.kinds,
+    faults,
+    record,
+  };
   const result = await runSeed(options);
   if (!words.twice) return result;
   const again = await runSeed(options);
@@ -128,10 +162,28 @@ function commit(): string {
   return status === 0 ? stdout.trim() : 'unknown';
 }
 
+/** Shrinks the run and shows it, as far as the words ask for it; gives what there is to tell. */
+export function showRun(words: Words, seed: number, result: RunResult): Promise<string> {
+  const { ops, shrink, timeline, html } = words;
+  return writeFailureFiles({
+    run: { seed, ops, nodes: result.nodes, plan: result.plan },
+    failure: result.failure,
+    rerun: (run, record) => runOne({ ...words, ops: run.ops, nodes: run.nodes }, seed, run.plan, record),
+    timeline,
+    html,
+    shrunkPlan: shrink ? `shrunk-${seed}.json` : undefined,
+    maxMs: SHRINK_MS,
+    nowMs: () => performance.now(),
+    onSmaller: (run, runs) =>
+      console.error(`${runs} runs: ${run.ops} calls, ${run.nodes} nodes, ${run.plan.steps.length} faults`),
+    write: (file, text) => writeFileSync(file, text),
+  });
+}
+
 async function main(args: readonly string[]): Promise<number> {
   const words = readWords(args);
   const faults = words.plan === undefined ? undefined : parseFaultPlan(readFileSync(words.plan, 'utf8'));
-  if (words.worker || words.jobs === 1) {
+  if (words.worker || words.jobs === 1 || words.seeds === 1) {
     let failed = 0;
     const totals = new Totals();
     for (let seed = words.seed; seed < words.seed + words.seeds; seed++) {
@@ -145,6 +197,8 @@ async function main(args: readonly string[]): Promise<number> {
       if (!result.ok) failed++;
       if (words.worker) console.log(JSON.stringify(report));
       else totals.add(report);
+      const shown = await showRun(words, seed, result);
+      if (shown !== '') console.log(shown.trimEnd());
     }
     if (!words.worker) totals.print(words.twice);
     return failed > 0 ? 1 : 0;

@@ -34,6 +34,8 @@ const MAX_TEXT = 300;
 const MAX_VERDICT_LINES = 40;
 /** A message or an answer that takes longer has a line of its own when it comes. */
 const LATE_MS = 20;
+/** Fewer folded events than that have no line of their own. */
+const MIN_FOLD = 10;
 const CALLS_IN_A_FOLD = 10;
 /** Share of the lines that shows the beginning, when not all can be shown. */
 const HEAD_SHARE = 0.25;
@@ -99,9 +101,10 @@ class Writer {
     const contextEnds = ends < 0 ? events.length : ends;
     const contextBegins = Math.max(0, contextEnds - contextEvents);
     events.forEach((event, at) => {
+      if (at === contextBegins) this.#unfold(1);
       this.#take(event, at >= contextBegins && at <= contextEnds);
     });
-    this.#unfold();
+    this.#unfold(1);
     return this.#lines;
   }
 
@@ -193,8 +196,9 @@ class Writer {
     if (call.toMs === undefined) return this.#line(event, `${event.label}  [never answered]`);
     const tookMs = call.toMs - call.fromMs;
     const soon = tookMs < LATE_MS;
-    const outcome = call.outcome === 'ok' ? 'ok' : `${call.outcome}: ${failureOf(call.text, event.label)}`;
-    const text = `${event.label}  [${soon ? `${outcome} ` : ''}after ${tookMs.toFixed(1)} ms]`;
+    const answer = answerOf(call.text, event.label);
+    const outcome = answer === '' ? call.outcome : `${call.outcome}: ${answer}`;
+    const text = `${event.label}  [${soon ? `${outcome}, ` : ''}after ${tookMs.toFixed(1)} ms]`;
     // What is folded goes on over calls that go well, for some of them.
     if (soon && call.outcome === 'ok' && !whole && ++this.#callsOver < CALLS_IN_A_FOLD)
       this.#write(event, text);
@@ -213,7 +217,7 @@ class Writer {
   }
 
   #line(event: TraceEvent, text: string): void {
-    this.#unfold();
+    this.#unfold(MIN_FOLD);
     this.#write(event, text);
   }
 
@@ -222,10 +226,11 @@ class Writer {
     this.#lines.push(`${time}  ${shown(lane, 40).padEnd(this.#nameWidth)}  ${shown(text, MAX_TEXT)}`);
   }
 
-  #unfold(): void {
+  /** What is less than `least` waits for more. */
+  #unfold(least: number): void {
     this.#callsOver = 0;
     const { messages, disk, kinds } = this.#fold;
-    if (messages === 0 && disk === 0) return;
+    if (messages + disk < least) return;
     const parts: string[] = [];
     if (messages > 0) {
       const detail = [...kinds].map(([kind, count]) => `${count} ${kind}`).join(', ');
@@ -244,7 +249,8 @@ function fateOf({ fate, sentMs, endMs }: TimelineMessage): string {
 }
 
 /** What an answer says over the call's own words. */
-function failureOf(text: string, call: string): string {
+function answerOf(text: string, call: string): string {
+  if (text === call) return '';
   return text.startsWith(`${call}: `) ? text.slice(call.length + 2) : text;
 }
 

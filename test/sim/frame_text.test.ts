@@ -5,7 +5,13 @@ import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { Message } from '../../src/raft/types.ts';
 import { describeFrame, messageKindOf } from '../../src/sim/frame_text.ts';
-import { encodeAnswer, encodeRequest, PEER_WRITE, RAFT_PREFIX } from '../../src/wire/peer_codec.ts';
+import {
+  encodeAnswer,
+  encodeIntroduction,
+  encodeRequest,
+  PEER_WRITE,
+  RAFT_PREFIX,
+} from '../../src/wire/peer_codec.ts';
 import { encodeMessage } from '../../src/wire/raft_codec.ts';
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {
@@ -101,6 +107,9 @@ test('requests between nodes tell what is asked and answered', () => {
   const refused = describeFrame(joined(encodeAnswer({ id: 5, ok: false, error })));
   assert.is(refused, 'rpc 5: NOT_LEADER');
   assert.is(messageKindOf(refused), 'rpc');
+  const introduced = describeFrame(encodeIntroduction('node-1:7000'));
+  assert.is(introduced, 'introduction: reached at node-1:7000');
+  assert.is(messageKindOf(introduced), 'rpc');
 });
 
 test('property: any bytes have some words', () => {

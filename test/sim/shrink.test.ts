@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { writeFailureFiles } from '../../src/sim/failure_files.ts';
 import type { FaultPlan, FaultStep } from '../../src/sim/fault_plan.ts';
 import { parseFaultPlan } from '../../src/sim/fault_plan.ts';
+import { runSeed } from '../../src/sim/run.ts';
 import { describeShrink, type FailingRun, type FailureSeen, shrink } from '../../src/sim/shrink.ts';
 
 const VIOLATION: FailureSeen = { invariant: 'log matching', message: 'entry 7 differs', atMs: 1e6 };
@@ -223,6 +224,23 @@ test('a failure that is gone when recorded is told of, and a run that is well ca
   });
   assert.is(well, 'written: p\n');
   assert.not(files.has('s'));
+});
+
+test('a real run shrinks to the one fault that matters', async () => {
+  const run: FailingRun = { seed: 4, ops: 60, nodes: 3, plan: planOf(4, () => 1) };
+  const result = await shrink({
+    run,
+    // In the place of a violation: a node was stopped and began a second life.
+    runner: async ({ seed, ops, nodes, plan }) => {
+      const { stats, failure } = await runSeed({ seed, ops, nodes, faults: plan });
+      assert.is(failure, undefined);
+      return stats.starts > nodes ? VIOLATION : undefined;
+    },
+    maxRuns: 40,
+  });
+  assert.is(result.reproduced, true);
+  assert.is(result.run.plan.steps.length, 1);
+  assert.ok(result.run.ops < 60 && result.run.nodes === 1, JSON.stringify(result.run));
 });
 
 test.run();

@@ -234,7 +234,7 @@ test('calls read as one line, slow and failed ones as two', () => {
   const text = textTimeline(
     events(
       { atMs: 1, kind: 'invoke', lane, id: 1, label: 'put "a"' },
-      { atMs: 2, kind: 'ok', lane, id: 1, label: 'put "a"' },
+      { atMs: 2, kind: 'ok', lane, id: 1, label: 'put "a": revision 7' },
       { atMs: 3, kind: 'invoke', lane, id: 2, label: 'put "b"' },
       { atMs: 90, kind: 'info', lane, id: 2, label: 'put "b": TIMEOUT' },
       { atMs: 91, kind: 'invoke', lane, id: 3, label: 'put "c"' },
@@ -247,10 +247,10 @@ test('calls read as one line, slow and failed ones as two', () => {
   assert.equal(
     lines.map((line) => line.trim().replace(/ +/g, ' ')),
     [
-      '1.000 client-1 put "a" [ok after 1.0 ms]',
+      '1.000 client-1 put "a" [ok: revision 7, after 1.0 ms]',
       '3.000 client-1 put "b" [after 87.0 ms]',
       '90.000 client-1 info: put "b": TIMEOUT',
-      '91.000 client-1 put "c" [fail: NOT_LEADER after 1.0 ms]',
+      '91.000 client-1 put "c" [fail: NOT_LEADER, after 1.0 ms]',
       '93.000 client-1 get "d" [never answered]',
       '94.000 client-1 watch',
     ],
