@@ -109,11 +109,40 @@ function closeSocket(server: Server | undefined): Promise<void> {
   });
 }
 
-/** Puts our LOCK in place whole (rename), replacing a stale one. */
+/**
+ * Puts our LOCK in place whole (rename), replacing a stale one. On a full disk that one is written over where it lies, and where there is none LOCK has to be missing: the socket is
+ * held, and a node that could not start could not make room either.
+ */
 function writeHolder(lockFile: string, me: Holder): void {
   const temporary = `${lockFile}.${me.pid}.${randomUUID()}`;
-  fs.writeFileSync(temporary, `${JSON.stringify(me)}\n`, { mode: 0o600 });
-  fs.renameSync(temporary, lockFile);
+  try {
+    fs.writeFileSync(temporary, `${JSON.stringify(me)}\n`, { mode: 0o600 });
+    fs.renameSync(temporary, lockFile);
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    fs.rmSync(temporary, { force: true });
+    writeOver(lockFile, me);
+  }
+}
+
+function writeOver(lockFile: string, me: Holder): void {
+  try {
+    const { size } = fs.statSync(lockFile);
+    const file = fs.openSync(lockFile, 'r+');
+    try {
+      // Blanks take the place of what a longer one said: nothing is cut off and allocated anew.
+      fs.writeSync(file, `${JSON.stringify(me)}\n`.padEnd(size), 0);
+    } finally {
+      fs.closeSync(file);
+    }
+  } catch (error) {
+    const missing = error instanceof Error && 'code' in error && error.code === 'ENOENT';
+    if (!missing && !isFull(error)) throw error;
+  }
+}
+
+function isFull(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === 'ENOSPC' || error.code === 'EDQUOT');
 }
 
 /** Without sockets: creating LOCK is the mutex. A stale one is moved away first; whoever moves it may try to create. */

@@ -1,11 +1,12 @@
 /** A disk that fills up: writes are refused with NO_SPACE, reads go on, and the node takes writes again by itself once there is room. */
 import { spawnSync } from 'node:child_process';
-import { rmSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { connect } from '../../src/index.ts';
+import { fillDisk, makeRoom } from '../chaos/small_disk.ts';
 import {
   endAll,
   eventually,
@@ -110,6 +111,42 @@ test('writes become NO_SPACE on a full disk while reads go on, and room heals it
   const { stdout } = await kvorum(['scan', 'fill/', '--keys-only', '--endpoints', again.endpoint]);
   assert.ok(stdout.trim().split('\n').length >= acknowledged);
   await again.command.stop();
+});
+
+test('a node whose disk was filled while it was down starts, gives what it holds, and takes writes once there is room', async () => {
+  for (const ending of ['SIGKILL', 'SIGTERM'] as const) {
+    const disk = smallDisk();
+    if (disk === undefined) {
+      console.log('skipped: a small tmpfs can only be mounted by root');
+      return;
+    }
+    const [clientPort, peerPort] = (await freePorts(2)) as [number, number];
+    const options = {
+      data: disk,
+      clientPort,
+      peerPort,
+      config: { storage: { preallocateBytes: 64 * 1024 } },
+    };
+    const node = await serve(options);
+    const endpoints = ['--endpoints', node.endpoint];
+    assert.is((await kvorum(['put', 'before', 'there was room', ...endpoints])).status, 0);
+    await node.command.stop(ending);
+    fillDisk(disk);
+    // Its lock file used to be the first thing that had no room.
+    const again = await serve(options);
+    await eventually('it to give what it holds', async () => {
+      const { status, stdout } = await kvorum(['get', 'before', ...endpoints]);
+      return status === 0 && stdout.includes('there was room') ? true : undefined;
+    });
+    makeRoom(disk);
+    await eventually('writes to be taken', async () => {
+      const { status } = await kvorum(['put', 'after', 'there is room', ...endpoints]);
+      return status === 0 ? true : undefined;
+    });
+    assert.is((await again.command.stop()).status, 0);
+    const left = readdirSync(disk).filter((name) => name.startsWith('LOCK'));
+    assert.equal(left, [], `after ${ending}`);
+  }
 });
 
 test.after(endAll);
