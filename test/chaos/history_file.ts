@@ -1,16 +1,17 @@
 /**
- * A round's operations on single keys as a history in JSON lines, as `kvorum check-history --model kv` reads it: one line for each beginning and end,
- * in the order of time.
+ * A round's operations as histories in JSON lines, as `kvorum check-history` reads them: those on single keys (`--model kv`), and transactions (`--model txn`); one line for each
+ * beginning and end, in the order of time.
  *
  * A client that has several calls under way counts as several processes; after an operation of unknown outcome its process begins no other.
  */
-import type { OperationRecord } from '../../src/sim/check/observations.ts';
+import { type OperationRecord, takenSteps } from '../../src/sim/check/observations.ts';
 
 interface Line {
   readonly process: number;
   readonly type: 'invoke' | 'ok' | 'fail' | 'info';
-  readonly f: 'get' | 'put' | 'delete' | 'cas';
-  readonly key: string;
+  readonly f: 'get' | 'put' | 'delete' | 'cas' | 'txn';
+  readonly key?: string;
+  readonly revision?: number;
   readonly value?: unknown;
   readonly succeeded?: boolean | undefined;
   readonly time: number;
@@ -42,35 +43,62 @@ export function historyLines(
   operations: readonly OperationRecord[],
   wanted: (key: string) => boolean,
 ): string[] {
+  return linesOf(operations, (operation) => {
+    const told = toldOf(operation);
+    if (told === undefined || !wanted(told.key)) return undefined;
+    const { result, succeeded, ...asked } = told;
+    const answer = asked.f === 'get' ? { value: result } : {};
+    const compared = asked.f === 'cas' ? { succeeded } : {};
+    return { asked, answered: { f: asked.f, key: asked.key, ...answer, ...compared } };
+  });
+}
+
+type Micro = readonly ['r' | 'w', string, string | null];
+
+/** Transactions and batches whose keys `wanted` takes, as reads and writes of registers. */
+export function transactionLines(
+  operations: readonly OperationRecord[],
+  wanted: (key: string) => boolean,
+): string[] {
+  return linesOf(operations, (operation) => {
+    const steps = takenSteps(operation);
+    if (operation.kind !== 'txn' && operation.kind !== 'batch') return undefined;
+    const micros = (answered: boolean): Micro[] =>
+      steps.flatMap((step, at): Micro[] => {
+        const result = operation.results[at];
+        if (step.type === 'put') return [['w', step.key, step.value]];
+        if (step.type !== 'get') return [];
+        return [['r', step.key, answered && result?.type === 'get' ? (result.entry?.value ?? null) : null]];
+      });
+    if (steps.length === 0 || !micros(false).every(([, key]) => wanted(key))) return undefined;
+    const { revision } = operation;
+    return {
+      asked: { f: 'txn', value: micros(false) },
+      answered: { f: 'txn', value: micros(true), revision },
+    };
+  });
+}
+
+type Told = Omit<Line, 'process' | 'type' | 'time'>;
+
+function linesOf(
+  operations: readonly OperationRecord[],
+  tell: (operation: OperationRecord) => { readonly asked: Told; readonly answered: Told } | undefined,
+): string[] {
   const lines: { readonly atMs: number; readonly order: number; readonly line: Line }[] = [];
   const beganMs = operations[0]?.invokedMs ?? 0;
   const micros = (ms: number): number => Math.round((ms - beganMs) * 1000);
   let process = 0;
   for (const operation of operations) {
-    const told = toldOf(operation);
-    if (told === undefined || !wanted(told.key)) continue;
+    const told = tell(operation);
+    if (told === undefined) continue;
     process++;
-    const { invokedMs, settledMs, outcome } = operation;
-    const { result, succeeded, ...asked } = told;
-    lines.push({
-      atMs: invokedMs,
-      order: lines.length,
-      line: { process, type: 'invoke', ...asked, time: micros(invokedMs) },
-    });
-    const type = outcome;
-    if (type === 'info') continue;
-    const answer = type === 'ok' && asked.f === 'get' ? { value: result } : {};
-    const compared = type === 'ok' && asked.f === 'cas' ? { succeeded } : {};
-    const end: Line = {
-      process,
-      type,
-      f: asked.f,
-      key: asked.key,
-      ...answer,
-      ...compared,
-      time: micros(settledMs),
-    };
-    lines.push({ atMs: settledMs, order: lines.length, line: end });
+    const { invokedMs, settledMs, outcome: type } = operation;
+    const add = (atMs: number, line: Omit<Line, 'process' | 'time'>): void =>
+      void lines.push({ atMs, order: lines.length, line: { process, ...line, time: micros(atMs) } });
+    add(invokedMs, { type: 'invoke', ...told.asked });
+    if (type === 'ok') add(settledMs, { type, ...told.answered });
+    else if (type === 'fail') add(settledMs, { type, f: told.asked.f });
   }
   lines.sort((a, b) => a.atMs - b.atMs || a.order - b.order);
   return lines.map(({ line }) => JSON.stringify(line));
@@ -78,7 +106,7 @@ export function historyLines(
 
 function toldOf(
   operation: OperationRecord,
-): (Pick<Line, 'f' | 'key' | 'value'> & { result?: string | null; succeeded?: boolean }) | undefined {
+): (Pick<Line, 'f' | 'value'> & { key: string; result?: string | null; succeeded?: boolean }) | undefined {
   const cas = casOf(operation);
   if (cas !== undefined)
     return { f: 'cas', key: cas.key, value: [cas.from, cas.to], succeeded: operation.succeeded };

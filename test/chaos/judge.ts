@@ -3,6 +3,7 @@
  *
  * Every check gives sentences that name keys and revisions; an empty list is a sound round.
  */
+import { join } from 'node:path';
 import { ClockBounds } from '../../src/sim/check/clock_bounds.ts';
 import { EventHistory } from '../../src/sim/check/event_history.ts';
 import { checkLives, checkStoreTime, ttlLives } from '../../src/sim/check/lease_check.ts';
@@ -11,9 +12,8 @@ import { checkReadLevels } from '../../src/sim/check/read_level_check.ts';
 import { checkRevisions } from '../../src/sim/check/revision_check.ts';
 import { checkSessions } from '../../src/sim/check/session_check.ts';
 import { checkWatches } from '../../src/sim/check/watch_check.ts';
-import { checkRegister, type HistoryEntry, type RegisterOperation } from '../node/linearizability.ts';
+import { Command } from '../end_to_end/processes.ts';
 import type { HeldEntry, HeldEvent } from './direct_node.ts';
-import { casOf, isSingleKey } from './history_file.ts';
 
 export interface Evidence {
   readonly operations: readonly OperationRecord[];
@@ -34,12 +34,28 @@ export interface Evidence {
 const MOST_FINDINGS = 20;
 /** How far this process's time, wall clock at its beginning and monotonic from there, may be off the wall clock. */
 const CLOCK_TOLERANCE_MS = 5;
-const DELETED = 'deleted';
-const ABSENT_AT_FIRST: HistoryEntry = {
-  operation: { kind: 'write', value: DELETED },
-  invokedAt: -2,
-  returnedAt: -1,
-};
+
+/** Files of a round and the models by which they are judged. */
+export const HISTORY_FILES = [
+  { file: 'registers.jsonl', model: 'kv' },
+  { file: 'transactions.jsonl', model: 'txn' },
+] as const;
+const CHECK_SECONDS = 60;
+
+/** The histories that a round wrote down, judged as anybody would judge them: by `kvorum check-history`. */
+export async function judgeHistories(directory: string): Promise<string[]> {
+  const findings: string[] = [];
+  for (const { file, model } of HISTORY_FILES) {
+    const words = ['check-history', join(directory, file), '--model', model];
+    const command = new Command([...words, '--time-limit', String(CHECK_SECONDS)]);
+    const timer = setTimeout(() => command.child.kill('SIGKILL'), 2 * CHECK_SECONDS * 1000);
+    const { status, stdout, stderr } = await command.ended;
+    clearTimeout(timer);
+    if (status !== 0)
+      findings.push(`${file} (status ${status}): ${stdout.slice(-2_000)}${stderr.slice(-1_000)}`);
+  }
+  return findings;
+}
 
 export function judge(evidence: Evidence): string[] {
   const { operations, watchers, nameOf } = evidence;
@@ -59,52 +75,8 @@ export function judge(evidence: Evidence): string[] {
     ...checkTimes(evidence, history),
     ...checkStoreTime(history),
   ];
-  const findings = [...checkKept(evidence), ...violations.map(shown), ...checkRegisters(evidence)];
+  const findings = [...checkKept(evidence), ...violations.map(shown)];
   return findings.slice(0, MOST_FINDINGS);
-}
-
-function checkRegisters({ operations }: Evidence): string[] {
-  const histories = new Map<string, HistoryEntry[]>();
-  for (const operation of operations) {
-    const told = registerOperation(operation);
-    if (told === undefined || !told.key.startsWith('r/')) continue;
-    if (operation.outcome === 'fail') continue;
-    if (operation.outcome === 'info' && told.operation.kind === 'read') continue;
-    const history = histories.get(told.key) ?? [ABSENT_AT_FIRST];
-    histories.set(told.key, history);
-    history.push({
-      operation: told.operation,
-      invokedAt: operation.invokedMs,
-      returnedAt: operation.outcome === 'info' ? Number.POSITIVE_INFINITY : operation.settledMs,
-    });
-  }
-  const findings: string[] = [];
-  for (const [key, history] of histories) {
-    const verdict = checkRegister(history);
-    if (verdict !== 'linearizable') findings.push(`the history of ${key} is ${verdict}`);
-  }
-  return findings;
-}
-
-/** An absent key counts as a value of its own. */
-function registerOperation(
-  operation: OperationRecord,
-): { readonly key: string; readonly operation: RegisterOperation } | undefined {
-  const known = operation.outcome === 'ok';
-  const cas = casOf(operation);
-  if (cas !== undefined) {
-    const { key, from, to } = cas;
-    const outcome = known ? { succeeded: operation.succeeded } : {};
-    return { key, operation: { kind: 'cas', expected: from ?? DELETED, value: to, ...outcome } };
-  }
-  if (!isSingleKey(operation)) return undefined;
-  const [step] = operation.steps;
-  const [result] = operation.results;
-  if (step?.type === 'put') return { key: step.key, operation: { kind: 'write', value: step.value } };
-  if (step?.type === 'delete') return { key: step.key, operation: { kind: 'write', value: DELETED } };
-  if (step?.type !== 'get') return undefined;
-  const value = result?.type === 'get' ? (result.entry?.value ?? DELETED) : undefined;
-  return { key: step.key, operation: { kind: 'read', value } };
 }
 
 /** Times to live by what the clocks of the nodes may have shown. A shift may hold for longer than the file said: a paused node reads it late. */

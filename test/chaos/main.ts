@@ -11,6 +11,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { HISTORY_FILES } from './judge.ts';
 import { drawPlan, FAULT_KINDS, type PlanOptions, shownStep } from './plan.ts';
 import { giveBack } from './resources.ts';
 import { AFTERMATH_LIMIT_MS, type RoundResult, runRound } from './round.ts';
@@ -159,7 +160,8 @@ class Rounds {
     console.log(
       `     again: npm run chaos -- --rounds 1 --seed ${seed} --seconds ${seconds} --nodes ${nodes}${faultsWords} --keep`,
     );
-    console.log(`     judge: kvorum check-history --model kv ${join(directory, 'registers.jsonl')}`);
+    for (const { file, model } of HISTORY_FILES)
+      console.log(`     judge: kvorum check-history --model ${model} ${join(directory, file)}`);
   }
 }
 

@@ -9,8 +9,8 @@ import { SeededRandom } from '../raft/random.ts';
 import { Workload } from './clients.ts';
 import { Cluster } from './cluster.ts';
 import { Faults } from './faults.ts';
-import { historyLines } from './history_file.ts';
-import { judge } from './judge.ts';
+import { historyLines, transactionLines } from './history_file.ts';
+import { HISTORY_FILES, judge, judgeHistories } from './judge.ts';
 import { NamespaceNetwork, namespaceProblem } from './namespaces.ts';
 import { type Network, ProxyNetwork } from './network.ts';
 import type { Plan } from './plan.ts';
@@ -109,6 +109,8 @@ class Round {
     await watchersReach(watchers, settled.toRevision);
     await watchers.stop();
     this.#judge(settled, cluster);
+    this.#writeHistories();
+    this.failures.push(...(await judgeHistories(this.#directory)));
     this.#note('judged');
     await workload.close();
     await watchers.close();
@@ -184,6 +186,21 @@ class Round {
     this.#keepFiles();
   }
 
+  #writeHistories(): void {
+    const { operations } = this.#recorder;
+    const [registers, transactions] = HISTORY_FILES;
+    const write = (file: string, lines: readonly string[]): void =>
+      writeFileSync(join(this.#directory, file), `${lines.join('\n')}\n`);
+    write(
+      registers.file,
+      historyLines(operations, (key) => key.startsWith('r/')),
+    );
+    write(
+      transactions.file,
+      transactionLines(operations, (key) => key.startsWith('g/')),
+    );
+  }
+
   /** What a person, or a checker, needs to judge again. */
   #keepFiles(): void {
     const { operations, watchers } = this.#recorder;
@@ -194,8 +211,7 @@ class Round {
       operations.map((operation) => `${JSON.stringify(operation)}\n`).join(''),
     );
     writeFileSync(file('watchers.json'), JSON.stringify(watchers));
-    const lines = historyLines(operations, (key) => key.startsWith('r/'));
-    writeFileSync(file('registers.jsonl'), `${lines.join('\n')}\n`);
+    this.#writeHistories();
     for (const member of this.#cluster?.members ?? [])
       writeFileSync(file(`node-${member.slot}.log`), member.log);
     if (this.failures.length === 0) return;
