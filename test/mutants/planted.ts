@@ -1,0 +1,322 @@
+/**
+ * Mistakes that stores like this one have really made, each as a change to one place of the built code.
+ *
+ * They exist here and nowhere else: plant.ts puts one of them into a copy of the build, so nothing of them is in the package. table.test.ts shows that each still finds
+ * its place; main.ts, that the simulator finds each of them.
+ */
+export interface PlantedBug {
+  readonly name: string;
+  /** What goes wrong, and which promise it breaks. */
+  readonly what: string;
+  /** Below build/: the compiled form of the source of that name. */
+  readonly file: string;
+  readonly edits: readonly Edit[];
+  /** Options of the simulator that give this bug its chance, beside those of every run. */
+  readonly options?: readonly string[];
+}
+
+/** `find` must occur exactly once. */
+export interface Edit {
+  readonly find: string;
+  readonly replace: string;
+}
+
+export const PLANTED_BUGS: readonly PlantedBug[] = [
+  {
+    name: 'commit-old-term',
+    what: 'A leader commits entries of an earlier term by counting replicas (Raft paper, figure 8): a later leader may replace them.',
+    file: 'src/raft/leader.js',
+    edits: [{ find: ' || index < state.termStartIndex)', replace: ')' }],
+  },
+  {
+    name: 'vote-before-sync',
+    what: 'A vote goes out before it is on disk: after a power loss the node votes again in the same term, and two leaders are elected.',
+    file: 'src/raft/election.js',
+    edits: [
+      {
+        find: "state.sendAfterAppend({ type: 'voteResponse'",
+        replace: "state.send({ type: 'voteResponse'",
+      },
+    ],
+  },
+  {
+    name: 'vote-not-synced',
+    what: 'Term and vote are written but not synced when no entry goes along: they may be lost after having been answered.',
+    file: 'src/raft/raft.js',
+    edits: [
+      {
+        find: '(hardState !== undefined && (hardState.term !== old.term || hardState.vote !== old.vote))',
+        replace: 'false',
+      },
+    ],
+  },
+  {
+    name: 'vote-twice',
+    what: 'A node votes for every candidate of a term that asks: two leaders in one term.',
+    file: 'src/raft/election.js',
+    edits: [
+      {
+        find: 'const free = state.vote === message.from || (state.vote === 0 && state.leader === 0);',
+        replace: 'const free = true;',
+      },
+    ],
+  },
+  {
+    name: 'no-election-restriction',
+    what: 'Votes are given without comparing logs: a leader may lack what was committed.',
+    file: 'src/raft/raft_log_view.js',
+    edits: [
+      {
+        find: 'return lastTerm > this.lastTerm || (lastTerm === this.lastTerm && lastIndex >= this.lastIndex);',
+        replace: 'return lastIndex >= 0;',
+      },
+    ],
+  },
+  {
+    name: 'no-log-matching',
+    what: 'A follower appends without checking that its log agrees up to there.',
+    file: 'src/raft/follower.js',
+    edits: [
+      {
+        find: 'if (prevIndex >= view.commitIndex && !view.matches(prevIndex, message.prevTerm))',
+        replace: 'if (prevIndex > view.lastIndex)',
+      },
+    ],
+  },
+  {
+    name: 'append-acknowledged-before-sync',
+    what: 'A follower acknowledges entries that are written but not synced: a quorum that loses power loses an acknowledged write.',
+    file: 'src/node/replica.js',
+    edits: [
+      {
+        find: 'this.#options.log.append(hardState, entries, ready.mustSync)',
+        replace: 'this.#options.log.append(hardState, entries, false)',
+      },
+    ],
+  },
+  {
+    name: 'stale-append-acknowledgement',
+    what: 'A disk write that ends late counts for what was appended at the same index in a later term (the ABA race).',
+    file: 'src/raft/raft_log_view.js',
+    edits: [
+      {
+        find: 'if (append.term !== term || append.index !== index)',
+        replace:
+          'durable = Math.max(durable, Math.min(index, this.lastIndex));\n            if (append.index !== index)',
+      },
+    ],
+  },
+  {
+    name: 'read-before-own-term',
+    what: 'A new leader serves linearizable reads before an entry of its own term is committed: it may not know yet what is.',
+    file: 'src/raft/leader.js',
+    edits: [
+      {
+        find: 'return state.ownTermCommitted && state.reads.canStartRound;',
+        replace: 'return state.reads.canStartRound;',
+      },
+    ],
+  },
+  {
+    name: 'read-without-quorum',
+    what: 'A leader answers linearizable reads without asking whether it still leads: stale reads after a partition or a pause.',
+    file: 'src/raft/leader.js',
+    edits: [
+      {
+        find: 'const round = quorumValue(state.configuration, state.confirmedRoundOf, state.scratch);',
+        replace: 'const round = state.reads.round;',
+      },
+    ],
+  },
+  {
+    name: 'read-before-applied',
+    what: 'A linearizable read is served as soon as its index is confirmed, not once this node has applied it.',
+    file: 'src/node/read_barrier.js',
+    edits: [{ find: 'else if (state.index <= appliedIndex)', replace: 'else if (state.index > 0)' }],
+  },
+  {
+    name: 'no-quorum-check',
+    what: 'A leader that hears from nobody goes on leading, and sequential reads go on at a node that is cut off.',
+    file: 'src/raft/leader.js',
+    edits: [{ find: 'if (!hasActiveQuorum(state)) {', replace: 'if (false) {' }],
+  },
+  {
+    name: 'joint-needs-new-only',
+    what: 'While members change, only the new list decides: two majorities that share nobody.',
+    file: 'src/raft/configuration.js',
+    edits: [
+      {
+        find: 'return Math.min(value, majorityValue(configuration.votersOutgoing, reached, scratch));',
+        replace: 'return value;',
+      },
+      {
+        find: "if (configuration.votersOutgoing.length === 0 || result === 'lost')",
+        replace: 'if (configuration.votersOutgoing.length >= 0)',
+      },
+    ],
+  },
+  {
+    name: 'log-cut-past-flush',
+    what: 'The log is cut up to what is applied, not to what the tree holds durably: a restart finds a gap.',
+    file: 'src/node/housekeeping.js',
+    edits: [
+      {
+        find: 'const durable = engine.durable?.index ?? 0;',
+        replace: 'const durable = this.#options.applier.appliedIndex;',
+      },
+    ],
+  },
+  {
+    name: 'applied-index-apart',
+    what: 'A flush records a later applied index than its data has: entries in between are not replayed after a restart.',
+    file: 'src/storage/engine.js',
+    edits: [
+      {
+        find: 'this.#layers.freeze({ index, term, state: captureState() }, this.#compactRevision);',
+        replace:
+          'this.#layers.freeze({ index: index + 1, term, state: captureState() }, this.#compactRevision);',
+      },
+    ],
+  },
+  {
+    name: 'flush-without-state',
+    what: 'Sessions are not part of what a flush makes durable: after a restart a repeated write is refused or applied again.',
+    file: 'src/kv/sessions.js',
+    edits: [{ find: 'return states;', replace: 'return [];' }],
+  },
+  {
+    name: 'manifest-without-directory-sync',
+    what: 'The rename of the manifest is not synced: a power loss brings the old one back, after the log was cut and its tables were removed.',
+    file: 'src/storage/tables/manifest.js',
+    edits: [
+      {
+        find: "step = 'sync the directory of';\n        await disk.syncDirectory(directory);",
+        replace: "step = 'sync the directory of';",
+      },
+    ],
+  },
+  {
+    name: 'manifest-before-sync',
+    what: 'The new manifest is renamed over the old one before its bytes are on disk.',
+    file: 'src/storage/tables/manifest.js',
+    edits: [{ find: 'beforeSync();\n        await file.sync();', replace: 'beforeSync();' }],
+  },
+  {
+    name: 'tables-without-directory-sync',
+    what: 'The names of new tables are not synced before a manifest names them: after a power loss they are missing.',
+    file: 'src/storage/tables/table_store.js',
+    edits: [{ find: 'if (added.length > 0) {', replace: 'if (added.length < 0) {' }],
+  },
+  {
+    name: 'segment-without-directory-sync',
+    what: 'A new segment of the log is written to before its name is synced: a power loss takes it with all that was acknowledged in it.',
+    file: 'src/storage/log/segment_space.js',
+    edits: [
+      {
+        find: 'await disk.syncDirectory(path);\n            await this.#extend(',
+        replace: 'await this.#extend(',
+      },
+    ],
+  },
+  {
+    name: 'failed-sync-tried-again',
+    what: 'A failed fdatasync is tried again and believed: the kernel has dropped the pages and calls them clean.',
+    file: 'src/storage/log/group_commit.js',
+    edits: [
+      {
+        find: 'await current.file.sync();',
+        replace: 'await current.file.sync().catch(() => current.file.sync());',
+      },
+    ],
+  },
+  {
+    name: 'retry-applied-twice',
+    what: 'A repeated write of a session is applied again.',
+    file: 'src/kv/state_machine.js',
+    edits: [{ find: 'if (known !== undefined)\n                return known;', replace: '' }],
+  },
+  {
+    name: 'sessions-lost-in-snapshot',
+    what: 'A node that takes over a snapshot forgets the sessions: it applies a repeated write differently from the others.',
+    file: 'src/kv/state_machine.js',
+    edits: [
+      {
+        find: 'this.sessions.restore(state.sessions, state.lastSessionId);',
+        replace: 'this.sessions.restore([], state.lastSessionId);',
+      },
+    ],
+  },
+  {
+    name: 'watch-dropped-at-compaction',
+    what: 'A watcher whose history is compacted away jumps over it instead of being told.',
+    file: 'src/kv/watch_hub.js',
+    edits: [
+      {
+        find: 'this.finish(watcher, compacted(watcher.nextRevision, compactRevision));\n            return',
+        replace: 'watcher.nextRevision = compactRevision + 1;\n            return',
+      },
+      {
+        find: 'if (watcher.synced || watcher.nextRevision > compactRevision)\n                continue;\n            this.finish(watcher, compacted(watcher.nextRevision, compactRevision));',
+        replace:
+          'if (watcher.synced || watcher.nextRevision > compactRevision)\n                continue;\n            watcher.nextRevision = compactRevision + 1;',
+      },
+    ],
+  },
+  {
+    name: 'watch-lost-when-slow',
+    what: 'Events that come while a watcher is slow and its queue is full are dropped.',
+    file: 'src/kv/watch_hub.js',
+    edits: [
+      {
+        find: 'watcher.nextRevision = revision;\n            watcher.synced = false;',
+        replace: 'watcher.nextRevision = revision + 1;',
+      },
+    ],
+  },
+  {
+    name: 'watch-lost-at-install',
+    what: 'Watchers are not sent to the history when a snapshot replaces the store: what it jumped over is lost to them.',
+    file: 'src/node/watches.js',
+    edits: [{ find: 'this.#hub.lagAll();', replace: '' }],
+  },
+  {
+    name: 'expiry-reset-at-restart',
+    what: 'Keys get their whole time to live again when a node takes over the state, as leases did at elections.',
+    file: 'src/kv/state_machine.js',
+    edits: [
+      {
+        find: 'this.clockMs = state.timeMs;',
+        replace: 'this.clockMs = 0;',
+      },
+    ],
+  },
+  {
+    name: 'expiry-by-local-clock',
+    what: 'Expiry is decided by the clock of the node that leads instead of the time of the entry: with a clock that runs ahead, keys go too early.',
+    file: 'src/kv/state_machine.js',
+    edits: [{ find: ' || record.expiresAtMs > this.clockMs)', replace: ')' }],
+  },
+  {
+    name: 'revision-lost-at-restart',
+    what: 'The revision starts anew from what is in the tree after a restart or a snapshot: it goes down.',
+    file: 'src/kv/state_machine.js',
+    edits: [
+      {
+        find: 'this.currentRevision = state.revision;',
+        replace: 'this.currentRevision = Math.max(1, state.revision - 1);',
+      },
+    ],
+  },
+  {
+    name: 'snapshot-older-than-its-index',
+    what: 'A snapshot claims an index that its data has not reached: the follower skips entries.',
+    file: 'src/node/snapshots.js',
+    edits: [
+      {
+        find: 'const applied = { index: file.index, term: file.term, state: file.state };',
+        replace:
+          'const applied = { index: file.index, term: file.term, state: file.state };\n        applier.resume({ index: file.index + 1, term: file.term, configuration: state.configuration });',
+      },
+    ],
+  },
+];
