@@ -11,8 +11,8 @@ export interface PlantedBug {
   /** Below build/: the compiled form of the source of that name. */
   readonly file: string;
   readonly edits: readonly Edit[];
-  /** Options of the simulator that give this bug its chance, beside those of every run. */
-  readonly options?: readonly string[];
+  /** Within so many seeds the simulator must have found it. Default SEEDS. */
+  readonly seeds?: number;
 }
 
 /** `find` must occur exactly once. */
@@ -20,6 +20,9 @@ export interface Edit {
   readonly find: string;
   readonly replace: string;
 }
+
+/** Seeds within which a bug must be found, unless its row says otherwise. */
+export const SEEDS = 100;
 
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
