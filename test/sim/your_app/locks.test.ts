@@ -8,7 +8,7 @@ import { KvError, type Store } from '../../../src/index.ts';
 import { World } from '../../../src/sim/world.ts';
 import { addFenced, addNaively, type Sleep } from './locks.ts';
 
-type Add = (store: Store, owner: string, sleep: Sleep) => Promise<boolean | void>;
+type Add = (store: Store, owner: string, sleep: Sleep) => Promise<unknown>;
 
 interface Counted {
   /** Additions that were answered with success. */
