@@ -31,6 +31,7 @@ const WEIGHTS: Partial<Record<FaultKind, number>> = {
   crash: 4,
   crashAll: 2,
   powerCutAt: 3,
+  powerCutAfter: 3,
   pause: 2,
   bitRot: 2,
   addMember: 2,
@@ -44,6 +45,7 @@ const NEED_PEERS: readonly FaultKind[] = [
   'oneWay',
   'bridge',
   'cutLink',
+  'powerCutAfter',
   'drop',
   'duplicate',
   'reorder',
@@ -59,6 +61,9 @@ const NEED_PEERS: readonly FaultKind[] = [
   'addMember',
 ];
 
+/** What takes most of what was not synced. */
+const HARSH: readonly LossRule[] = ['all', 'all', 'random', 'torn512'];
+
 const MEAN_GAP_MS = 1_200;
 const ROUGHNESS: readonly number[] = [0.25, 0.5, 1, 2, 4];
 
@@ -72,11 +77,15 @@ export function drawFaultPlan(options: DrawOptions): FaultPlan {
   let atMs = 200 + random.next() * 1_000;
   while (atMs < horizonMs) {
     const kind = weighted(kinds, random);
-    steps.push(drawStep(kind, steps.length, Math.round(atMs * 10) / 10, options));
+    const step = drawStep(kind, steps.length, Math.round(atMs * 10) / 10, options);
+    steps.push(step);
+    // Nobody votes while all is well.
+    if (step.kind === 'powerCutAfter' && step.promise === 'vote' && step.atMs + 20 < horizonMs)
+      steps.push({ kind: 'moveLeader', id: steps.length, atMs: step.atMs + 20, durationMs: 0 });
     // Bursts, and quiet in between.
     atMs += gapMs * (random.next() < 0.5 ? 0.2 : 1.8) * 2 * random.next();
   }
-  return { version: 1, steps };
+  return { version: 1, steps: steps.sort((a, b) => a.atMs - b.atMs) };
 }
 
 function chooseKinds({ nodes, kinds, random }: DrawOptions): readonly FaultKind[] {
@@ -136,6 +145,11 @@ function drawStep(kind: FaultKind, id: number, atMs: number, { nodes, random }: 
       return { kind, ...short, loss: loss() };
     case 'powerCutAt':
       return { kind, ...away, ...one(), operations: between(1, 400, random), loss: loss() };
+    case 'powerCutAfter': {
+      const promise = random.next() < 0.5 ? 'vote' : 'holds';
+      const nth = promise === 'vote' ? 1 : 1 + Math.floor(random.next() * 40);
+      return { kind, ...episode, ...one(), promise, nth, loss: pick(HARSH, random) };
+    }
     case 'stop':
       return { kind, ...away, ...one() };
     case 'pause':

@@ -56,6 +56,14 @@ const stepSchema = z.discriminatedUnion('kind', [
     operations: z.number().int().min(1).max(1e6),
     loss,
   }),
+  // The power goes right after a node has promised something to another one: its vote, or that its disk holds entries.
+  z.strictObject({
+    kind: z.literal('powerCutAfter'),
+    ...node,
+    promise: z.enum(['vote', 'holds']),
+    nth: z.number().int().min(1).max(1e6),
+    loss,
+  }),
   z.strictObject({ kind: z.literal('stop'), ...node }),
   z.strictObject({ kind: z.literal('pause'), ...node }),
   z.strictObject({ kind: z.literal('clockJump'), ...node, offsetMs: z.number().min(-MAX_MS).max(MAX_MS) }),

@@ -38,6 +38,8 @@ export class Faults {
   readonly #clients: ClientFaults;
   /** Power cuts that are to come at some operation of a disk. */
   readonly #powerCuts = new Map<NodeId, () => void>();
+  /** Power cuts that are to come after promises of a node; `left` 0: now. */
+  readonly #promiseCuts = new Map<NodeId, { type: 'vote' | 'holds'; left: number; strike: () => void }>();
   /** Steps that had an effect, by kind. */
   readonly counts: Record<string, number> = {};
   /** True once a clock was set off: leases may end early or late then. */
@@ -73,8 +75,15 @@ export class Faults {
     for (const { disk } of this.#world.nodes.values()) disk.memory.disarm();
   }
 
+  /** A node has promised something to another one. */
+  promised(from: NodeId, type: 'vote' | 'holds'): void {
+    const cut = this.#promiseCuts.get(from);
+    if (cut?.type === type && cut.left > 0) cut.left--;
+  }
+
   /** To be called between two events: a disk whose power has gone takes its machine along. */
   afterEvent(): void {
+    for (const cut of this.#promiseCuts.values()) if (cut.left === 0) cut.strike();
     if (this.#powerCuts.size === 0) return;
     for (const [id, strike] of [...this.#powerCuts]) {
       if (this.#world.node(id).disk.memory.down) strike();
@@ -212,6 +221,9 @@ export class Faults {
         this.#keeper.expectDiskTrouble(id);
         memory.crashAt(step.operations);
         return this.#powerCut(step, node);
+      case 'powerCutAfter':
+        this.#told(step, lane);
+        return this.#promiseCut(step, node);
       case 'pause': {
         const { process } = node;
         if (process === undefined || process.paused) return this.#void(step, `${lane} does not run`);
@@ -328,6 +340,22 @@ export class Faults {
     return () => {
       this.#powerCuts.delete(id);
       if (!node.disk.memory.down) node.disk.memory.disarm();
+      undo?.();
+    };
+  }
+
+  /** The power goes once the node has promised what is waited for, and comes back when the step ends. */
+  #promiseCut(step: Extract<FaultStep, { kind: 'powerCutAfter' }>, node: SimNode): Undo {
+    const { id } = node;
+    let undo: Undo;
+    const strike = (): void => {
+      this.#promiseCuts.delete(id);
+      undo = this.#down(node, () => this.#world.crash(id, step.loss));
+    };
+    const cut = { type: step.promise, left: step.nth, strike };
+    this.#promiseCuts.set(id, cut);
+    return () => {
+      if (this.#promiseCuts.get(id) === cut) this.#promiseCuts.delete(id);
       undo?.();
     };
   }

@@ -31,6 +31,7 @@ export class Hazards {
     this.checks = new Checks(world, (id) => budget.isDamaged(id));
     this.keeper = new Keeper(world, this.checks, budget);
     this.faults = new Faults({ world, budget, keeper: this.keeper });
+    this.checks.onPromise = (from, type) => this.faults.promised(from, type);
     world.scheduler.afterEvent = () => {
       this.faults.afterEvent();
       this.checks.look();

@@ -26,12 +26,25 @@ interface Outcome {
   readonly seconds: number;
 }
 
-function hunt(directory: string, first: number, seeds: number, ops: number): Promise<Outcome> {
+function hunt(
+  directory: string,
+  first: number,
+  seeds: number,
+  ops: number,
+  kinds?: readonly string[],
+): Promise<Outcome> {
   const startedMs = performance.now();
   return new Promise((resolve, reject) => {
     const child = spawn(
       process.execPath,
-      [join(here, 'hunt.js'), directory, `${first}`, `${seeds}`, `${ops}`],
+      [
+        join(here, 'hunt.js'),
+        directory,
+        `${first}`,
+        `${seeds}`,
+        `${ops}`,
+        ...(kinds === undefined ? [] : [kinds.join(',')]),
+      ],
       { stdio: ['ignore', 'pipe', 'pipe'], timeout: LIMIT_MS, killSignal: 'SIGKILL' },
     );
     let output = '';
@@ -102,7 +115,7 @@ async function main(): Promise<number> {
     const most = seeds ?? bug.seeds ?? SEEDS;
     const copy = await plant(build, bug);
     try {
-      const { found, trouble, seconds } = await hunt(copy, seed, most, ops);
+      const { found, trouble, seconds } = await hunt(copy, seed, most, ops, bug.kinds);
       const took = `${seconds.toFixed(1)} s`;
       if (found !== undefined) {
         mostSeeds = Math.max(mostSeeds, found.seeds);

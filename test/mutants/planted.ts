@@ -4,6 +4,8 @@
  * They exist here and nowhere else: plant.ts puts one of them into a copy of the build, so nothing of them is in the package. table.test.ts shows that each still finds
  * its place; main.ts, that the simulator finds each of them.
  */
+import type { FaultKind } from '../../src/sim/fault_plan.ts';
+
 export interface PlantedBug {
   readonly name: string;
   /** What goes wrong, and which promise it breaks. */
@@ -11,6 +13,8 @@ export interface PlantedBug {
   /** Below build/: the compiled form of the source of that name. */
   readonly file: string;
   readonly edits: readonly Edit[];
+  /** Kinds of faults that bring it out: plans are drawn from these. Default: all. */
+  readonly kinds?: readonly FaultKind[];
   /** Within so many seeds the simulator must have found it. Default SEEDS. */
   readonly seeds?: number;
 }
@@ -35,6 +39,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'vote-before-sync',
     what: 'A vote goes out before it is on disk: after a power loss the node votes again in the same term, and two leaders are elected.',
     file: 'src/raft/election.js',
+    kinds: ['powerCutAfter', 'moveLeader'],
     edits: [
       {
         find: "state.sendAfterAppend({ type: 'voteResponse'",
@@ -46,6 +51,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'vote-not-synced',
     what: 'Term and vote are written but not synced when no entry goes along: they may be lost after having been answered.',
     file: 'src/raft/raft.js',
+    kinds: ['powerCutAfter', 'moveLeader'],
     edits: [
       {
         find: '(hardState !== undefined && (hardState.term !== old.term || hardState.vote !== old.vote))',
@@ -90,6 +96,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'append-acknowledged-before-sync',
     what: 'A follower acknowledges entries that are written but not synced: a quorum that loses power loses an acknowledged write.',
     file: 'src/node/replica.js',
+    kinds: ['powerCutAfter'],
     edits: [
       {
         find: 'this.#options.log.append(hardState, entries, ready.mustSync)',
@@ -101,6 +108,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'stale-append-acknowledgement',
     what: 'A disk write that ends late counts for what was appended at the same index in a later term (the ABA race).',
     file: 'src/raft/raft_log_view.js',
+    kinds: ['slowDisk', 'partition', 'moveLeader'],
     edits: [
       {
         find: 'if (append.term !== term || append.index !== index)',
@@ -113,6 +121,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'read-before-own-term',
     what: 'A new leader serves linearizable reads before an entry of its own term is committed: it may not know yet what is.',
     file: 'src/raft/leader.js',
+    kinds: ['crash', 'moveLeader', 'partition'],
     edits: [
       {
         find: 'return state.ownTermCommitted && state.reads.canStartRound;',
@@ -124,6 +133,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'read-without-quorum',
     what: 'A leader answers linearizable reads without asking whether it still leads: stale reads after a partition or a pause.',
     file: 'src/raft/leader.js',
+    kinds: ['partition', 'pause', 'oneWay'],
     edits: [
       {
         find: 'const round = quorumValue(state.configuration, state.confirmedRoundOf, state.scratch);',
@@ -141,12 +151,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'no-quorum-check',
     what: 'A leader that hears from nobody goes on leading, and sequential reads go on at a node that is cut off.',
     file: 'src/raft/leader.js',
+    kinds: ['partition', 'oneWay'],
     edits: [{ find: 'if (!hasActiveQuorum(state)) {', replace: 'if (false) {' }],
   },
   {
     name: 'joint-needs-new-only',
     what: 'While members change, only the new list decides: two majorities that share nobody.',
     file: 'src/raft/configuration.js',
+    kinds: ['addMember', 'removeMember', 'partition'],
     edits: [
       {
         find: 'return Math.min(value, majorityValue(configuration.votersOutgoing, reached, scratch));',
@@ -162,6 +174,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'log-cut-past-flush',
     what: 'The log is cut up to what is applied, not to what the tree holds durably: a restart finds a gap.',
     file: 'src/node/housekeeping.js',
+    kinds: ['crash', 'powerCutAt'],
     edits: [
       {
         find: 'const durable = engine.durable?.index ?? 0;',
@@ -173,6 +186,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'applied-index-apart',
     what: 'A flush records a later applied index than its data has: entries in between are not replayed after a restart.',
     file: 'src/storage/engine.js',
+    kinds: ['crash', 'stop'],
     edits: [
       {
         find: 'this.#layers.freeze({ index, term, state: captureState() }, this.#compactRevision);',
@@ -185,12 +199,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'flush-without-state',
     what: 'Sessions are not part of what a flush makes durable: after a restart a repeated write is refused or applied again.',
     file: 'src/kv/sessions.js',
+    kinds: ['crash', 'stop', 'clientReset'],
     edits: [{ find: 'return states;', replace: 'return [];' }],
   },
   {
     name: 'manifest-without-directory-sync',
     what: 'The rename of the manifest is not synced: a power loss brings the old one back, after the log was cut and its tables were removed.',
     file: 'src/storage/tables/manifest.js',
+    kinds: ['powerCutAt', 'crash', 'powerCutAfter'],
     edits: [
       {
         find: "step = 'sync the directory of';\n        await disk.syncDirectory(directory);",
@@ -202,18 +218,21 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'manifest-before-sync',
     what: 'The new manifest is renamed over the old one before its bytes are on disk.',
     file: 'src/storage/tables/manifest.js',
+    kinds: ['powerCutAt', 'crash', 'powerCutAfter'],
     edits: [{ find: 'beforeSync();\n        await file.sync();', replace: 'beforeSync();' }],
   },
   {
     name: 'tables-without-directory-sync',
     what: 'The names of new tables are not synced before a manifest names them: after a power loss they are missing.',
     file: 'src/storage/tables/table_store.js',
+    kinds: ['powerCutAt', 'crash', 'powerCutAfter'],
     edits: [{ find: 'if (added.length > 0) {', replace: 'if (added.length < 0) {' }],
   },
   {
     name: 'segment-without-directory-sync',
     what: 'A new segment of the log is written to before its name is synced: a power loss takes it with all that was acknowledged in it.',
     file: 'src/storage/log/segment_space.js',
+    kinds: ['powerCutAt', 'crash', 'powerCutAfter'],
     edits: [
       {
         find: 'await disk.syncDirectory(path);\n            await this.#extend(',
@@ -225,6 +244,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'failed-sync-tried-again',
     what: 'A failed fdatasync is tried again and believed: the kernel has dropped the pages and calls them clean.',
     file: 'src/storage/log/group_commit.js',
+    kinds: ['syncError', 'crash'],
     edits: [
       {
         find: 'await current.file.sync();',
@@ -236,12 +256,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'retry-applied-twice',
     what: 'A repeated write of a session is applied again.',
     file: 'src/kv/state_machine.js',
+    kinds: ['clientReset', 'clientSilence', 'crash'],
     edits: [{ find: 'if (known !== undefined)\n                return known;', replace: '' }],
   },
   {
     name: 'sessions-lost-in-snapshot',
     what: 'A node that takes over a snapshot forgets the sessions: it applies a repeated write differently from the others.',
     file: 'src/kv/state_machine.js',
+    kinds: ['crash', 'partition', 'clientReset'],
     edits: [
       {
         find: 'this.sessions.restore(state.sessions, state.lastSessionId);',
@@ -280,12 +302,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'watch-lost-at-install',
     what: 'Watchers are not sent to the history when a snapshot replaces the store: what it jumped over is lost to them.',
     file: 'src/node/watches.js',
+    kinds: ['partition', 'pause', 'hold'],
     edits: [{ find: 'this.#hub.lagAll();', replace: '' }],
   },
   {
     name: 'expiry-reset-at-restart',
     what: 'Keys get their whole time to live again when a node takes over the state, as leases did at elections.',
     file: 'src/kv/state_machine.js',
+    kinds: ['crash', 'stop'],
     edits: [
       {
         find: 'this.clockMs = state.timeMs;',
@@ -297,12 +321,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'expiry-by-local-clock',
     what: 'Expiry is decided by the clock of the node that leads instead of the time of the entry: with a clock that runs ahead, keys go too early.',
     file: 'src/kv/state_machine.js',
+    kinds: ['clockJump', 'moveLeader'],
     edits: [{ find: ' || record.expiresAtMs > this.clockMs)', replace: ')' }],
   },
   {
     name: 'revision-lost-at-restart',
     what: 'The revision starts anew from what is in the tree after a restart or a snapshot: it goes down.',
     file: 'src/kv/state_machine.js',
+    kinds: ['crash', 'stop'],
     edits: [
       {
         find: 'this.currentRevision = state.revision;',
@@ -314,6 +340,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'snapshot-older-than-its-index',
     what: 'A snapshot claims an index that its data has not reached: the follower skips entries.',
     file: 'src/node/snapshots.js',
+    kinds: ['partition', 'pause', 'hold'],
     edits: [
       {
         find: 'const applied = { index: file.index, term: file.term, state: file.state };',

@@ -35,6 +35,8 @@ export class Checks implements SharedChecks {
   readonly #mayLack: (id: NodeId) => boolean;
   readonly #monitors = new Map<NodeId, { readonly of: SimNode['node']; readonly monitor: NodeMonitor }>();
   readonly #held = new Map<NodeId, Held>();
+  /** Told of each promise that leaves a node, before anything else happens. */
+  onPromise: ((from: NodeId, type: 'vote' | 'holds') => void) | undefined;
 
   constructor(world: World, mayLack: (id: NodeId) => boolean) {
     this.#world = world;
@@ -112,6 +114,7 @@ export class Checks implements SharedChecks {
     const promise = promiseOf(payload);
     if (promise === undefined) return;
     const { type, term } = promise;
+    if (type !== 'leads') this.onPromise?.(from, type);
     if (type === 'vote') this.elections.voted(from, promise.to, term);
     else if (type === 'leads') this.elections.leads(from, term);
     else {
