@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError, type Store } from '../../../src/index.ts';
-import { World } from '../../../src/sim/world.ts';
+import { World } from '../../../src/sim.ts';
 import { addFenced, addNaively, type Sleep } from './locks.ts';
 
 type Add = (store: Store, owner: string, sleep: Sleep) => Promise<unknown>;
