@@ -202,7 +202,9 @@ class Run {
   result(failure: RunFailure | undefined): RunResult {
     const world = this.#world;
     const { recorder } = this.#workload;
-    const { hash, recording, events: trace } = world.trace;
+    const { hash, recording } = world.trace;
+    // Without what closing the world adds.
+    const trace = recording ? [...world.trace.events] : undefined;
     const { operations } = recorder;
     const ended = (outcome: string): number =>
       operations.filter((operation) => operation.outcome === outcome).length;
@@ -227,7 +229,7 @@ class Run {
       hash,
       plan: this.#plan,
       stats,
-      trace: recording ? trace : undefined,
+      trace,
       recorder,
     };
   }

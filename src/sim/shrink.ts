@@ -93,7 +93,7 @@ export function describeShrink(result: ShrinkResult, planFile: string): string {
       `Left out: ${removed.ops} calls, ${removed.nodes} nodes, ${removed.steps.length} faults; shorter: ${removed.shortened.length} faults.`,
     );
     if (failure !== undefined) lines.push(`${failure.invariant}: ${failure.message}`);
-    lines.push(replayCommand(run, planFile));
+    lines.push(replayCommand(run, planFile), formatFaultPlan(run.plan).trimEnd());
   }
   for (const { failure: other, run: its, times } of others) {
     lines.push(

@@ -192,10 +192,12 @@ export function addCalls({ data, view, byLane, xOf, add }: Stage): void {
 /** Arrows of the messages in view; with too many of them, every so many-th of those that arrived. Gives how many were left out. */
 export function addMessages(stage: Stage): number {
   const { data, view, byLane } = stage;
-  const inView = data.messages.filter(([from, to, sent, end, kind]) => {
-    const until = end < 0 ? sent : end;
-    const shown = !view.hiddenKinds.has(kind) && byLane.has(from) && byLane.has(to);
-    return shown && sent <= view.toMs && until >= view.fromMs;
+  const { fromMs, toMs, hiddenKinds } = view;
+  // All are looked at for every drawing: by index, since taking a tuple apart is many times slower.
+  const inView = data.messages.filter((message) => {
+    const sent = message[2];
+    if (sent > toMs || (message[3] < 0 ? sent : message[3]) < fromMs) return false;
+    return !hiddenKinds.has(message[4]) && byLane.has(message[0]) && byLane.has(message[1]);
   });
   const stride = Math.max(1, Math.ceil(inView.length / view.maxArrows));
   let drawn = 0;
@@ -240,13 +242,16 @@ export function addArrow(
 
 /** Instants, one of a kind for each pixel of a lane. Gives how many were left out. */
 export function addMarks({ data, view, byLane, bottomPx, xOf, add }: Stage): number {
-  const taken = new Set<string>();
+  const taken = new Set<number>();
   let leftOut = 0;
-  for (const [lane, atMs, kind, text] of data.marks) {
+  for (const mark of data.marks) {
+    const atMs = mark[1];
+    if (atMs < view.fromMs || atMs > view.toMs) continue;
+    const [lane, , kind, text] = mark;
     const at = byLane.get(lane);
-    if (at === undefined || atMs < view.fromMs || atMs > view.toMs || view.hiddenKinds.has(kind)) continue;
+    if (at === undefined || view.hiddenKinds.has(kind)) continue;
     const x = xOf(atMs);
-    const place = `${lane} ${kind} ${Math.round(x)}`;
+    const place = (lane * data.kinds.length + kind) * 100_000 + Math.round(x);
     if (taken.has(place)) {
       leftOut++;
       continue;
