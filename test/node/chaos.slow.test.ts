@@ -6,9 +6,10 @@
  */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { checkHistory } from '../../src/sim/check/linearizability.ts';
+import { resultText } from '../../src/sim/check/report.ts';
 import { Chaos, seeded } from './chaos.ts';
 import { ClusterLab, text, until } from './cluster_lab.ts';
-import { checkRegister } from './linearizability.ts';
 import { RegisterClients } from './register_clients.ts';
 import { assertSameState, eventsOf } from './state_dump.ts';
 
@@ -75,9 +76,10 @@ async function round(seed: number): Promise<string> {
     );
     const revision = await assertSameState(lab, members);
     for (const { key, history } of clients.registers) {
-      const verdict = checkRegister(history);
-      if (verdict !== 'linearizable') console.error(JSON.stringify(history, undefined, 1));
-      assert.is(verdict, 'linearizable', key);
+      const result = checkHistory(history, { model: 'cas-register' });
+      if (result.verdict !== 'linearizable')
+        console.error(`${JSON.stringify(history)}\n${resultText(result)}`);
+      assert.is(result.verdict, 'linearizable', key);
     }
     const events = await eventsOf(lab.node(members[0]!), 1, revision);
     assertWrittenOnce(events, clients);

@@ -3,18 +3,20 @@ import { createStore } from '../../src/client/store.ts';
 import type { Store } from '../../src/client/store_types.ts';
 import { KvError } from '../../src/errors.ts';
 import { realPorts } from '../../src/real_ports.ts';
+import type { Operation } from '../../src/sim/check/history.ts';
+import type { JsonValue } from '../../src/sim/check/json_value.ts';
 import { type ClusterLab, text } from './cluster_lab.ts';
-import type { HistoryEntry, RegisterOperation } from './linearizability.ts';
 import { RetryingChannel } from './retrying_channel.ts';
 
 const SLOTS = 3;
 const MAX_OPERATIONS = 120;
 const MAX_UNKNOWN = 6;
-const NEVER = Number.POSITIVE_INFINITY;
+
+type Kind = 'read' | 'write' | 'cas';
 
 interface Register {
   readonly key: string;
-  readonly history: HistoryEntry[];
+  readonly history: Operation[];
   unknown: number;
 }
 
@@ -81,33 +83,29 @@ export class RegisterClients {
     return register;
   }
 
-  async #operate(
-    store: Store,
-    register: Register,
-    kind: RegisterOperation['kind'],
-    timeoutMs: number,
-  ): Promise<void> {
+  async #operate(store: Store, register: Register, kind: Kind, timeoutMs: number): Promise<void> {
     const value = `${++this.#values}`;
     const invokedAt = ++this.#time;
-    const record = (operation: RegisterOperation): void => {
-      register.history.push({ operation, invokedAt, returnedAt: ++this.#time });
+    const last = register.history.at(-1);
+    const expected = String(last?.f === 'cas' ? casTarget(last) : (last?.output ?? last?.input ?? '0'));
+    const input = kind === 'read' ? undefined : kind === 'write' ? value : [expected, value];
+    const begun = { process: invokedAt, f: kind, key: register.key, input, invokedAt };
+    const record = (output: JsonValue | undefined, succeeded?: boolean): void => {
+      register.history.push({ ...begun, output, succeeded, outcome: 'ok', returnedAt: ++this.#time });
       this.operations++;
     };
-    let expected = '';
     try {
       switch (kind) {
         case 'read':
-          record({ kind, value: this.#idOf(await store.get(register.key, { timeoutMs })) });
+          record(this.#idOf(await store.get(register.key, { timeoutMs })) ?? null);
           return;
         case 'write': {
           const { revision } = await store.put(register.key, value + this.#padding, { timeoutMs });
-          record({ kind, value });
+          record(undefined);
           this.acknowledged.push({ key: register.key, value, revision });
           return;
         }
         case 'cas': {
-          const last = register.history.at(-1)?.operation;
-          expected = last?.value ?? '0';
           const { succeeded, revision } = await store.txn(
             {
               compare: [{ key: register.key, value: expected + this.#padding }],
@@ -115,7 +113,7 @@ export class RegisterClients {
             },
             { timeoutMs },
           );
-          record({ kind, expected, value, succeeded });
+          record(undefined, succeeded);
           if (succeeded) this.acknowledged.push({ key: register.key, value, revision });
           return;
         }
@@ -129,13 +127,21 @@ export class RegisterClients {
       if (!error.retryable && error.code !== 'SESSION_EXPIRED') throw error;
       if (!error.maybeApplied) return;
       register.unknown++;
-      const operation: RegisterOperation =
-        kind === 'write' ? { kind, value } : { kind: 'cas', expected, value };
-      register.history.push({ operation, invokedAt, returnedAt: NEVER });
+      register.history.push({
+        ...begun,
+        output: undefined,
+        outcome: 'info',
+        returnedAt: Number.POSITIVE_INFINITY,
+      });
     }
   }
 
   #idOf(bytes: Uint8Array | undefined): string | undefined {
     return text(bytes)?.slice(0, -this.#padding.length || undefined);
   }
+}
+
+/** What a compare-and-set would have set. */
+function casTarget({ input }: Operation): JsonValue {
+  return Array.isArray(input) ? (input[1] ?? '0') : '0';
 }
