@@ -11,6 +11,9 @@ import type { Operation } from './history.ts';
 import { canonical } from './json_value.ts';
 import type { RegisterAction } from './models.ts';
 
+/** Sets larger than this would take long to find, and hardly ever can go. */
+const MAX_TOGETHER = 200;
+
 interface Known {
   readonly operation: Operation;
   /** The value it sets, or needs, or needs not to be there: canonical texts. */
@@ -19,7 +22,7 @@ interface Known {
   readonly shuns: string | undefined;
 }
 
-/** For each operation that sets a value: it, and all that must go with it. Takes time with the square of the number of operations. */
+/** For each operation that sets a value: it, and all that must go with it; without those with which too many would have to go. Takes time with the square of the number of operations. */
 export function dependents(
   operations: readonly Operation[],
   register: (operation: Operation) => RegisterAction,
@@ -48,7 +51,14 @@ export function dependents(
         (other.needs === sets || (other.shuns !== undefined && other.shuns !== sets)),
     );
   };
-  return all.filter(({ sets }) => sets !== undefined).map((write) => withAll(write, seenBy));
+  const known = new Map<Known, readonly Known[]>();
+  const remembered = (write: Known): readonly Known[] => {
+    const seen = known.get(write) ?? seenBy(write);
+    known.set(write, seen);
+    return seen;
+  };
+  const sets = all.filter(({ sets }) => sets !== undefined).map((write) => withAll(write, remembered));
+  return sets.filter((set) => set !== undefined);
 }
 
 function knownOf(operation: Operation, action: RegisterAction): Known {
@@ -69,9 +79,11 @@ function endOf(operation: Operation): number {
   return isUnknown(operation) ? Number.POSITIVE_INFINITY : operation.returnedAt;
 }
 
-function withAll(write: Known, seenBy: (write: Known) => readonly Known[]): Operation[] {
+/** Undefined: too many go with it to be of use. */
+function withAll(write: Known, seenBy: (write: Known) => readonly Known[]): Operation[] | undefined {
   const gone = new Set([write]);
   for (const one of gone) {
+    if (gone.size > MAX_TOGETHER) return undefined;
     if (one.sets === undefined) continue;
     // A set that grows while it is walked.
     for (const other of seenBy(one)) gone.add(other);

@@ -19,7 +19,9 @@ import { canonical, type JsonValue } from './json_value.ts';
 import type { Model, RegisterAction } from './models.ts';
 
 const SHRINK_STEPS = 20_000_000;
-const SHRINK_MS = 15_000;
+const SHRINK_MS = 5_000;
+/** What one more look at an operation costs, beside the steps of a search. */
+const STEPS_PER_OPERATION = 16;
 /** Their number grows with the square. */
 const MAX_DEPENDENTS = 5_000;
 
@@ -58,8 +60,16 @@ class Shrinker {
     return compiled.operations[compiled.events[result.stuckAt]! >> 1];
   }
 
+  /** Counts steps; true when there are none left. */
+  #isLate(steps: number): boolean {
+    this.#steps += steps;
+    const { now, endMs } = this.#limits;
+    if (this.#steps > SHRINK_STEPS || (now !== undefined && now() > (endMs ?? 0))) this.shortest = false;
+    return !this.shortest;
+  }
+
   isBad(operations: readonly Operation[]): boolean {
-    this.#steps += operations.length >> 3;
+    if (this.#isLate(operations.length * STEPS_PER_OPERATION)) return false;
     const compiled = compile(this.#model, operations);
     const distinct = checkDistinct(compiled);
     if (distinct !== 'does not apply') return distinct === 'not linearizable';
@@ -87,12 +97,14 @@ class Shrinker {
   /** Takes away what can be spared of `units`, in ever smaller pieces (Zeller's delta debugging). */
   spare(
     operations: readonly Operation[],
+    stuck: Operation,
     units: readonly (readonly Operation[])[],
     isClear: (left: readonly Operation[]) => boolean = () => true,
   ): readonly Operation[] {
     let left = operations;
-    let rest = units;
-    for (let size = Math.ceil(units.length / 2); size >= 1 && rest.length > 0; ) {
+    // Without the one that is stuck all is explained: this is the first end that is not.
+    let rest = units.filter((unit) => !unit.includes(stuck));
+    for (let size = Math.ceil(rest.length / 2); size >= 1 && rest.length > 0; ) {
       const kept: (readonly Operation[])[] = [];
       for (let i = 0; i < rest.length; i += size) {
         const piece = rest.slice(i, i + size);
@@ -200,11 +212,12 @@ export function shrink(part: readonly Operation[], model: Model, limits: Limits)
   for (let before = -1; before !== operations.length && shrinker.shortest; ) {
     before = operations.length;
     const sets = shrinker.valueSets(operations);
-    if (sets !== undefined) operations = shrinker.spare(operations, sets);
-    operations = shrinker.spare(operations, shrinker.reads(operations));
+    if (sets !== undefined) operations = shrinker.spare(operations, stuck, sets);
+    operations = shrinker.spare(operations, stuck, shrinker.reads(operations));
     if (model.register !== undefined && operations.length <= MAX_DEPENDENTS)
       operations = shrinker.spare(
         operations,
+        stuck,
         dependents(operations, model.register),
         clearness(operations, model.register, model.init),
       );
