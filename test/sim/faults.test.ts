@@ -213,7 +213,7 @@ const damages: Shape[] = [
     node: 2,
     area: 'log',
     file: 0,
-    from: 0.01,
+    from: 0,
     place: 0.2,
     bytes: 64,
   },
