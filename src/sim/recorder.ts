@@ -224,7 +224,12 @@ export class ClientRecorder {
 
   batch(record: WatcherRecord, batch: WatchBatch): void {
     if (record.ended !== undefined) return;
-    record.batches.push({ atMs: this.#recorder.nowMs(), revision: batch.revision, events: [] });
+    record.batches.push({
+      atMs: this.#recorder.nowMs(),
+      revision: batch.revision,
+      events: [],
+      size: batch.events.length,
+    });
     this.saw(batch.revision);
   }
 

@@ -8,6 +8,7 @@
  */
 import type { Channel } from '../client/channel.ts';
 import type { Store } from '../client/store_types.ts';
+import { KvError } from '../errors.ts';
 import type { Ports } from '../ports.ts';
 import { lastCovered } from './check/event_history.ts';
 import type { WatcherRecord } from './check/observations.ts';
@@ -104,7 +105,7 @@ export class Workload {
       );
   }
 
-  /** A write and a linearizable read of it by a client of its own. @throws Error when either fails */
+  /** A write and a linearizable read of it by a client of its own. @throws KvError when either fails */
   async probe(): Promise<void> {
     this.#prober ??= this.#client('prober');
     const { recorder, choices } = this.#prober;
@@ -113,13 +114,13 @@ export class Workload {
       steps: [choices.value('z/probe')],
       timeoutMs: PROBE_TIMEOUT_MS,
     });
-    if (put.outcome !== 'ok') throw new ProbeError(`the write failed with ${put.errorCode}`);
+    if (put.outcome !== 'ok') throw probeFailed('write', put.errorCode);
     const get = await recorder.perform({
       kind: 'get',
       steps: [{ type: 'get', key: 'z/probe' }],
       timeoutMs: PROBE_TIMEOUT_MS,
     });
-    if (get.outcome !== 'ok') throw new ProbeError(`the read failed with ${get.errorCode}`);
+    if (get.outcome !== 'ok') throw probeFailed('read', get.errorCode);
   }
 
   /**
@@ -136,7 +137,7 @@ export class Workload {
         await this.probe();
         break;
       } catch (error) {
-        if (!(error instanceof ProbeError)) throw error;
+        if (!(error instanceof KvError)) throw error;
         await sleep(250);
       }
     }
@@ -240,9 +241,9 @@ export class Workload {
   }
 }
 
-/** The cluster did not take a probe. */
-export class ProbeError extends Error {
-  override readonly name = 'ProbeError';
+/** As the Store would say it: such a failure may pass. */
+function probeFailed(what: string, code: string | undefined): KvError {
+  return new KvError('UNAVAILABLE', `the ${what} failed with ${code}`);
 }
 
 function hasReached(watcher: WatcherRecord, revision: number): boolean {

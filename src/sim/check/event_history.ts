@@ -271,7 +271,8 @@ export function lastCovered(watcher: WatcherRecord): number {
   const { batches, ended } = watcher;
   const last = batches.length - 1;
   if (last < 0) return 0;
-  const cut = ended?.how === 'cancelled';
+  const { size, events } = batches[last]!;
+  const cut = ended?.how === 'cancelled' && (size === undefined || events.length < size);
   if (!cut) return batches[last]!.revision;
   return last === 0 ? 0 : batches[last - 1]!.revision;
 }

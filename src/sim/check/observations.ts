@@ -97,6 +97,8 @@ export interface BatchSeen {
   readonly atMs: number;
   readonly revision: number;
   readonly events: EventSeen[];
+  /** How many events it had, where that is known apart from `events`: a consumer may leave in the middle of it. */
+  readonly size?: number | undefined;
 }
 
 export interface WatcherRecord {

@@ -99,6 +99,23 @@ test('a watch that was left in the middle of a batch owes the rest of it nothing
   );
 });
 
+test('a watch that was left after a whole batch owes nothing either, and what it was told counts', () => {
+  const ended = { atMs: 9, how: 'cancelled', code: '', compactRevision: 0 } as const;
+  const left = watcher(
+    [
+      [2, [2, 'a']],
+      [5, [3, 'a']],
+    ],
+    { ended },
+  );
+  const [first, second] = left.batches;
+  assert.equal(found(left), []);
+  assert.match(
+    found({ ...left, batches: [first!, { ...second!, size: 1 }] })[0] ?? '',
+    /b at revision 3 is missing/,
+  );
+});
+
 test('a seam in the middle of a revision, an old revision, a double one: refused', () => {
   assert.match(
     found(
