@@ -26,11 +26,13 @@ export interface CallRequest<T> {
   readonly retryWhenBehind: boolean;
   write(writer: ByteWriter, timeoutMs: number): void;
   read(reader: ByteReader): T;
+  /** The error that an answer stands for when it says that this attempt was refused, and nothing of what became of attempts before. */
+  refusal?(value: T): KvError | undefined;
 }
 
 /** A call of any type, as the owner deals with it. */
 export interface PendingCall {
-  readonly request: Omit<CallRequest<unknown>, 'read'>;
+  readonly request: Omit<CallRequest<unknown>, 'read' | 'refusal'>;
   readonly deadlineMs: number;
   readonly settled: boolean;
   /** Some attempt may have taken effect. */
@@ -117,7 +119,13 @@ export class Call<T> implements ConnectionCall, PendingCall {
 
   answered(reader: ByteReader): void {
     const value = this.request.read(reader);
+    const refusal = this.request.refusal?.(value);
+    const { connection } = this;
     this.connection = undefined;
+    if (refusal !== undefined && connection !== undefined) {
+      this.owner.attemptFailed(this, refusal, connection);
+      return;
+    }
     this.owner.answered(this);
     if (this.settle()) this.resolve(value);
   }

@@ -24,7 +24,8 @@ export interface Channel {
   readonly needsSession: boolean;
   /**
    * `decoded`: what `command` says, for a channel in this process; valid during the call. The bytes are the caller's again as soon as there is a result, and not a
-   * promise.
+   * promise. A session that the nodes have forgotten is thrown (SESSION_EXPIRED, with `maybeApplied` where an attempt before may have been applied); other refusals are
+   * results.
    */
   write(command: Uint8Array, options: ChannelOptions, decoded?: Command): MaybePromise<CommandResult>;
   /** A put without a session, straight to a store in this process; checked by the caller. undefined: `write` will do. @throws KvError */

@@ -4,6 +4,7 @@
  * Invariants: a write may be sent several times, so it must carry a session (needsSession); a watch delivers every batch once and in order across
  * reconnects; records that come back are private copies.
  */
+import { KvError } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
 import { copyRecord } from '../storage/record.ts';
 import { readGot, readPage, wireTimeoutMs, writeGet, writeScan } from '../wire/client_codec.ts';
@@ -76,6 +77,16 @@ class WriteRequest implements CallRequest<CommandResult> {
 
   read(reader: ByteReader): CommandResult {
     return decodeResult(reader);
+  }
+
+  /**
+   * Any other refusal is what became of the write, whichever attempt brought it there. These two say only that this attempt found no session, or no place in it: one before may have
+   * been applied.
+   */
+  refusal(result: CommandResult): KvError | undefined {
+    if (result.type !== 'failed') return undefined;
+    if (result.code !== 'SESSION_EXPIRED' && result.code !== 'OVERLOADED') return undefined;
+    return new KvError(result.code, result.message);
   }
 }
 
