@@ -14,8 +14,8 @@ const STEPS_BETWEEN_LOOKS = 4096;
 
 export class Budget {
   steps = 0;
-  /** Why the search has to end; undefined while it may go on. */
-  exhausted: string | undefined;
+  /** What ended the search; undefined while it may go on. */
+  exhausted: 'steps' | 'time' | 'configurations' | undefined;
   readonly #limits: Limits;
   #nextLook = STEPS_BETWEEN_LOOKS;
 
@@ -29,16 +29,22 @@ export class Budget {
     if (this.steps < this.#nextLook) return this.exhausted === undefined;
     this.#nextLook = this.steps + STEPS_BETWEEN_LOOKS;
     const { maxSteps, now, endMs } = this.#limits;
-    if (this.steps > maxSteps) this.exhausted ??= `the limit of ${maxSteps} steps was reached`;
-    if (now !== undefined && endMs !== undefined && now() >= endMs)
-      this.exhausted ??= 'the time limit was reached';
+    if (this.steps > maxSteps) this.exhausted ??= 'steps';
+    if (now !== undefined && endMs !== undefined && now() >= endMs) this.exhausted ??= 'time';
     return this.exhausted === undefined;
   }
 
   /** False when so many configurations are too many. */
   holds(configurations: number): boolean {
-    if (configurations > this.#limits.maxConfigurations)
-      this.exhausted ??= `more than ${this.#limits.maxConfigurations} configurations at once`;
+    if (configurations > this.#limits.maxConfigurations) this.exhausted ??= 'configurations';
     return this.exhausted === undefined;
   }
+}
+
+/** Why a search ended without a verdict, for a person. @param limits of the whole check */
+export function reasonText(exhausted: Budget['exhausted'], limits: Limits): string {
+  if (exhausted === 'time') return 'the time limit was reached';
+  if (exhausted === 'configurations')
+    return `more than ${limits.maxConfigurations} configurations had to be held at once`;
+  return `the limit of ${limits.maxSteps} steps was reached`;
 }

@@ -4,7 +4,7 @@
  * Invariants: pure (a clock only when one is given, for the time limit); `not linearizable` and `linearizable` are certain; what could not be decided within
  * the limits is `undecided`, which callers treat as a failure. Each partition is checked by itself; a violation in one decides, whatever the others would say.
  */
-import { Budget, type Limits } from './budget.ts';
+import { Budget, type Limits, reasonText } from './budget.ts';
 import type { CheckResult, Undecided, Verdict } from './check_result.ts';
 import { compile } from './compiled.ts';
 import { checkDistinct } from './distinct_values.ts';
@@ -56,7 +56,6 @@ export function checkModel(operations: readonly Operation[], model: Model, limit
   for (const operation of operations) model.check?.(operation);
   const partitions = partitionsOf(operations, model);
   const base = { model: model.name, operations: operations.length, partitions: partitions.length };
-  const budget = new Budget(limits);
   let steps = 0;
   let waiting = partitions;
   let undecided: Undecided[] = [];
@@ -72,11 +71,11 @@ export function checkModel(operations: readonly Operation[], model: Model, limit
       steps += round.steps;
       if (verdict === 'not linearizable') {
         const violation = explainViolation(part, model, limits);
-        return { ...base, verdict, steps: steps + budget.steps, violation };
+        return { ...base, verdict, steps, violation };
       }
       if (verdict === 'linearizable') continue;
       hard.push(part);
-      undecided.push(undecidedOf(part, round));
+      undecided.push(undecidedOf(part, round, limits));
     }
     waiting = hard;
   }
@@ -93,12 +92,12 @@ export function checkPartition(operations: readonly Operation[], model: Model, b
   return searchFrontier(compiled, budget).verdict;
 }
 
-function undecidedOf(part: readonly Operation[], budget: Budget): Undecided {
+function undecidedOf(part: readonly Operation[], budget: Budget, limits: Limits): Undecided {
   return {
     key: part[0]?.key,
     operations: part.length,
     unknown: part.filter(({ outcome }) => outcome === 'info').length,
-    reason: budget.exhausted ?? 'the search ended without a verdict',
+    reason: reasonText(budget.exhausted, limits),
   };
 }
 

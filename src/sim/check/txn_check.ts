@@ -6,7 +6,7 @@
  *   state of all keys: exact, and bounded by the limits. Where every transaction that ended `ok` carries the store's `revision`, the search follows that order, and takes time in
  *   proportion to the history.
  */
-import { Budget, type Limits } from './budget.ts';
+import { Budget, type Limits, reasonText } from './budget.ts';
 import type { CheckResult, Undecided } from './check_result.ts';
 import { compile } from './compiled.ts';
 import { searchFrontier } from './frontier.ts';
@@ -111,7 +111,7 @@ function searched(base: Base, parts: readonly (readonly Txn[])[], limits: Limits
         key: undefined,
         operations: part.length,
         unknown: operations.filter(({ outcome }) => outcome === 'info').length,
-        reason: budget.exhausted ?? 'the search ended without a verdict',
+        reason: reasonText(budget.exhausted, limits),
       });
   }
   if (undecided.length > 0) return { ...base, verdict: 'undecided', steps, undecided };

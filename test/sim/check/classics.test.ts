@@ -58,12 +58,10 @@ accepted(
   '1 ok',
   '2 write 1',
   '3 read',
-  '3 ok 1',
-  '3 read',
   '3 ok 2',
-  '2 ok',
   '3 read',
   '3 ok 1',
+  '2 ok',
 );
 accepted('a compare-and-set of a key that is not there', '0 cas [null,1]', '0 ok', '0 read', '0 ok 1');
 accepted(
@@ -199,24 +197,7 @@ test('keys are checked by themselves, and the violation says which', () => {
   assert.is(result.violation?.key, 13);
 });
 
-test('a search without steps is undecided, and says which key', () => {
-  const lines = [
-    '0 write 1',
-    '1 write 1',
-    '2 write 2',
-    '3 write 2',
-    '4 cas [1,2]',
-    '0 ok',
-    '1 ok',
-    '2 ok',
-    '3 ok',
-    '4 ok',
-    '5 read',
-    '5 ok 1',
-  ];
-  const result = checkHistory(events(...lines), { maxSteps: 1 });
-  // Fewer steps than are looked at between two looks are not noticed: make it long.
-  assert.ok(['undecided', 'linearizable', 'not linearizable'].includes(result.verdict));
+test('a search that reaches its limits is undecided, and says which', () => {
   const plan = { operations: 2_000, processes: 20, keys: 1, values: 3, writes: 0.4, cas: 0.2 };
   const long = checkHistory(simulate(plan, seeded(1)), { maxSteps: 5_000 });
   assert.is(long.verdict, 'undecided');
