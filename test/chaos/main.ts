@@ -1,5 +1,5 @@
 /**
- * `npm run chaos`: rounds of faults against real server processes. docs/testing has what they make and what they prove.
+ * `npm run chaos`: rounds of faults against real server processes; docs/chaos.md says what they do and what they prove.
  *
  *     node build/test/chaos/main.js [--rounds N] [--seconds S] [--nodes 3|5] [--seed N] [--network proxy|namespaces] [--faults KIND,...] [--jobs N] [--keep] [--plan]
  *
