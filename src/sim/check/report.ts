@@ -11,7 +11,7 @@ export function sceneOfResult(result: CheckResult, model?: Model): Scene | undef
   const { violation } = result;
   if (violation !== undefined) {
     const known = model ?? MODELS[result.model];
-    const { key, operations, operationsInAll, stuck, order, shortest } = violation;
+    const { key, operations, operationsInAll, stuck, order, before, shortest } = violation;
     const where = key === undefined ? '' : ` Key ${JSON.stringify(key)}:`;
     const few = `${operations.length} of its ${operationsInAll} operations`;
     const enough = shortest ? 'show it' : 'show it (the search for fewer was cut off)';
@@ -19,6 +19,7 @@ export function sceneOfResult(result: CheckResult, model?: Model): Scene | undef
       title: `Not linearizable.${where} ${violation.reason}`,
       sentences: [
         operations.length === operationsInAll ? `${operations.length} operations:` : `${few} ${enough}:`,
+        ...(before.length > 1 ? ['(whatever the value was before them)'] : []),
       ],
       operations,
       label: (operation) => known?.describe?.(operation) ?? describePlainly(operation),

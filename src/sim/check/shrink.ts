@@ -7,7 +7,8 @@
  * - operations that only read;
  * - on registers without a comparison that did not hold: all operations on a set of values that no compare-and-set ties to other values. Where such a value stood in a
  *   linearization, the value before it may stand as well: what is left never looks at it there;
- * - on registers: a write with all that may have seen its value (dependents.ts).
+ * - on registers: a write with all that may have seen its value (dependents.ts);
+ * - on registers, where much is left: all that ended before some moment, when what is left is impossible whatever the value was then (window.ts).
  */
 import { Budget, type Limits } from './budget.ts';
 import { compile, DIFFERS, isIdle, isUnknown } from './compiled.ts';
@@ -17,6 +18,7 @@ import { searchFrontier } from './frontier.ts';
 import type { Operation } from './history.ts';
 import { canonical, type JsonValue } from './json_value.ts';
 import type { Model, RegisterAction } from './models.ts';
+import { operationsFrom, valuesBefore } from './window.ts';
 
 const SHRINK_STEPS = 20_000_000;
 const SHRINK_MS = 5_000;
@@ -24,12 +26,16 @@ const SHRINK_MS = 5_000;
 const STEPS_PER_OPERATION = 16;
 /** Their number grows with the square. */
 const MAX_DEPENDENTS = 5_000;
+/** So many operations are easily seen at once. */
+const FEW = 8;
 
 export interface Shrunk {
   /** In the order in which they began. */
   readonly operations: readonly Operation[];
   /** The one whose end can't be explained. */
   readonly stuck: Operation;
+  /** The values that the register may have had before them all; what is left is impossible from each. */
+  readonly before: readonly JsonValue[];
   /** False when the limits ended the search: it may be shorter still. */
   readonly shortest: boolean;
 }
@@ -39,9 +45,11 @@ class Shrinker {
   readonly #limits: Limits;
   #steps = 0;
   shortest = true;
+  before: readonly JsonValue[];
 
   constructor(model: Model, limits: Limits) {
     this.#model = model;
+    this.before = [model.init];
     const endMs = limits.now === undefined ? undefined : limits.now() + SHRINK_MS;
     this.#limits = { ...limits, maxSteps: SHRINK_STEPS, endMs };
   }
@@ -68,9 +76,13 @@ class Shrinker {
     return !this.shortest;
   }
 
-  isBad(operations: readonly Operation[]): boolean {
+  isBad(operations: readonly Operation[], before = this.before): boolean {
+    return before.every((value) => this.#isBadFrom(value, operations));
+  }
+
+  #isBadFrom(value: JsonValue, operations: readonly Operation[]): boolean {
     if (this.#isLate(operations.length * STEPS_PER_OPERATION)) return false;
-    const compiled = compile(this.#model, operations);
+    const compiled = compile(this.#model, operations, value);
     const distinct = checkDistinct(compiled);
     if (distinct !== 'does not apply') return distinct === 'not linearizable';
     const budget = new Budget({ ...this.#limits, maxSteps: Math.max(1, SHRINK_STEPS - this.#steps) });
@@ -118,6 +130,27 @@ class Shrinker {
       size = Math.ceil(size / 2);
     }
     return left;
+  }
+
+  /** Takes away all that ended before some moment: the last that will do, by halving. */
+  window(operations: readonly Operation[]): readonly Operation[] {
+    const { register } = this.#model;
+    if (register === undefined) return operations;
+    const moments = operations.map(({ invokedAt }) => invokedAt).sort((x, y) => x - y);
+    let best = operations;
+    let low = 1;
+    let high = moments.length - 1;
+    while (low <= high && this.shortest) {
+      const middle = (low + high) >> 1;
+      const part = operationsFrom(operations, moments[middle]!, this.#model);
+      const before = valuesBefore(part, register);
+      if (this.isBad(part, before)) {
+        best = part;
+        this.before = before;
+        low = middle + 1;
+      } else high = middle - 1;
+    }
+    return best;
   }
 
   reads(operations: readonly Operation[]): Operation[][] {
@@ -207,8 +240,29 @@ export function shrink(part: readonly Operation[], model: Model, limits: Limits)
   const all = part.filter((operation) => !isIdle(model, operation));
   const shrinker = new Shrinker(model, limits);
   const stuck = shrinker.stuck(all);
-  if (stuck === undefined) return { operations: all, stuck: part[part.length - 1]!, shortest: false };
-  let operations: readonly Operation[] = until(all, stuck.returnedAt, model);
+  if (stuck === undefined)
+    return { operations: all, stuck: part[part.length - 1]!, before: [model.init], shortest: false };
+  const whole = until(all, stuck.returnedAt, model);
+  let operations = spareAll(whole, stuck, model, shrinker);
+  let { before } = shrinker;
+  if (operations.length > FEW) {
+    const window = spareAll(shrinker.window(whole), stuck, model, shrinker);
+    if (window.length < operations.length) {
+      operations = window;
+      before = shrinker.before;
+    }
+  }
+  operations = [...operations].sort((x, y) => x.invokedAt - y.invokedAt);
+  return { operations, stuck, before, shortest: shrinker.shortest };
+}
+
+function spareAll(
+  from: readonly Operation[],
+  stuck: Operation,
+  model: Model,
+  shrinker: Shrinker,
+): readonly Operation[] {
+  let operations = from;
   for (let before = -1; before !== operations.length && shrinker.shortest; ) {
     before = operations.length;
     const sets = shrinker.valueSets(operations);
@@ -222,6 +276,5 @@ export function shrink(part: readonly Operation[], model: Model, limits: Limits)
         clearness(operations, model.register, model.init),
       );
   }
-  operations = [...operations].sort((x, y) => x.invokedAt - y.invokedAt);
-  return { operations, stuck, shortest: shrinker.shortest };
+  return operations;
 }

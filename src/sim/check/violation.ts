@@ -19,6 +19,8 @@ export interface Violation {
   readonly order: readonly Operation[];
   /** The states that are possible just before that end, in all such orders; undefined when they are not known. */
   readonly states: readonly JsonValue[] | undefined;
+  /** From which values (or states) the operations were looked at: the initial one, or whatever could matter when earlier operations were left out. */
+  readonly before: readonly JsonValue[];
   /** One sentence: what is wrong. */
   readonly reason: string;
   /** False when the limits kept it from being shortened further. */
@@ -29,9 +31,9 @@ const EXPLAIN_STEPS = 200_000;
 
 /** @param part the operations of one partition, which are not linearizable */
 export function explainViolation(part: readonly Operation[], model: Model, limits: Limits): Violation {
-  const { operations, stuck, shortest } = shrink(part, model, limits);
-  const order = furthestOrder(operations, stuck, model) ?? [];
-  const states = statesBefore(operations, model, limits);
+  const { operations, stuck, before, shortest } = shrink(part, model, limits);
+  const order = furthestOrder(operations, stuck, model, before) ?? [];
+  const states = statesBefore(operations, model, before, limits);
   return {
     key: stuck.key,
     operationsInAll: part.length,
@@ -39,6 +41,7 @@ export function explainViolation(part: readonly Operation[], model: Model, limit
     stuck,
     order,
     states,
+    before,
     reason: reasonOf(part, stuck, model, states),
     shortest,
   };
@@ -48,13 +51,22 @@ export function explainViolation(part: readonly Operation[], model: Model, limit
 function statesBefore(
   operations: readonly Operation[],
   model: Model,
+  before: readonly JsonValue[],
   limits: Limits,
 ): JsonValue[] | undefined {
   // Without what makes the search forget values that no longer matter: they are what a person asks for.
   const { register: _, ...plain } = model;
-  const compiled = compile(plain, operations);
-  const result = searchFrontier(compiled, new Budget({ ...limits, maxSteps: EXPLAIN_STEPS }));
-  return result.states?.map((id) => compiled.valueOf(id));
+  const states = new Map<string, JsonValue>();
+  for (const value of before) {
+    const compiled = compile(plain, operations, value);
+    const result = searchFrontier(compiled, new Budget({ ...limits, maxSteps: EXPLAIN_STEPS }));
+    if (result.states === undefined) return undefined;
+    // From a value that fails earlier no state comes that far.
+    const last = compiled.events.length - 1;
+    if (before.length > 1 && result.stuckAt !== last) continue;
+    for (const id of result.states) states.set(canonical(compiled.valueOf(id)), compiled.valueOf(id));
+  }
+  return [...states.values()];
 }
 
 /**
@@ -65,6 +77,7 @@ function furthestOrder(
   operations: readonly Operation[],
   stuck: Operation,
   model: Model,
+  before: readonly JsonValue[],
 ): Operation[] | undefined {
   const needed = operations.filter((operation) => operation !== stuck && !isUnknown(operation));
   const spare = operations.filter((operation) => operation !== stuck && isUnknown(operation));
@@ -92,7 +105,7 @@ function furthestOrder(
     }
     return false;
   };
-  return search(model.init) ? order : undefined;
+  return before.some((value) => search(value)) ? order : undefined;
 }
 
 function reasonOf(
