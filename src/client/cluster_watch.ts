@@ -17,6 +17,8 @@ import type { ConnectionStream, TcpConnection } from './tcp_connection.ts';
 
 /** Bytes that may be on their way or wait here; granted anew as batches are consumed. */
 const WINDOW_BYTES = 4 * 1024 * 1024;
+/** So much is consumed before it is granted: a node goes on while any credit is left, so three quarters of the window never run out for want of a grant. */
+const GRANT_BYTES = WINDOW_BYTES / 4;
 const FIRST_PAUSE_MS = 25;
 const MAX_PAUSE_MS = 1_000;
 /** Ends of a stream after which another node may go on. */
@@ -56,11 +58,16 @@ export async function* watchCluster(
       stream.wake();
     };
     signal?.addEventListener('abort', stop, { once: true });
+    let owedBytes = 0;
     try {
       for (;;) {
         const next = await stream.next(signal);
         if (next === undefined) break;
-        connection.grant(requestId, next.sizeBytes);
+        owedBytes += next.sizeBytes;
+        if (owedBytes >= GRANT_BYTES) {
+          connection.grant(requestId, owedBytes);
+          owedBytes = 0;
+        }
         opened = true;
         // Progress that says nothing new, as after a reconnect, is not news to the consumer.
         const news = next.batch.events.length > 0 || next.batch.revision >= fromRevision;
