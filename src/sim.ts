@@ -3,6 +3,19 @@
  */
 export type { ConfigInput } from './config.ts';
 export { KvError } from './errors.ts';
+export type { CheckResult, Undecided, Verdict } from './sim/check/check_result.ts';
+export {
+  type EventType,
+  type HistoryEvent,
+  type Operation,
+  operationsOf,
+  parseHistory,
+} from './sim/check/history.ts';
+export { type CheckOptions, checkHistory } from './sim/check/linearizability.ts';
+export { MODEL_NAMES, MODELS, type Model } from './sim/check/models.ts';
+export { pictureHtml } from './sim/check/picture.ts';
+export { resultText, sceneOfResult } from './sim/check/report.ts';
+export type { Scene } from './sim/check/scene.ts';
 export { type DrawOptions, drawFaultPlan } from './sim/draw_fault_plan.ts';
 export {
   FAULT_KINDS,
@@ -19,9 +32,12 @@ export type { LinkFault } from './sim/peer_network.ts';
 export { type RunFailure, type RunOptions, type RunResult, type RunStats, runSeed } from './sim/run.ts';
 export { type SchedulerLimits, SimulationError } from './sim/scheduler.ts';
 export { SeededRandom } from './sim/seeded_random.ts';
+export { type FailingRun, type ShrinkOptions, type ShrinkResult, shrink } from './sim/shrink.ts';
 export type { SimDisk } from './sim/sim_disk.ts';
 export type { NodeStateName, SimNode } from './sim/sim_node.ts';
 export type { StreamFault } from './sim/streams.ts';
+export { type HtmlTimelineOptions, htmlTimeline } from './sim/timeline_html.ts';
+export { type TextTimelineOptions, textTimeline } from './sim/timeline_text.ts';
 export type { Lane, TraceEvent, TraceKind } from './sim/trace.ts';
 export { type ClientOptions, type SimClient, World, type WorldOptions } from './sim/world.ts';
 export type { LossRule } from './storage/memory_disk.ts';
