@@ -74,6 +74,9 @@ export class Raft implements RaftCore {
   get commitIndex(): number {
     return this.#state.view.commitIndex;
   }
+  get lastIndex(): number {
+    return this.#state.view.lastIndex;
+  }
 
   tick(): void {
     const state = this.#state;

@@ -44,6 +44,7 @@ const NEED_PEERS: readonly FaultKind[] = [
   'partition',
   'oneWay',
   'bridge',
+  'leaderChurn',
   'cutLink',
   'powerCutAfter',
   'drop',
@@ -128,6 +129,14 @@ function drawStep(kind: FaultKind, id: number, atMs: number, { nodes, random }: 
     case 'clientSilence':
     case 'clientRefused':
       return { kind, ...episode, ...one() };
+    case 'leaderChurn':
+      return {
+        kind,
+        ...common,
+        durationMs: between(1_500, 8_000, random),
+        cutMs: between(250, 1_200, random),
+        gapMs: between(1, 400, random),
+      };
     case 'cutLink':
       return { kind, ...episode, ...one(), to: drawTarget(nodes, random) };
     case 'drop':

@@ -36,6 +36,13 @@ const stepSchema = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('partition'), ...common, minority: z.array(target).min(1).max(100) }),
   z.strictObject({ kind: z.literal('oneWay'), ...node, direction: z.enum(['in', 'out']) }),
   z.strictObject({ kind: z.literal('bridge'), ...node }),
+  // Whoever leads is cut off, and comes back when its successor is: entries that were not decided pile up everywhere (Raft paper, figure 8).
+  z.strictObject({
+    kind: z.literal('leaderChurn'),
+    ...common,
+    cutMs: z.number().min(1).max(MAX_MS),
+    gapMs: z.number().min(0).max(MAX_MS),
+  }),
   z.strictObject({ kind: z.literal('cutLink'), ...node, to: target }),
   z.strictObject({ kind: z.literal('drop'), ...node, rate: share }),
   z.strictObject({ kind: z.literal('duplicate'), ...node, rate: share }),

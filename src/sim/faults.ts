@@ -11,6 +11,7 @@ import type { DamageBudget } from './damage_budget.ts';
 import { type DamageStep, damageDisk } from './disk_damage.ts';
 import { describeStep, type FaultPlan, type FaultStep, type NodeTarget } from './fault_plan.ts';
 import { asError, type Keeper } from './keeper.ts';
+import { beginLeaderChurn } from './leader_churn.ts';
 import { type LinkEffect, LinkEffects, type LinkStep, linkEffectOf } from './link_effects.ts';
 import type { SimNode } from './sim_node.ts';
 import type { World } from './world.ts';
@@ -122,6 +123,9 @@ export class Faults {
         return this.#crashAll(step);
       case 'partition':
         return this.#partition(step);
+      case 'leaderChurn':
+        this.#told(step, 'faults');
+        return beginLeaderChurn(this.#world, this.#links, step);
       case 'addMember':
       case 'moveLeader':
         return this.#change(step);

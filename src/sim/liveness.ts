@@ -78,7 +78,12 @@ async function keepMajority(options: LivenessOptions): Promise<{ others: string;
   const spare = Math.floor((voters.length - 1) / 2);
   if (spare === 0) return undefined;
   const away = [...voters].sort((a, b) => a - b);
-  while (away.length > spare) away.splice(random.int(0, away.length - 1), 1);
+  // Whoever leads is missed most.
+  const leader = random.chance(0.5) ? world.leader()?.id : undefined;
+  while (away.length > spare) {
+    const at = random.int(0, away.length - 1);
+    if (away[at] !== leader) away.splice(at, 1);
+  }
   const others = [...world.nodes.keys()].filter((id) => !away.includes(id));
   const undos: (() => void)[] = [];
   for (const id of away) undos.push(keepAway(options, world.node(id), others));
@@ -96,7 +101,7 @@ function keepAway(
   others: readonly NodeId[],
 ): () => void {
   const { id } = node;
-  switch (random.int(0, 2)) {
+  switch (random.int(0, 3)) {
     case 0:
       keeper.hold(id);
       world.crash(id, 'random');
@@ -104,6 +109,10 @@ function keepAway(
     case 1:
       world.pause(id);
       return () => world.resume(id);
+    case 2:
+      // It speaks and hears nothing: nobody may wait for what such a leader says.
+      world.partitionOneWay(others, [id]);
+      return () => world.heal();
     default:
       world.partition([id], others);
       return () => world.heal();

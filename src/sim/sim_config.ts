@@ -38,13 +38,14 @@ const SIM_INPUT = {
     requestTimeoutMs: 2_000,
     historyRevisions: 500,
     maxPendingBytes: MIB,
-    maxWatchQueueBytes: 64 * KIB,
   },
 } satisfies ConfigInput;
 
 const SMALL_MEMTABLE_BYTES = 256 * KIB;
 const SMALL_CHECKPOINT_BYTES = 96 * KIB;
 const SMALL_TABLE_BYTES = 64 * KIB;
+/** So that a watcher that is slow for a moment has to read history. */
+const SMALL_WATCH_QUEUE_BYTES = 4 * KIB;
 
 /** The configuration of a simulated cluster; `input` overrides single settings. */
 export function simConfig(input: ConfigInput = {}): Config {
@@ -58,6 +59,10 @@ export function simConfig(input: ConfigInput = {}): Config {
   const given = input.storage ?? {};
   return Object.freeze({
     ...config,
+    node: Object.freeze({
+      ...config.node,
+      maxWatchQueueBytes: input.node?.maxWatchQueueBytes ?? SMALL_WATCH_QUEUE_BYTES,
+    }),
     storage: Object.freeze({
       ...config.storage,
       memtableSizeBytes: given.memtableSizeBytes ?? SMALL_MEMTABLE_BYTES,

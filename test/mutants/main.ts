@@ -3,7 +3,7 @@
  *
  *     npm run mutants -- [--only WORD] [--seeds N] [--seed FIRST] [--ops N] [--jobs N] [--keep]
  *
- * The build without a bug is hunted over the same seeds too, and must pass. The last line is `N passed, N failed`; exit code 1 when a bug was not found.
+ * The run that finds a bug must pass without it, and end by a violation that is the bug's. The last line is `N passed, N failed`; exit code 1 when a bug was not found.
  */
 import { spawn } from 'node:child_process';
 import { rm } from 'node:fs/promises';
@@ -13,7 +13,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { Found } from './hunt.ts';
 import { plant, uproot } from './plant.ts';
-import { PLANTED_BUGS, type PlantedBug, SEEDS } from './planted.ts';
+import { OPS, PLANTED_BUGS, type PlantedBug, type RunSettings, SEEDS } from './planted.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const build = join(here, '..', '..');
@@ -31,20 +31,13 @@ function hunt(
   first: number,
   seeds: number,
   ops: number,
-  kinds?: readonly string[],
+  settings: RunSettings,
 ): Promise<Outcome> {
   const startedMs = performance.now();
   return new Promise((resolve, reject) => {
     const child = spawn(
       process.execPath,
-      [
-        join(here, 'hunt.js'),
-        directory,
-        `${first}`,
-        `${seeds}`,
-        `${ops}`,
-        ...(kinds === undefined ? [] : [kinds.join(',')]),
-      ],
+      [join(here, 'hunt.js'), directory, `${first}`, `${seeds}`, `${ops}`, JSON.stringify(settings)],
       { stdio: ['ignore', 'pipe', 'pipe'], timeout: LIMIT_MS, killSignal: 'SIGKILL' },
     );
     let output = '';
@@ -75,8 +68,8 @@ function options() {
     options: {
       only: { type: 'string', default: '' },
       seeds: { type: 'string' },
-      seed: { type: 'string', default: '1' },
-      ops: { type: 'string', default: '1000' },
+      seed: { type: 'string' },
+      ops: { type: 'string' },
       jobs: { type: 'string', default: `${Math.min(2, availableParallelism())}` },
       keep: { type: 'boolean', default: false },
     },
@@ -93,8 +86,8 @@ function options() {
     only: values.only,
     keep: values.keep,
     seeds: number('seeds'),
-    seed: number('seed') ?? 1,
-    ops: number('ops') ?? 1000,
+    seed: number('seed'),
+    ops: number('ops'),
     jobs: number('jobs') ?? 1,
   };
 }
@@ -105,7 +98,6 @@ async function main(): Promise<number> {
   if (bugs.length === 0) throw new Error(`no planted bug has "${only}" in its name`);
   let passed = 0;
   let failed = 0;
-  let mostSeeds = 0;
   const judge = (name: string, ok: boolean, text: string): void => {
     if (ok) passed++;
     else failed++;
@@ -113,15 +105,29 @@ async function main(): Promise<number> {
   };
   const one = async (bug: PlantedBug): Promise<void> => {
     const most = seeds ?? bug.seeds ?? SEEDS;
+    const first = seed ?? bug.seed ?? 1;
     const copy = await plant(build, bug);
     try {
-      const { found, trouble, seconds } = await hunt(copy, seed, most, ops, bug.kinds);
+      const { found, trouble, seconds } = await hunt(
+        copy,
+        first,
+        most,
+        ops ?? bug.ops ?? OPS,
+        bug.settings ?? {},
+      );
       const took = `${seconds.toFixed(1)} s`;
-      if (found !== undefined) {
-        mostSeeds = Math.max(mostSeeds, found.seeds);
-        const first = found.message.split('\n')[0];
-        judge(bug.name, true, `seed ${found.seed} of ${most}, ${took}, by ${found.invariant}: ${first}`);
-      } else judge(bug.name, false, trouble ?? `not found within ${most} seeds, ${took}`);
+      if (found === undefined) {
+        judge(bug.name, false, trouble ?? `not found within ${most} seeds from seed ${first}, ${took}`);
+        return;
+      }
+      const { invariant, message, without } = found;
+      const how = `by ${invariant}: ${message.split('\n')[0]}`;
+      if (without !== undefined)
+        judge(bug.name, false, `seed ${found.seed} fails without the bug too, by ${without}`);
+      else if (!bug.by.includes(invariant))
+        judge(bug.name, false, `seed ${found.seed}, ${took}, ${how}, which is not what it must bring about`);
+      else
+        judge(bug.name, true, `seed ${found.seed}: ${found.seeds} of ${most} from ${first}, ${took}, ${how}`);
     } finally {
       if (!keep) await uproot(copy);
     }
@@ -132,12 +138,6 @@ async function main(): Promise<number> {
       for (const bug of waiting) await one(bug);
     }),
   );
-  if (mostSeeds > 0) {
-    const { found, trouble, seconds } = await hunt(build, seed, mostSeeds, ops);
-    const what =
-      found === undefined ? trouble : `seed ${found.seed}, by ${found.invariant}: ${found.message}`;
-    judge('without a planted bug', what === undefined, what ?? `${mostSeeds} seeds, ${seconds.toFixed(1)} s`);
-  }
   if (!keep) await rm(join(build, 'mutants'), { recursive: true, force: true });
   console.log(`${passed} passed, ${failed} failed`);
   return failed === 0 ? 0 : 1;

@@ -75,6 +75,23 @@ test('partitions: groups, one way, a bridge, a single link; each ends by itself'
     assert.equal(blocked(world), []);
   }));
 
+test('one leader after the other is cut off, and all are back in the end', () =>
+  scene(3, async ({ world, begin, told }) => {
+    const first = world.leader()!.id;
+    await begin({ kind: 'leaderChurn', durationMs: 4_000, cutMs: 1_000, gapMs: 200 });
+    const others = [1, 2, 3].filter((id) => id !== first);
+    assert.equal(
+      blocked(world),
+      [...others.map((id) => `${first}>${id}`), ...others.map((id) => `${id}>${first}`)].sort(),
+    );
+    await world.sleep(1_100);
+    assert.equal(blocked(world), []);
+    await world.sleep(3_000);
+    assert.equal(blocked(world), []);
+    assert.ok(told().split('the leader is cut off').length > 3);
+    await world.until(() => world.leader() !== undefined, 'a leader');
+  }));
+
 test('links that lose, repeat, reorder, delay and hold', () =>
   scene(3, async ({ world, begin }) => {
     const durationMs = 100;

@@ -10,6 +10,7 @@ import { compareStates } from '../../src/sim/invariants/full_state.ts';
 import { OneLife } from '../../src/sim/invariants/one_life.ts';
 import { checkQueues } from '../../src/sim/invariants/queue_bounds.ts';
 import { promiseOf } from '../../src/sim/invariants/raft_frames.ts';
+import { checkCommit, checkKept, promiseEntries } from '../../src/sim/invariants/raft_rules.ts';
 import type { Report } from '../../src/sim/invariants/violation.ts';
 import type { Engine } from '../../src/storage/engine_port.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
@@ -115,6 +116,31 @@ test('leader completeness: a leader whose log lacks what was decided before its 
   log.leaderElected(2, 3, logOf([1, 1]));
   log.leaderElected(2, 3, logOf([1, 1, 1, 3]));
   assert.equal(take(), Array(2).fill('leader completeness @2'));
+});
+
+test('commit rule: a leader counts for entries of its own term only', () => {
+  const { report, take } = witness();
+  checkCommit(1, 7, 3, 3, report);
+  assert.equal(take(), []);
+  checkCommit(1, 7, 2, 3, report);
+  checkCommit(2, 8, undefined, 3, report);
+  assert.equal(take(), ['commit rule @1', 'commit rule @2']);
+});
+
+test('acknowledged entries stay as long as the leader does', () => {
+  const { report, take } = witness();
+  const promised = { promisedIn: 0, promisedTo: 0 };
+  checkKept(1, promised, 0, 2, report);
+  promiseEntries(promised, 2, 9);
+  promiseEntries(promised, 2, 5);
+  checkKept(1, promised, 9, 2, report);
+  checkKept(1, promised, 4, 3, report);
+  assert.equal(take(), []);
+  checkKept(1, promised, 8, 2, report);
+  assert.equal(take(), ['acknowledged entries stay @1']);
+  promiseEntries(promised, 3, 6);
+  checkKept(1, promised, 6, 3, report);
+  assert.equal(take(), []);
 });
 
 test('durability: a log that starts without what its node held', () => {

@@ -12,6 +12,7 @@ import { CommittedLog } from './committed_log.ts';
 import { Elections } from './elections.ts';
 import { type Held, NodeMonitor, type SharedChecks } from './node_monitor.ts';
 import { promiseOf } from './raft_frames.ts';
+import { promiseEntries } from './raft_rules.ts';
 import type { Report, Violation } from './violation.ts';
 
 /** Ends a run. */
@@ -104,7 +105,7 @@ export class Checks implements SharedChecks {
   #heldBy(id: NodeId): Held {
     let held = this.#held.get(id);
     if (held === undefined) {
-      held = { applied: 0, acknowledged: 0, acknowledgedTerm: 0 };
+      held = { applied: 0, acknowledged: 0, acknowledgedTerm: 0, promisedIn: 0, promisedTo: 0 };
       this.#held.set(id, held);
     }
     return held;
@@ -120,6 +121,7 @@ export class Checks implements SharedChecks {
     else {
       this.elections.entered(from, term);
       const held = this.#heldBy(from);
+      promiseEntries(held, term, promise.index);
       held.acknowledged = promise.index;
       held.acknowledgedTerm = this.monitor(from)?.parts.storage.log.term(promise.index) ?? 0;
     }

@@ -17,6 +17,7 @@ import type { CommittedLog } from './committed_log.ts';
 import type { Elections } from './elections.ts';
 import { OneLife } from './one_life.ts';
 import { checkQueues } from './queue_bounds.ts';
+import { checkCommit, checkKept, type PromisedEntries } from './raft_rules.ts';
 import type { Report } from './violation.ts';
 
 /** What one sees of all nodes. */
@@ -28,7 +29,7 @@ export interface SharedChecks {
 }
 
 /** What a machine has held over its lives. */
-export interface Held {
+export interface Held extends PromisedEntries {
   /** The last entry that was applied. */
   applied: number;
   /** The last entry that was acknowledged to a leader, and its term. */
@@ -75,7 +76,10 @@ export class NodeMonitor {
     this.#held = held;
     this.#life = new OneLife(id, checks.report);
     this.#shownTo = parts.storage.appliedIndex;
-    if (mayLack) return;
+    if (mayLack) {
+      held.promisedIn = 0;
+      return;
+    }
     const { log, appliedIndex } = parts.storage;
     checks.elections.opened(id, log.hardState);
     // What was acknowledged and is not what was decided in the end may have given way to it.
@@ -90,6 +94,7 @@ export class NodeMonitor {
     if (replica.failed || health.state === 'REMOVED') return;
     const { term, role, commitIndex } = raft;
     const { appliedIndex } = applier;
+    if (role === 'follower') checkKept(this.id, this.#held, raft.lastIndex, term, this.#checks.report);
     if (
       commitIndex === this.#commit &&
       appliedIndex === this.#applied &&
@@ -98,6 +103,9 @@ export class NodeMonitor {
       (role !== 'leader' || this.#ledIn === term)
     )
       return;
+    // Where it has led before already: what it was told as a follower is not its own decision.
+    if (role === 'leader' && this.#role === role && this.#term === term && commitIndex > this.#commit)
+      checkCommit(this.id, commitIndex, this.parts.storage.log.term(commitIndex), term, this.#checks.report);
     this.#term = term;
     this.#role = role;
     this.#commit = commitIndex;
