@@ -5,9 +5,11 @@
  * the last byte nothing of this can be done. So this file grows with the store while there is plenty of space, and is emptied when the log or a flush finds none.
  * From then on only writes that make room are taken (`released`), until there is space enough for the file to be made anew.
  *
- *     reserve := zeros      empty: it was released
+ *     reserve      := zeros      empty: it was released
+ *     reserve.new  := zeros      the beginning of one: a `reserve` that is empty must mean nothing else
  *
- * Invariants: it never takes more than a small part of what is free; no failure of it is one of the store, but for the room it then lacks.
+ * Invariants: it never takes more than a small part of what is free; no failure of it is one of the store, but for the room it then lacks; a process that is killed at any
+ * point leaves a store that takes writes where there is room.
  */
 import { KvError } from '../errors.ts';
 import type { Command, Operation } from '../kv/command.ts';
@@ -15,6 +17,7 @@ import { type Disk, DiskError } from '../storage/disk.ts';
 
 const MIB = 1024 * 1024;
 const NAME = 'reserve';
+const NEW_NAME = 'reserve.new';
 /** Below this it would help nobody. */
 const MIN_BYTES = MIB;
 /** What a round adds. */
@@ -70,24 +73,40 @@ export class Ballast {
   }
 
   async #round(): Promise<void> {
-    const { disk, path, isFull } = this.#options;
-    if (this.#bytes === undefined) {
-      const size = await sizeOf(disk, path);
-      this.#bytes = size ?? 0;
-      if (size === 0) {
-        // Before the last start.
-        this.#wantedBytes = Math.max(MIN_BYTES, this.#target());
-        this.#setReleased(true);
-      }
-    }
-    if (isFull() && this.#bytes > 0) return this.#release();
+    const { isFull } = this.#options;
+    const bytes = this.#bytes ?? (await this.#look());
+    if (isFull() && bytes > 0) return this.#release();
     if (this.#released) {
-      if ((await disk.spaceLeftBytes(path)) < FREE_FACTOR * this.#wantedBytes) return;
-      await disk.remove(`${path}/${NAME}`);
+      if (!(await this.#hasRoom())) return;
+      await this.#remove();
       this.#setReleased(false);
     }
     // The log may still say so from before: it learns better when it needs room.
     if (!isFull()) await this.#grow();
+  }
+
+  /** What the last process left. Gives the reserve's size. */
+  async #look(): Promise<number> {
+    const { disk, path } = this.#options;
+    if (await disk.exists(`${path}/${NEW_NAME}`)) await disk.remove(`${path}/${NEW_NAME}`);
+    const size = await sizeOf(disk, path);
+    if (size === 0) {
+      this.#wantedBytes = Math.max(MIN_BYTES, this.#target());
+      // There may be room again by now: then no write is refused.
+      if (await this.#hasRoom()) await this.#remove();
+      else this.#setReleased(true);
+    }
+    this.#bytes = size ?? 0;
+    return this.#bytes;
+  }
+
+  async #hasRoom(): Promise<boolean> {
+    const { disk, path } = this.#options;
+    return (await disk.spaceLeftBytes(path)) >= FREE_FACTOR * this.#wantedBytes;
+  }
+
+  #remove(): Promise<void> {
+    return this.#options.disk.remove(`${this.#options.path}/${NAME}`);
   }
 
   async #release(): Promise<void> {
@@ -109,15 +128,20 @@ export class Ballast {
     const target = this.#target();
     if (target < MIN_BYTES || bytes >= target - MIN_BYTES / 2) return;
     if ((await disk.spaceLeftBytes(path)) < FREE_FACTOR * target) return;
-    const file = await disk.open(`${path}/${NAME}`, 'open');
+    const step = new Uint8Array(Math.min(STEP_BYTES, target - bytes));
+    const name = `${path}/${bytes === 0 ? NEW_NAME : NAME}`;
+    const file = await disk.open(name, 'open');
     try {
-      const step = new Uint8Array(Math.min(STEP_BYTES, target - bytes));
       await file.write([step], bytes);
       await file.sync();
-      this.#bytes = bytes + step.length;
+    } catch (error) {
+      if (bytes === 0) await disk.remove(name);
+      throw error;
     } finally {
       await file.close();
     }
+    if (bytes === 0) await disk.rename(name, `${path}/${NAME}`);
+    this.#bytes = bytes + step.length;
   }
 
   #setReleased(released: boolean): void {

@@ -33,10 +33,14 @@ function readText(path: string): string | undefined {
   }
 }
 
-/** Field 22 of /proc/PID/stat; the command name in field 2 may hold spaces and parentheses, so count from the last ')'. */
+/**
+ * Field 22 of /proc/PID/stat; the command name in field 2 may hold spaces and parentheses, so count from the last ')'. undefined, too, for a process that has ended and
+ * whose parent has not asked how (field 3): it has given all its files back, and a parent that never asks must not keep a store shut.
+ */
 function startTimeOf(pid: number): string | undefined {
   const stat = readText(`/proc/${pid}/stat`);
-  return stat?.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return fields === undefined || /^[ZXx]$/.test(fields[0]!) ? undefined : fields[19];
 }
 
 function self(): Holder {

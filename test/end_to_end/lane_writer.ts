@@ -8,8 +8,8 @@
  * resurrected one, in between a torn one.
  *
  * Prints `at LANE NUMBER` for what it found, `open`, then `ok LANE NUMBER` for each acknowledgement; `bad ...` and status 1 for what must not be.
+ * Whoever reads that may be slow, and the pipe full: a lane waits until its acknowledgement is out, so that never more than one of its operations is unknown.
  */
-import { writeSync } from 'node:fs';
 import { type BatchOperation, open, type Store } from '../../src/index.ts';
 
 const KEYS = 150;
@@ -94,12 +94,19 @@ async function perform(store: Store, lane: number, operation: number): Promise<v
   else await store.batch(operations);
 }
 
-function say(line: string): void {
-  writeSync(1, `${line}\n`);
+/** Resolves when the line is out. Not fs.writeSync: that fails with EAGAIN on a full pipe, which Node sets to non-blocking for its threads' output. */
+function say(line: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(`${line}\n`, (error) => (error ? reject(error) : resolve()));
+  });
 }
 
 function bad(what: string): never {
-  say(`bad ${what}`);
+  throw new Error(what);
+}
+
+async function end(error: unknown): Promise<never> {
+  await say(`bad ${error instanceof Error ? error.stack : String(error)}`);
   process.exit(1);
 }
 
@@ -151,28 +158,29 @@ async function check(store: Store, acknowledged: readonly number[]): Promise<num
   });
 }
 
-const [path = '', config = '{}', counts = '[]'] = process.argv.slice(2);
-const acknowledged: number[] = JSON.parse(counts);
-const store = await open({ path, config: JSON.parse(config) }).catch((error) => bad(String(error)));
-const start = await check(store, acknowledged).catch((error) => bad(String(error)));
-for (const [lane, number] of start.entries()) say(`at ${lane} ${number}`);
-say('open');
-
-async function write(lane: number, from: number): Promise<never> {
+async function write(store: Store, lane: number, from: number): Promise<never> {
   for (let operation = from + 1; ; operation++) {
     await perform(store, lane, operation);
-    say(`ok ${lane} ${operation}`);
+    await say(`ok ${lane} ${operation}`);
   }
 }
 
 /** Reads that go on beside the writes, over tables that come and go. */
-async function read(): Promise<never> {
+async function read(store: Store, lanes: number): Promise<never> {
   for (let round = 0; ; round++) {
-    await contentsOf(store, start.length, round % 2 === 1);
+    await contentsOf(store, lanes, round % 2 === 1);
     await new Promise((resolve) => setTimeout(resolve, 100));
   }
 }
 
-await Promise.all([...start.map((number, lane) => write(lane, number)), read()]).catch((error) =>
-  bad(error instanceof Error ? `${error.stack}` : String(error)),
-);
+async function run(): Promise<void> {
+  const [path = '', config = '{}', counts = '[]'] = process.argv.slice(2);
+  const acknowledged: number[] = JSON.parse(counts);
+  const store = await open({ path, config: JSON.parse(config) });
+  const start = await check(store, acknowledged);
+  for (const [lane, number] of start.entries()) await say(`at ${lane} ${number}`);
+  await say('open');
+  await Promise.all([...start.map((number, lane) => write(store, lane, number)), read(store, start.length)]);
+}
+
+await run().catch(end);

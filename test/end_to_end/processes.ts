@@ -56,6 +56,11 @@ export function temporaryDirectory(): string {
   return directory;
 }
 
+/** What a test that failed leaves to be looked at: this temporary directory is not removed. */
+export function keepDirectory(directory: string): void {
+  directories.delete(directory);
+}
+
 /** Sends a signal to a process that may be gone already. */
 export function signal(pid: number, name: NodeJS.Signals): void {
   try {
@@ -198,10 +203,10 @@ export class Command {
 /** Runs one command to its end; one that does not end is ended, and its status is then null. */
 export async function kvorum(
   args: readonly string[],
-  options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv } = {},
+  options: { input?: string | Uint8Array; env?: NodeJS.ProcessEnv; limitMs?: number } = {},
 ): Promise<Ended> {
   const command = new Command(args, options);
-  const timer = setTimeout(() => command.child.kill('SIGKILL'), WAIT_MS);
+  const timer = setTimeout(() => command.child.kill('SIGKILL'), options.limitMs ?? WAIT_MS);
   try {
     return await command.ended;
   } finally {

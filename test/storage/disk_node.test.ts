@@ -148,6 +148,26 @@ test('a LOCK whose process lives is honoured even where its socket cannot be see
   await (await lockDirectory(seen, `${seen}/LOCK`)).release();
 });
 
+test('a LOCK whose process was killed is stale even where its parent never asks what became of it', async () => {
+  if (process.platform !== 'linux') return;
+  const root = newRoot();
+  const module = new URL('../../src/storage/node_disk.js', import.meta.url).href;
+  // The shell becomes a program that knows of no child.
+  const words = ['-c', '"$@" & exec sleep 1000', 'sh', process.execPath, '--input-type=module', '-e'];
+  const parent = spawn('sh', [...words, HOLDER, module, root], { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    await once(parent.stdout, 'data');
+    const { pid } = JSON.parse(fs.readFileSync(`${root}/LOCK`, 'utf8'));
+    process.kill(pid, 'SIGKILL');
+    while (!/\) Z /.test(fs.readFileSync(`/proc/${pid}/stat`, 'utf8')))
+      await new Promise((resolve) => setImmediate(resolve));
+    await (await new NodeDisk().lock(root)).release();
+  } finally {
+    parent.kill('SIGKILL');
+    await once(parent, 'exit');
+  }
+});
+
 test('a socket that holds the directory without a readable LOCK is still refused', async () => {
   const root = newRoot();
   const stats = fs.statSync(root, { bigint: true });
