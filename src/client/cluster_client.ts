@@ -20,6 +20,8 @@ import type { TcpConnection } from './tcp_connection.ts';
 
 export const DEFAULT_TIMEOUT_MS = 5_000;
 const SWEEP_MS = 50;
+/** Events of a watch that may be on their way or wait here; granted anew as batches are consumed. */
+const WATCH_WINDOW_BYTES = 4 * 1024 * 1024;
 const MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024;
 const MAX_WAITING = 20_000;
 const MAX_WAITING_BYTES = 128 * 1024 * 1024;
@@ -47,11 +49,14 @@ export interface ClusterClientOptions {
   readonly dial?: Dial | undefined;
   readonly timeoutMs?: number | undefined;
   readonly name?: string | undefined;
+  /** Bytes of events that a watch lets a node send ahead of what is consumed. */
+  readonly watchWindowBytes?: number | undefined;
 }
 
 export class ClusterClient implements CallOwner {
   readonly ports: Ports;
   readonly timeoutMs: number;
+  readonly watchWindowBytes: number;
   readonly endpoints: Endpoints;
   private readonly sweeper: TimerHandle;
   /** Calls that wait for a connection, for room, or for the end of their pause; oldest first. */
@@ -71,6 +76,7 @@ export class ClusterClient implements CallOwner {
   constructor(options: ClusterClientOptions) {
     this.ports = options.ports;
     this.timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+    this.watchWindowBytes = options.watchWindowBytes ?? WATCH_WINDOW_BYTES;
     this.endpoints = new Endpoints({
       addresses: options.endpoints,
       ports: options.ports,

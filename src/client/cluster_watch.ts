@@ -15,10 +15,8 @@ import type { ChannelOptions } from './channel.ts';
 import type { ClusterClient } from './cluster_client.ts';
 import type { ConnectionStream, TcpConnection } from './tcp_connection.ts';
 
-/** Bytes that may be on their way or wait here; granted anew as batches are consumed. */
-const WINDOW_BYTES = 4 * 1024 * 1024;
-/** So much is consumed before it is granted: a node goes on while any credit is left, so three quarters of the window never run out for want of a grant. */
-const GRANT_BYTES = WINDOW_BYTES / 4;
+/** This share of the window is consumed before it is granted: a node goes on while any credit is left, so the rest never runs out for want of a grant. */
+const GRANT_SHARE = 1 / 4;
 const FIRST_PAUSE_MS = 25;
 const MAX_PAUSE_MS = 1_000;
 /** Ends of a stream after which another node may go on. */
@@ -45,13 +43,14 @@ export async function* watchCluster(
   const { clock, random, timers } = cluster.ports;
   const { signal } = options;
   let fromRevision = request.fromRevision;
+  const grantBytes = cluster.watchWindowBytes * GRANT_SHARE;
   let avoid: TcpConnection | undefined;
   let failures = 0;
   let opened = false;
   let deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? cluster.timeoutMs);
   while (!signal?.aborted) {
     const connection = await cluster.connectionForStream(avoid, deadlineMs, signal);
-    const stream = new WatchFlow({ ...request, fromRevision });
+    const stream = new WatchFlow({ ...request, fromRevision }, cluster.watchWindowBytes);
     const requestId = connection.open(stream);
     const stop = () => {
       connection.cancel(requestId);
@@ -64,7 +63,7 @@ export async function* watchCluster(
         const next = await stream.next(signal);
         if (next === undefined) break;
         owedBytes += next.sizeBytes;
-        if (owedBytes >= GRANT_BYTES) {
+        if (owedBytes >= grantBytes) {
           connection.grant(requestId, owedBytes);
           owedBytes = 0;
         }
@@ -111,13 +110,15 @@ class WatchFlow implements ConnectionStream {
   private waiter: (() => void) | undefined;
   private partEvents: KvEvent[] = [];
   private partBytes = 0;
+  private readonly windowBytes: number;
 
-  constructor(request: WatchRequest) {
+  constructor(request: WatchRequest, windowBytes: number) {
     this.request = request;
+    this.windowBytes = windowBytes;
   }
 
   write(writer: ByteWriter): void {
-    writer.varint(wireTimeoutMs(undefined)).varint(WINDOW_BYTES);
+    writer.varint(wireTimeoutMs(undefined)).varint(this.windowBytes);
     writeWatch(writer, this.request);
   }
 

@@ -40,6 +40,9 @@ import { type StreamFault, StreamNetwork } from './streams.ts';
 import { Trace } from './trace.ts';
 import { TracedChannel } from './traced_channel.ts';
 
+/** So few that a slow watcher keeps its node waiting, which then has to keep events for it or to read them again. */
+const WATCH_WINDOW_BYTES = 8 * 1024;
+
 export interface WorldOptions {
   readonly seed: number | string;
   /** Founding members: ids 1 to this. Default 3. */
@@ -259,6 +262,7 @@ export class World {
       dial: this.streams.dialFrom(process),
       timeoutMs,
       name,
+      watchWindowBytes: WATCH_WINDOW_BYTES,
     });
     const { limits } = this.config;
     const channel = new TracedChannel(new TcpChannel(cluster), this.trace, name);
