@@ -20,6 +20,8 @@ export interface DrawOptions {
   readonly nodes: number;
   /** Steps begin before this moment of virtual time. */
   readonly horizonMs: number;
+  /** Between two steps of a plan of middling roughness. Default: 1,200. */
+  readonly meanGapMs?: number | undefined;
   readonly random: Random;
   /** Only these kinds. Default: all that make sense for so many nodes. */
   readonly kinds?: readonly FaultKind[];
@@ -74,7 +76,7 @@ export function drawFaultPlan(options: DrawOptions): FaultPlan {
   const steps: FaultStep[] = [];
   if (kinds.length === 0) return { version: 1, steps };
   // Some runs are rough, some are quiet.
-  const gapMs = MEAN_GAP_MS * pick(ROUGHNESS, random);
+  const gapMs = (options.meanGapMs ?? MEAN_GAP_MS) * pick(ROUGHNESS, random);
   let atMs = 200 + random.next() * 1_000;
   while (atMs < horizonMs) {
     const kind = weighted(kinds, random);

@@ -13,7 +13,7 @@ import { Hazards } from './hazards.ts';
 import { InvariantViolated } from './invariants/checks.ts';
 import { judge } from './judge.ts';
 import type { Recorder } from './recorder.ts';
-import { drawConfig, drawNodes } from './run_config.ts';
+import { drawConfig, drawNodes, drawPace } from './run_config.ts';
 import { SimulationError } from './scheduler.ts';
 import { SeededRandom } from './seeded_random.ts';
 import { WORLD_BEGINS_MS } from './sim_process.ts';
@@ -81,6 +81,10 @@ export interface RunResult {
 }
 
 const DEFAULT_OPS = 2_000;
+/** Faults in a run with lulls, more or less: as many as in a dense one of a thousand calls or two, which then have time to be long. */
+const STEPS_OF_LONG_RUNS = 20;
+/** Virtual time for each call, at most: with lulls, and with calls that take long. */
+const WORK_MS = 240;
 /** Virtual time after the work for healing, recovery and agreement: liveness.ts has its own, tighter bounds. */
 const EPILOGUE_MS = 600_000;
 /** Between what is due and the leader's next look for what has expired. */
@@ -111,12 +115,15 @@ class Run {
     const chance = new SeededRandom(seed).fork('run');
     this.#chance = chance;
     this.#nodes = options.nodes ?? drawNodes(chance.fork('nodes'));
-    const spreadMs = ops * chance.fork('spread').pick([3, 5, 8]);
+    const pace = drawPace(chance.fork('spread'));
+    const spreadMs = ops * pace.busyMs;
+    const lullMs = ops * pace.lullMs;
     this.#plan =
       options.faults ??
       drawFaultPlan({
         nodes: this.#nodes,
-        horizonMs: spreadMs,
+        horizonMs: spreadMs + lullMs,
+        meanGapMs: lullMs === 0 ? undefined : (spreadMs + lullMs) / STEPS_OF_LONG_RUNS,
         random: chance.fork('plan'),
         ...(options.kinds === undefined ? {} : { kinds: options.kinds }),
       });
@@ -129,6 +136,7 @@ class Run {
     this.#workload = new Workload({
       ops,
       spreadMs,
+      lullMs,
       random: chance.fork('workload'),
       nowMs,
       sleep: (delayMs) => world.sleep(delayMs),
@@ -142,7 +150,8 @@ class Run {
     const { ops = DEFAULT_OPS } = this.#options;
     const maxEvents = this.#options.maxEvents ?? 3_000_000 + 500 * ops;
     try {
-      await this.#world.run(() => this.#script(), { maxEvents, deadlineMs: ops * 60 + EPILOGUE_MS });
+      const deadlineMs = ops * WORK_MS + EPILOGUE_MS;
+      await this.#world.run(() => this.#script(), { maxEvents, deadlineMs });
       this.#violations = this.#judge();
     } catch (error) {
       return this.#failureOf(error);

@@ -5,6 +5,9 @@ import type { SeededRandom } from './seeded_random.ts';
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
+/** Share of runs with lulls. */
+const LONG_RUNS = 0.3;
+
 /** One of the common values mostly, else one of the rare ones. */
 function often<T>(random: SeededRandom, common: readonly T[], rare: readonly T[]): T {
   return random.chance(0.75) ? random.pick(common) : random.pick(rare);
@@ -13,6 +16,14 @@ function often<T>(random: SeededRandom, common: readonly T[], rare: readonly T[]
 /** How many founders a run has that was not told. */
 export function drawNodes(random: SeededRandom): number {
   return random.pick([3, 3, 3, 3, 3, 3, 5, 5, 4, 2, 1]);
+}
+
+/**
+ * Virtual time for each call of a run, in milliseconds: while clients are busy, and in lulls. Most runs are dense; in some, minutes pass, so that what is slow has its time.
+ */
+export function drawPace(random: SeededRandom): { readonly busyMs: number; readonly lullMs: number } {
+  const busyMs = random.pick([3, 5, 8]);
+  return { busyMs, lullMs: random.chance(LONG_RUNS) ? random.pick([40, 80, 120]) : 0 };
 }
 
 export function drawConfig(random: SeededRandom): ConfigInput {

@@ -13,6 +13,7 @@ import type { Ports } from '../ports.ts';
 import { lastCovered } from './check/event_history.ts';
 import type { WatcherRecord } from './check/observations.ts';
 import { Choices, SharedKeys } from './choices.ts';
+import { Lulls } from './lulls.ts';
 import { type ClientRecorder, Recorder } from './recorder.ts';
 import type { SeededRandom } from './seeded_random.ts';
 
@@ -30,6 +31,8 @@ export interface WorkloadOptions {
   readonly ops: number;
   /** The virtual time over which they are spread, more or less. */
   readonly spreadMs: number;
+  /** Quiet stretches beside that, in all. Default: none. */
+  readonly lullMs?: number | undefined;
   readonly random: SeededRandom;
   /** The world's time. */
   readonly nowMs: () => number;
@@ -66,6 +69,7 @@ export class Workload {
   readonly #random: SeededRandom;
   readonly #keys = new SharedKeys();
   readonly #slots: number;
+  readonly #lulls: Lulls;
   readonly #stopWatches: AbortController[] = [];
   #left: number;
   #names = 0;
@@ -79,6 +83,7 @@ export class Workload {
     this.#random = options.random;
     this.#left = options.ops;
     this.#slots = options.clients ?? this.#random.int(8, 16);
+    this.#lulls = new Lulls(options.lullMs ?? 0, options.ops, this.#random.fork('lulls'));
     this.recorder = new Recorder(options.nowMs);
     this.done = new Promise((resolve) => {
       this.#finish = resolve;
@@ -179,11 +184,12 @@ export class Workload {
 
   /** True when the client died: then its last call never settles. */
   async #runClient(client: Client, calls: number, random: SeededRandom): Promise<boolean> {
-    const { sleep, spreadMs, ops } = this.#options;
+    const { sleep, spreadMs, ops, nowMs } = this.#options;
     const meanMs = (spreadMs * this.#slots) / Math.max(1, ops);
     let burst = 0;
     for (let done = 0; done < calls && this.#left > 0; done++) {
       this.#left--;
+      this.#lulls.call(nowMs());
       if (client.watches < MAX_WATCHES && random.chance(0.02)) void this.#watch(client, random);
       const call = client.choices.next(client.recorder.seenRevision);
       this.#keys.begins(call);
@@ -197,6 +203,11 @@ export class Workload {
         return true;
       }
       this.#keys.settled(await performed);
+      const quietMs = this.#lulls.quietMs(nowMs(), random);
+      if (quietMs > 0) {
+        burst = 0;
+        await sleep(quietMs);
+      }
       if (burst > 0) {
         burst--;
         continue;
