@@ -29,7 +29,7 @@ export interface RunOptions {
   readonly nodes?: number | undefined;
   /** Default: drawn from the seed. */
   readonly faults?: FaultPlan | undefined;
-  /** Kinds that a drawn plan is made of. Default: all. */
+  /** Kinds that a drawn plan is made of. Default: all. A run whose kinds are named has no lulls. */
   readonly kinds?: readonly FaultKind[] | undefined;
   /** Over what the seed draws. */
   readonly config?: ConfigInput | undefined;
@@ -117,7 +117,8 @@ class Run {
     this.#nodes = options.nodes ?? drawNodes(chance.fork('nodes'));
     const pace = drawPace(chance.fork('spread'));
     const spreadMs = ops * pace.busyMs;
-    const lullMs = ops * pace.lullMs;
+    // Who names kinds is after something: then time is spent on calls and faults alone.
+    const lullMs = options.kinds === undefined ? ops * pace.lullMs : 0;
     this.#plan =
       options.faults ??
       drawFaultPlan({
