@@ -93,6 +93,8 @@ export function drawFaultPlan(options: DrawOptions): FaultPlan {
 
 function chooseKinds({ nodes, kinds, random }: DrawOptions): readonly FaultKind[] {
   const possible = (kinds ?? FAULT_KINDS).filter((kind) => nodes > 1 || !NEED_PEERS.includes(kind));
+  // A node alone, and only kinds that need others.
+  if (possible.length === 0) return [];
   const dice = random.next();
   if (dice < 0.04) return [];
   if (dice < 0.3) return [pick(possible, random)];

