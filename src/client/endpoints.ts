@@ -2,7 +2,7 @@
  * The nodes that a client knows, its connections to them, and who leads.
  *
  * Invariants: at most MAX_ENDPOINTS are known; those that the caller named are never dropped, others come and go with the membership; each has at most one connection;
- * one that fails is tried again after a jittered pause that doubles up to MAX_PAUSE_MS.
+ * one that fails is tried again after a jittered pause that doubles up to MAX_PAUSE_MS; a connection whose node said goodbye is swept until the last of its calls is over.
  */
 import type { Dial } from '../byte_stream.ts';
 import { type ErrorCode, KvError } from '../errors.ts';
@@ -44,6 +44,8 @@ export interface EndpointsOptions {
 export class Endpoints {
   private readonly options: EndpointsOptions;
   private readonly endpoints = new Map<string, Endpoint>();
+  /** Their nodes take no new calls, and still owe answers. */
+  private readonly leaving = new Set<TcpConnection>();
   private leaderId = 0;
   private leaderAddress: string | undefined;
   private clusterId: string | undefined;
@@ -133,6 +135,10 @@ export class Endpoints {
   }
 
   sweep(nowMs: number): void {
+    for (const connection of this.leaving) {
+      connection.sweep(nowMs);
+      if (connection.ended) this.leaving.delete(connection);
+    }
     for (const endpoint of this.endpoints.values()) {
       endpoint.connection?.sweep(nowMs);
       if (endpoint.connection === undefined && !endpoint.connecting && nowMs >= endpoint.nextTryMs) {
@@ -176,6 +182,8 @@ export class Endpoints {
   close(): void {
     this.closed = true;
     for (const { connection } of this.endpoints.values()) connection?.close();
+    for (const connection of this.leaving) connection.close();
+    this.leaving.clear();
     this.endpoints.clear();
   }
 
@@ -257,6 +265,7 @@ export class Endpoints {
     if (endpoint.connection !== connection) return;
     if (this.leader === connection || connection.welcome.nodeId === this.leaderId) this.forgetLeader();
     endpoint.connection = undefined;
+    if (!connection.ended) this.leaving.add(connection);
     this.failed(endpoint, error);
     if (!this.closed) this.options.uncertain();
   }

@@ -145,6 +145,11 @@ export class TcpConnection {
     return !this.gone && this.leavingBecause === undefined;
   }
 
+  /** Lost or closed: every call and stream was told. */
+  get ended(): boolean {
+    return this.gone;
+  }
+
   /** May take one more call now. */
   get hasRoom(): boolean {
     return this.usable && this.calls.size < this.welcome.limits.maxRequests;
