@@ -26,6 +26,11 @@ export function drawPace(random: SeededRandom): { readonly busyMs: number; reado
   return { busyMs, lullMs: random.chance(LONG_RUNS) ? random.pick([40, 80, 120]) : 0 };
 }
 
+/** Now and then so little that a few large writes reach the bound; else what the configuration has. */
+function drawUncommitted(random: SeededRandom): { maxUncommittedBytes?: number } {
+  return random.chance(0.15) ? { maxUncommittedBytes: random.pick([64 * KIB, 128 * KIB, 256 * KIB]) } : {};
+}
+
 export function drawConfig(random: SeededRandom): ConfigInput {
   return {
     storage: {
@@ -41,6 +46,7 @@ export function drawConfig(random: SeededRandom): ConfigInput {
       maxAppendBytes: often(random, [64 * KIB], [4 * KIB, MIB]),
       maxInflightBytes: often(random, [MIB], [64 * KIB]),
       snapshotChunkBytes: often(random, [16 * KIB], [4 * KIB, 256 * KIB]),
+      ...drawUncommitted(random.fork('uncommitted')),
     },
     // So few that sessions of clients that are idle for long make room for others.
     limits: { maxSessions: often(random, [10_000], [16, 24]), sessionIdleMs: 1_000 },

@@ -10,6 +10,7 @@ import { TOTAL_QUEUES } from '../../node/watches.ts';
 import { ENTRY_OVERHEAD_BYTES } from '../../raft/raft_log_view.ts';
 import type { NodeId } from '../../raft/types.ts';
 import { crc32 } from '../../storage/crc32.ts';
+import { SOFT_QUEUE_BYTES } from '../../storage/log/log_writer.ts';
 import { encodeState } from '../../wire/state_codec.ts';
 import { MAX_QUEUED_BYTES } from '../peer_network.ts';
 import type { AppliedState } from './applied_state.ts';
@@ -158,7 +159,7 @@ export class NodeMonitor {
   }
 
   #lookAtQueues(): void {
-    const { consensus, watches } = this.parts;
+    const { consensus, watches, storage } = this.parts;
     const { raft, node, limits } = this.#config;
     const { uncommittedBytes } = consensus.raft.status();
     const largestEntry = Math.max(raft.maxAppendBytes, limits.maxCommandBytes) + 2 * ENTRY_OVERHEAD_BYTES;
@@ -180,6 +181,12 @@ export class NodeMonitor {
           name: 'committed entries that wait to be applied',
           bytes: consensus.applier.backlogBytes,
           maxBytes: raft.maxUncommittedBytes + largestEntry,
+        },
+        // On followers, too. What comes in within one turn is let in by itself, message by message.
+        {
+          name: 'log that waits to be written',
+          bytes: storage.log.queuedBytes(),
+          maxBytes: SOFT_QUEUE_BYTES + raft.maxInflightBytes + largestEntry,
         },
         {
           name: 'frames to other nodes',

@@ -37,7 +37,8 @@ import { isNoSpace, storageFailed } from './storage_failure.ts';
 const IDLE_MS = 1000;
 /** Relaxed: written at the latest when so much waits. */
 const RELAXED_BATCH_BYTES = 1024 * 1024;
-const SOFT_QUEUE_BYTES = 16 * 1024 * 1024;
+/** No more entries are taken while so much waits for room; hard states always are. */
+export const SOFT_QUEUE_BYTES = 16 * 1024 * 1024;
 /** How many bytes of entries may go by before the commit index is written along. */
 const COMMIT_EVERY_BYTES = 64 * 1024;
 const NO_ENTRIES: readonly Entry[] = [];

@@ -284,6 +284,11 @@ export class SegmentedLog implements RaftLog {
     return this.#writer.space.full;
   }
 
+  /** Bytes that wait to be written: for room, for the end of a reset or, in relaxed mode, for their time. */
+  queuedBytes(): number {
+    return this.#writer.queuedBytes;
+  }
+
   /** Bytes of the records from the log's first segment to its end. */
   sizeBytes(): number {
     return this.#writer.endPosition - this.#writer.segments[0]!.position;
