@@ -3,11 +3,12 @@
  *
  * Invariant: the run that is shown is the run that is told of; one that fails no more when recorded is reported as such and not passed off as the failure.
  */
-import { formatFaultPlan } from './fault_plan.ts';
+
+import type { TraceEvent } from './core/trace.ts';
+import { formatFaultPlan } from './faults/fault_plan.ts';
 import { describeShrink, type FailingRun, type FailureSeen, replayCommand, shrink } from './shrink.ts';
-import { htmlTimeline } from './timeline_html.ts';
-import { textTimeline } from './timeline_text.ts';
-import type { TraceEvent } from './trace.ts';
+import { htmlTimeline } from './timeline/timeline_html.ts';
+import { textTimeline } from './timeline/timeline_text.ts';
 
 /** A run as the shrinker and the timelines need it: part of RunResult. */
 export interface RunSeen {

@@ -12,8 +12,8 @@ import { checkReadLevels } from './check/read_level_check.ts';
 import { checkRevisions } from './check/revision_check.ts';
 import { checkSessions } from './check/session_check.ts';
 import { checkWatches } from './check/watch_check.ts';
-import { registerEvents } from './history_export.ts';
-import type { Recorder } from './recorder.ts';
+import { registerEvents } from './load/history_export.ts';
+import type { Recorder } from './load/recorder.ts';
 
 export interface JudgeOptions {
   /** The revision up to which watches that are open must have been told; 0: not asked. */

@@ -20,7 +20,7 @@ import {
   type FaultPlan,
   formatFaultPlan,
   parseFaultPlan,
-} from './fault_plan.ts';
+} from './faults/fault_plan.ts';
 import { type RunOptions, type RunResult, runSeed } from './run.ts';
 import { runMany, type SeedReport } from './run_many.ts';
 

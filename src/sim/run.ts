@@ -6,19 +6,19 @@
  */
 import type { ConfigInput } from '../config.ts';
 import type { Violation } from './check/observations.ts';
-import { Disturbances } from './disturbances.ts';
-import { drawFaultPlan } from './draw_fault_plan.ts';
-import type { FaultKind, FaultPlan } from './fault_plan.ts';
-import { Hazards } from './hazards.ts';
+import { SimulationError } from './core/scheduler.ts';
+import { SeededRandom } from './core/seeded_random.ts';
+import { WORLD_BEGINS_MS } from './core/sim_process.ts';
+import type { TraceEvent } from './core/trace.ts';
+import { Disturbances } from './faults/disturbances.ts';
+import { drawFaultPlan } from './faults/draw_fault_plan.ts';
+import type { FaultKind, FaultPlan } from './faults/fault_plan.ts';
+import { Hazards } from './faults/hazards.ts';
 import { InvariantViolated } from './invariants/checks.ts';
 import { judge } from './judge.ts';
-import type { Recorder } from './recorder.ts';
+import type { Recorder } from './load/recorder.ts';
+import { Workload } from './load/workload.ts';
 import { drawConfig, drawNodes, drawPace } from './run_config.ts';
-import { SimulationError } from './scheduler.ts';
-import { SeededRandom } from './seeded_random.ts';
-import { WORLD_BEGINS_MS } from './sim_process.ts';
-import type { TraceEvent } from './trace.ts';
-import { Workload } from './workload.ts';
 import { World } from './world.ts';
 
 export interface RunOptions {

@@ -1,6 +1,6 @@
 /** Settings of a run, drawn from its seed: what is usual most of the time, and what is at an edge now and then. */
 import type { ConfigInput } from '../config.ts';
-import type { SeededRandom } from './seeded_random.ts';
+import type { SeededRandom } from './core/seeded_random.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -7,7 +7,7 @@
  * Invariants: the result was seen to violate the same invariant (another violation counts as none, and is reported); the same input and runner give the same result,
  * unless time runs out; no more than `maxRuns` runs; nothing is run twice.
  */
-import { type FaultPlan, type FaultStep, formatFaultPlan, type NodeTarget } from './fault_plan.ts';
+import { type FaultPlan, type FaultStep, formatFaultPlan, type NodeTarget } from './faults/fault_plan.ts';
 
 /** What decides a run. */
 export interface FailingRun {

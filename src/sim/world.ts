@@ -29,16 +29,16 @@ import type { Member, NodeId } from '../raft/types.ts';
 import type { Disk } from '../storage/disk.ts';
 import type { LossRule } from '../storage/memory_disk.ts';
 import type { ClockSetting } from './check/clock_bounds.ts';
-import { type LinkFault, PeerNetwork } from './peer_network.ts';
-import { Scheduler, type SchedulerLimits, SimulationError } from './scheduler.ts';
-import { SeededRandom } from './seeded_random.ts';
-import { simConfig } from './sim_config.ts';
-import type { SimDisk } from './sim_disk.ts';
-import { SimNode } from './sim_node.ts';
-import { MachineClock, SimProcess } from './sim_process.ts';
-import { type StreamFault, StreamNetwork } from './streams.ts';
-import { Trace } from './trace.ts';
-import { TracedChannel } from './traced_channel.ts';
+import { Scheduler, type SchedulerLimits, SimulationError } from './core/scheduler.ts';
+import { SeededRandom } from './core/seeded_random.ts';
+import { MachineClock, SimProcess } from './core/sim_process.ts';
+import { Trace } from './core/trace.ts';
+import { type LinkFault, PeerNetwork } from './machines/peer_network.ts';
+import { simConfig } from './machines/sim_config.ts';
+import type { SimDisk } from './machines/sim_disk.ts';
+import { SimNode } from './machines/sim_node.ts';
+import { type StreamFault, StreamNetwork } from './machines/streams.ts';
+import { TracedChannel } from './machines/traced_channel.ts';
 
 /** So few that a slow watcher keeps its node waiting, which then has to keep events for it or to read them again. */
 const WATCH_WINDOW_BYTES = 8 * 1024;

@@ -147,7 +147,7 @@ test('what would make simulated runs differ is found', () => {
   ];
   for (const path of ['src/node/x.ts', 'src/storage/x.ts', 'src/client/x.ts', 'src/sim/x.ts'])
     fires(simulated, path, bad);
-  for (const path of ['src/cli/x.ts', 'src/real_ports.ts', 'src/sim/scheduler.ts', 'test/x.ts'])
+  for (const path of ['src/cli/x.ts', 'src/real_ports.ts', 'src/sim/core/scheduler.ts', 'test/x.ts'])
     silent(simulated, path, bad);
   silent(simulated, 'src/sim/x.ts', [
     "import type { Socket } from 'node:net';",

@@ -69,7 +69,7 @@ const NOT_SIMULATED = [
   'src/storage/tables/worker_runner.ts',
   'src/threads/',
   // The one place where the simulator meets the real event loop.
-  'src/sim/scheduler.ts',
+  'src/sim/core/scheduler.ts',
 ];
 
 /**

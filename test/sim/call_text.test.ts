@@ -10,7 +10,7 @@ import {
   describeResult,
   describeScan,
   describeScanned,
-} from '../../src/sim/call_text.ts';
+} from '../../src/sim/timeline/call_text.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 

@@ -2,8 +2,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { isDamage, KvError } from '../../src/errors.ts';
-import { type DamageStep, damageDisk } from '../../src/sim/disk_damage.ts';
-import { SeededRandom } from '../../src/sim/seeded_random.ts';
+import { SeededRandom } from '../../src/sim/core/seeded_random.ts';
+import { type DamageStep, damageDisk } from '../../src/sim/faults/disk_damage.ts';
 import { World } from '../../src/sim/world.ts';
 
 const KEYS = 40;

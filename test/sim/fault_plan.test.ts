@@ -2,7 +2,8 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
-import { drawFaultPlan } from '../../src/sim/draw_fault_plan.ts';
+import { SeededRandom } from '../../src/sim/core/seeded_random.ts';
+import { drawFaultPlan } from '../../src/sim/faults/draw_fault_plan.ts';
 import {
   describeStep,
   FAULT_KINDS,
@@ -11,8 +12,7 @@ import {
   NO_FAULTS,
   parseFaultPlan,
   withoutSteps,
-} from '../../src/sim/fault_plan.ts';
-import { SeededRandom } from '../../src/sim/seeded_random.ts';
+} from '../../src/sim/faults/fault_plan.ts';
 
 const draw = (seed: number, nodes = 3, kinds?: readonly FaultKind[]) =>
   drawFaultPlan({

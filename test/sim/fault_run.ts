@@ -1,13 +1,13 @@
 /** A run with faults and a simple load: enough to show what the faults do and that the invariants hold, without the checkers of histories. */
 import type { ConfigInput } from '../../src/config.ts';
 import { KvError } from '../../src/errors.ts';
-import { drawFaultPlan } from '../../src/sim/draw_fault_plan.ts';
-import type { FaultKind, FaultPlan } from '../../src/sim/fault_plan.ts';
-import { Hazards } from '../../src/sim/hazards.ts';
+import { SimulationError } from '../../src/sim/core/scheduler.ts';
+import { SeededRandom } from '../../src/sim/core/seeded_random.ts';
+import { drawFaultPlan } from '../../src/sim/faults/draw_fault_plan.ts';
+import type { FaultKind, FaultPlan } from '../../src/sim/faults/fault_plan.ts';
+import { Hazards } from '../../src/sim/faults/hazards.ts';
 import { InvariantViolated } from '../../src/sim/invariants/checks.ts';
 import type { Violation } from '../../src/sim/invariants/violation.ts';
-import { SimulationError } from '../../src/sim/scheduler.ts';
-import { SeededRandom } from '../../src/sim/seeded_random.ts';
 import { World } from '../../src/sim/world.ts';
 
 export interface FaultRunOptions {

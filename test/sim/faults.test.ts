@@ -2,9 +2,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
-import type { FaultStep } from '../../src/sim/fault_plan.ts';
-import { Hazards } from '../../src/sim/hazards.ts';
-import { HEALTHY } from '../../src/sim/peer_network.ts';
+import type { FaultStep } from '../../src/sim/faults/fault_plan.ts';
+import { Hazards } from '../../src/sim/faults/hazards.ts';
+import { HEALTHY } from '../../src/sim/machines/peer_network.ts';
 import { World } from '../../src/sim/world.ts';
 import { runFaults } from './fault_run.ts';
 

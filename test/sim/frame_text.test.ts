@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { Message } from '../../src/raft/types.ts';
-import { describeFrame, messageKindOf } from '../../src/sim/frame_text.ts';
+import { describeFrame, messageKindOf } from '../../src/sim/timeline/frame_text.ts';
 import {
   encodeAnswer,
   encodeIntroduction,

@@ -5,7 +5,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { KvError } from '../../src/errors.ts';
-import type { TraceEvent } from '../../src/sim/trace.ts';
+import type { TraceEvent } from '../../src/sim/core/trace.ts';
 import { World } from '../../src/sim/world.ts';
 
 /** What may happen to a call while nodes crash and links are cut. */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
-import type { FaultPlan } from '../../src/sim/fault_plan.ts';
+import type { FaultPlan } from '../../src/sim/faults/fault_plan.ts';
 import { readWords, runOne, showRun } from '../../src/sim/main.ts';
 
 const plan: FaultPlan = {

@@ -2,7 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
-import { NO_FAULTS } from '../../src/sim/fault_plan.ts';
+import { NO_FAULTS } from '../../src/sim/faults/fault_plan.ts';
 import { describeFailure, readWords, runOne } from '../../src/sim/main.ts';
 import { runSeed } from '../../src/sim/run.ts';
 import { runMany, type SeedReport } from '../../src/sim/run_many.ts';

@@ -3,8 +3,8 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { writeFailureFiles } from '../../src/sim/failure_files.ts';
-import type { FaultPlan, FaultStep } from '../../src/sim/fault_plan.ts';
-import { parseFaultPlan } from '../../src/sim/fault_plan.ts';
+import type { FaultPlan, FaultStep } from '../../src/sim/faults/fault_plan.ts';
+import { parseFaultPlan } from '../../src/sim/faults/fault_plan.ts';
 import { runSeed } from '../../src/sim/run.ts';
 import { describeShrink, type FailingRun, type FailureSeen, shrink } from '../../src/sim/shrink.ts';
 

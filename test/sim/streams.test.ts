@@ -2,11 +2,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ByteStream } from '../../src/byte_stream.ts';
-import { Scheduler } from '../../src/sim/scheduler.ts';
-import { SeededRandom } from '../../src/sim/seeded_random.ts';
-import { MachineClock, SimProcess } from '../../src/sim/sim_process.ts';
-import { StreamNetwork } from '../../src/sim/streams.ts';
-import { Trace } from '../../src/sim/trace.ts';
+import { Scheduler } from '../../src/sim/core/scheduler.ts';
+import { SeededRandom } from '../../src/sim/core/seeded_random.ts';
+import { MachineClock, SimProcess } from '../../src/sim/core/sim_process.ts';
+import { Trace } from '../../src/sim/core/trace.ts';
+import { StreamNetwork } from '../../src/sim/machines/streams.ts';
 
 const ADDRESS = 'node-1:7400';
 const KIB = 1024;

@@ -2,9 +2,9 @@
 import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { timelineOf } from '../../src/sim/timeline.ts';
-import { textTimeline } from '../../src/sim/timeline_text.ts';
-import type { TraceEvent } from '../../src/sim/trace.ts';
+import type { TraceEvent } from '../../src/sim/core/trace.ts';
+import { timelineOf } from '../../src/sim/timeline/timeline.ts';
+import { textTimeline } from '../../src/sim/timeline/timeline_text.ts';
 import { eventsOfLife } from './life.ts';
 
 type Bare = Partial<TraceEvent> & Pick<TraceEvent, 'atMs' | 'kind' | 'lane'>;

@@ -3,8 +3,9 @@ import { runInNewContext } from 'node:vm';
 import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { timelineOf } from '../../src/sim/timeline.ts';
-import { htmlTimeline, pageData } from '../../src/sim/timeline_html.ts';
+import type { TraceEvent } from '../../src/sim/core/trace.ts';
+import { timelineOf } from '../../src/sim/timeline/timeline.ts';
+import { htmlTimeline, pageData } from '../../src/sim/timeline/timeline_html.ts';
 import {
   lanesIn,
   type PageData,
@@ -13,8 +14,7 @@ import {
   shapesIn,
   ticksIn,
   zoomed,
-} from '../../src/sim/timeline_shapes.ts';
-import type { TraceEvent } from '../../src/sim/trace.ts';
+} from '../../src/sim/timeline/timeline_shapes.ts';
 import { eventsOfLife } from './life.ts';
 
 type Bare = Partial<TraceEvent> & Pick<TraceEvent, 'atMs' | 'kind' | 'lane'>;

@@ -1,10 +1,10 @@
 /** The workload over a simulated cluster: what it does, that it is the same for the same seed, and that a healthy cluster passes all checks. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { WORLD_BEGINS_MS } from '../../src/sim/core/sim_process.ts';
 import { judge } from '../../src/sim/judge.ts';
-import { WORLD_BEGINS_MS } from '../../src/sim/sim_process.ts';
-import { tokenOf, valueBytes, valueToken } from '../../src/sim/values.ts';
-import { Workload } from '../../src/sim/workload.ts';
+import { tokenOf, valueBytes, valueToken } from '../../src/sim/load/values.ts';
+import { Workload } from '../../src/sim/load/workload.ts';
 import { World } from '../../src/sim/world.ts';
 
 interface Ran {

@@ -5,7 +5,7 @@
  */
 import { KvError } from '../../errors.ts';
 import type { NodeId } from '../../raft/types.ts';
-import type { SimNode } from '../sim_node.ts';
+import type { SimNode } from '../machines/sim_node.ts';
 import type { World } from '../world.ts';
 import { AppliedState } from './applied_state.ts';
 import { CommittedLog } from './committed_log.ts';

@@ -12,7 +12,7 @@ import type { NodeId } from '../../raft/types.ts';
 import { crc32 } from '../../storage/crc32.ts';
 import { SOFT_QUEUE_BYTES } from '../../storage/log/log_writer.ts';
 import { encodeState } from '../../wire/state_codec.ts';
-import { MAX_QUEUED_BYTES } from '../peer_network.ts';
+import { MAX_QUEUED_BYTES } from '../machines/peer_network.ts';
 import type { AppliedState } from './applied_state.ts';
 import type { CommittedLog } from './committed_log.ts';
 import type { Elections } from './elections.ts';

@@ -5,7 +5,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { PeerRpc } from '../../../src/node/peer_rpc.ts';
-import { SeededRandom } from '../../../src/sim/seeded_random.ts';
+import { SeededRandom } from '../../../src/sim/core/seeded_random.ts';
 import { FRAME_ANSWER, PEER_STATUS } from '../../../src/wire/peer_codec.ts';
 import type { Transport } from '../../../transports/transport.ts';
 

@@ -1,0 +1,262 @@
+/**
+ * What clients do to a simulated cluster while it is being broken: several of them, each one call at a time, in bursts and pauses, with watches that come and
+ * go, some of them slow; clients die and others take their place. All from the seed.
+ *
+ * Two observers watch every key from the first revision on: with what they are told the history of a run is complete, and every other account can be held against it.
+ *
+ * Invariants: at most `ops` calls; everything is written down (recorder.ts); `pause`, `settle` and `judge` may be called in this order only, once each.
+ */
+import type { Channel } from '../../client/channel.ts';
+import type { Store } from '../../client/store_types.ts';
+import { KvError } from '../../errors.ts';
+import type { Ports } from '../../ports.ts';
+import { lastCovered } from '../check/event_history.ts';
+import type { WatcherRecord } from '../check/observations.ts';
+import type { SeededRandom } from '../core/seeded_random.ts';
+import { Choices, SharedKeys } from './choices.ts';
+import { Lulls } from './lulls.ts';
+import { type ClientRecorder, Recorder } from './recorder.ts';
+
+/** A client of a world, as the workload needs it. */
+export interface WorkloadClient {
+  readonly store: Store;
+  readonly ports: Ports;
+  close(): Promise<void>;
+  /** Its process ends without a word. */
+  crash(): void;
+}
+
+export interface WorkloadOptions {
+  /** Calls in all. */
+  readonly ops: number;
+  /** The virtual time over which they are spread, more or less. */
+  readonly spreadMs: number;
+  /** Quiet stretches beside that, in all. Default: none. */
+  readonly lullMs?: number | undefined;
+  readonly random: SeededRandom;
+  /** The world's time. */
+  readonly nowMs: () => number;
+  /** Lets virtual time pass. */
+  readonly sleep: (delayMs: number) => Promise<void>;
+  /** Makes a client whose channel is overheard. */
+  readonly connect: (name: string, listen: (channel: Channel) => Channel) => WorkloadClient;
+  readonly limits: { readonly maxValueBytes: number; readonly maxKeyBytes: number };
+  /** At once. Default: 8 to 16, drawn. */
+  readonly clients?: number | undefined;
+}
+
+/** Watches of one client at a time. */
+const MAX_WATCHES = 2;
+const OBSERVERS = 2;
+/** A watch tells how far it is at least this often (5 s) while its node is well. */
+const PROGRESS_MS = 30_000;
+const PROBE_TIMEOUT_MS = 5_000;
+
+interface Client {
+  readonly name: string;
+  readonly recorder: ClientRecorder;
+  readonly real: WorkloadClient;
+  readonly choices: Choices;
+  watches: number;
+  gone: boolean;
+}
+
+export class Workload {
+  readonly recorder: Recorder;
+  /** Resolves when all calls are done (or were given up with their clients). */
+  readonly done: Promise<void>;
+  readonly #options: WorkloadOptions;
+  readonly #random: SeededRandom;
+  readonly #keys = new SharedKeys();
+  readonly #slots: number;
+  readonly #lulls: Lulls;
+  readonly #stopWatches: AbortController[] = [];
+  #left: number;
+  #names = 0;
+  #running = 0;
+  #finish: () => void = () => undefined;
+  #stopped = false;
+  #prober: { readonly recorder: ClientRecorder; readonly choices: Choices } | undefined;
+
+  constructor(options: WorkloadOptions) {
+    this.#options = options;
+    this.#random = options.random;
+    this.#left = options.ops;
+    this.#slots = options.clients ?? this.#random.int(8, 16);
+    this.#lulls = new Lulls(options.lullMs ?? 0, options.ops, this.#random.fork('lulls'));
+    this.recorder = new Recorder(options.nowMs);
+    this.done = new Promise((resolve) => {
+      this.#finish = resolve;
+    });
+  }
+
+  /** Begins: observers first, then the clients, each in its own time. */
+  start(): void {
+    for (let at = 1; at <= OBSERVERS; at++) {
+      const client = this.#client(`observer-${at}`);
+      void this.#observe(client);
+    }
+    this.#running = this.#slots;
+    for (let at = 0; at < this.#slots; at++) void this.#runSlot(this.#random.fork(`slot ${at}`));
+  }
+
+  /** Calls that wait for an answer, in words. */
+  pending(): string[] {
+    return this.recorder
+      .pending()
+      .map(
+        ({ id, client, kind, steps }) =>
+          `${kind} ${id} of ${client} (${JSON.stringify(steps[0]).slice(0, 80)})`,
+      );
+  }
+
+  /** A write and a linearizable read of it by a client of its own. @throws KvError when either fails */
+  async probe(): Promise<void> {
+    this.#prober ??= this.#client('prober');
+    const { recorder, choices } = this.#prober;
+    const put = await recorder.perform({
+      kind: 'put',
+      steps: [choices.value('z/probe')],
+      timeoutMs: PROBE_TIMEOUT_MS,
+    });
+    if (put.outcome !== 'ok') throw probeFailed('write', put.errorCode);
+    const get = await recorder.perform({
+      kind: 'get',
+      steps: [{ type: 'get', key: 'z/probe' }],
+      timeoutMs: PROBE_TIMEOUT_MS,
+    });
+    if (get.outcome !== 'ok') throw probeFailed('read', get.errorCode);
+  }
+
+  /**
+   * After all is healed and `done`: waits until every watch that is open was told of everything, and reads everything once more. Gives the revision up to which open watches
+   * must have been told.
+   */
+  async settle(): Promise<number> {
+    this.#stopped = true;
+    const { nowMs, sleep } = this.#options;
+    this.#prober ??= this.#client('prober');
+    const { recorder } = this.#prober;
+    for (let tries = 0; tries < 20; tries++) {
+      try {
+        await this.probe();
+        break;
+      } catch (error) {
+        if (!(error instanceof KvError)) throw error;
+        await sleep(250);
+      }
+    }
+    const mustReach = this.recorder.newestRevision;
+    const deadlineMs = nowMs() + PROGRESS_MS;
+    const open = (): WatcherRecord[] => this.recorder.watchers.filter(({ ended }) => ended === undefined);
+    while (nowMs() < deadlineMs && open().some((watcher) => !hasReached(watcher, mustReach))) await sleep(50);
+    const everything = { type: 'scan', start: '', end: '~', limit: 0, reverse: false } as const;
+    await recorder.perform({ kind: 'scan', steps: [everything], timeoutMs: PROBE_TIMEOUT_MS });
+    for (const controller of this.#stopWatches) controller.abort();
+    return mustReach;
+  }
+
+  #client(name: string): Client {
+    const recorder = this.recorder.client(name);
+    const real = this.#options.connect(name, (channel) => recorder.listen(channel));
+    recorder.use(real.store);
+    const choices = new Choices(name, this.#random.fork(name), this.#keys, this.#options.limits);
+    return { name, recorder, real, choices, watches: 0, gone: false };
+  }
+
+  /** One client after another in the same place, until the calls are used up. */
+  async #runSlot(random: SeededRandom): Promise<void> {
+    const { sleep, spreadMs } = this.#options;
+    await sleep(random.int(1, Math.max(1, Math.floor(spreadMs / 50))));
+    while (this.#left > 0) {
+      const client = this.#client(`c${++this.#names}`);
+      const calls = random.chance(0.3) ? random.int(10, 60) : Number.POSITIVE_INFINITY;
+      const dies = await this.#runClient(client, calls, random);
+      if (!dies) client.recorder.gone();
+      if (!dies)
+        await client.real
+          .close()
+          .catch((error: unknown) => this.recorder.strangeErrors.push({ operation: 'close', error }));
+    }
+    this.#running--;
+    if (this.#running === 0) this.#finish();
+  }
+
+  /** True when the client died: then its last call never settles. */
+  async #runClient(client: Client, calls: number, random: SeededRandom): Promise<boolean> {
+    const { sleep, spreadMs, ops, nowMs } = this.#options;
+    const meanMs = (spreadMs * this.#slots) / Math.max(1, ops);
+    let burst = 0;
+    for (let done = 0; done < calls && this.#left > 0; done++) {
+      this.#left--;
+      this.#lulls.call(nowMs());
+      if (client.watches < MAX_WATCHES && random.chance(0.02)) void this.#watch(client, random);
+      const call = client.choices.next(client.recorder.seenRevision);
+      this.#keys.begins(call);
+      const performed = client.recorder.perform(call);
+      if (done + 1 >= calls && random.chance(0.5)) {
+        // In the middle of its last call, more or less.
+        await sleep(random.int(1, 30));
+        client.gone = true;
+        client.recorder.gone();
+        client.real.crash();
+        return true;
+      }
+      this.#keys.settled(await performed);
+      const quietMs = this.#lulls.quietMs(nowMs(), random);
+      if (quietMs > 0) {
+        burst = 0;
+        await sleep(quietMs);
+      }
+      if (burst > 0) {
+        burst--;
+        continue;
+      }
+      if (random.chance(0.05)) burst = random.int(5, 40);
+      await sleep(random.chance(0.05) ? meanMs * random.int(5, 20) : meanMs * 1.2 * random.next());
+    }
+    return false;
+  }
+
+  async #watch(client: Client, random: SeededRandom): Promise<void> {
+    const { sleep, spreadMs } = this.#options;
+    client.watches++;
+    const { start, end, fromRevision } = client.choices.watch(client.recorder.seenRevision);
+    const controller = new AbortController();
+    this.#stopWatches.push(controller);
+    const slowMs = random.chance(0.2) ? random.int(50, 1_500) : 0;
+    const slow = slowMs === 0 ? undefined : () => sleep(slowMs * random.next());
+    if (random.chance(0.6)) {
+      const forMs = random.int(100, Math.max(200, spreadMs / 2));
+      void sleep(forMs).then(() => controller.abort());
+    }
+    await client.recorder.watch({ start, end }, fromRevision, controller.signal, slow);
+    client.watches--;
+  }
+
+  /** Watches everything; after COMPACTED, from the first revision that is still there. */
+  async #observe(client: Client): Promise<void> {
+    const controller = new AbortController();
+    this.#stopWatches.push(controller);
+    let fromRevision = 2;
+    while (!this.#stopped || !controller.signal.aborted) {
+      const record = await client.recorder.watch(
+        { start: '', end: undefined },
+        fromRevision,
+        controller.signal,
+      );
+      if (record.ended?.how !== 'error') return;
+      fromRevision = Math.max(fromRevision - 1, record.ended.compactRevision, lastCovered(record)) + 1;
+      await this.#options.sleep(100);
+    }
+  }
+}
+
+/** As the Store would say it: such a failure may pass. */
+function probeFailed(what: string, code: string | undefined): KvError {
+  return new KvError('UNAVAILABLE', `the ${what} failed with ${code}`);
+}
+
+function hasReached(watcher: WatcherRecord, revision: number): boolean {
+  return watcher.fromRevision > revision || (watcher.batches.at(-1)?.revision ?? 0) >= revision;
+}
