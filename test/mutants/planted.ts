@@ -92,6 +92,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'Votes are given without comparing logs: a leader may lack what was committed.',
     file: 'src/raft/raft_log_view.js',
     by: ['leader completeness'],
+    settings: { kinds: ['leaderChurn'] },
     edits: [
       {
         find: 'return lastTerm > this.lastTerm || (lastTerm === this.lastTerm && lastIndex >= this.lastIndex);',
@@ -114,14 +115,14 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   },
   {
     name: 'append-acknowledged-before-sync',
-    what: 'A follower acknowledges entries that are written but not synced: a quorum that loses power loses an acknowledged write.',
+    what: 'A follower acknowledges entries that are written but not synced (unless term, vote or commit index went along): a quorum that loses power loses an acknowledged write.',
     file: 'src/node/replica.js',
     by: ['durability'],
     settings: { kinds: ['powerCutAfter'] },
     edits: [
       {
         find: 'this.#options.log.append(hardState, entries, ready.mustSync)',
-        replace: 'this.#options.log.append(hardState, entries, false)',
+        replace: 'this.#options.log.append(hardState, entries, ready.mustSync && hardState !== undefined)',
       },
     ],
   },
@@ -160,7 +161,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'A leader answers linearizable reads without asking whether it still leads: stale reads after a partition or a pause.',
     file: 'src/raft/leader.js',
     by: ['revision', 'linearizability', 'read level'],
-    settings: { kinds: ['partition', 'pause', 'oneWay'] },
+    settings: { kinds: ['leaderChurn', 'pause'] },
     edits: [
       {
         find: 'const round = quorumValue(state.configuration, state.confirmedRoundOf, state.scratch);',
@@ -353,6 +354,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'Expiry is decided by the clock of the node that leads instead of the time of the entry: with a clock that runs ahead, keys go too early.',
     file: 'src/kv/state_machine.js',
     by: ['lease', 'equal state at an equal index'],
+    seed: 5,
+    ops: 1000,
     settings: { kinds: ['clockJump', 'moveLeader'] },
     edits: [{ find: ' || record.expiresAtMs > this.clockMs)', replace: ')' }],
   },
