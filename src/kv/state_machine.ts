@@ -91,8 +91,22 @@ export class StateMachine {
     return this.loads.plan(command);
   }
 
-  /** Carries out one command. REQUIRES: what `reads` names is loaded; commands come in log order. Never throws on what a client sent. */
+  /**
+   * Carries out one command. REQUIRES: what `reads` names is loaded; commands come in log order. Never throws on what a client sent. What the engine throws (a block
+   * that cannot be read) leaves the revision as it was: nobody has been told of another one, and watchers resume from it.
+   */
   apply(context: ApplyContext, command: Command): CommandResult {
+    const before = this.currentRevision;
+    try {
+      return this.carryOut(context, command);
+    } catch (error) {
+      this.currentRevision = before;
+      this.events = [];
+      throw error;
+    }
+  }
+
+  private carryOut(context: ApplyContext, command: Command): CommandResult {
     if (context.timeMs > this.clockMs) this.clockMs = context.timeMs;
     switch (command.type) {
       case 'write':

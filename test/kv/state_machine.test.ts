@@ -50,6 +50,26 @@ test('an overwrite keeps createRevision and counts the version; a delete starts 
   assert.equal(store.get('a'), ['a', '3', 5, 5, 1]);
 });
 
+test('a command that meets a block which cannot be read leaves the revision and tells nobody of anything', () => {
+  const store = new Store();
+  store.run(write(put('a', '1')));
+  const told: number[] = [];
+  store.machine.onEvents = (revision) => void told.push(revision);
+  const { latest } = store.engine;
+  for (const command of [write(put('a', '2')), txn([put('b', '1'), put('a', '2')]), write(remove('a'))]) {
+    store.engine.latest = () => {
+      throw new Error('a block cannot be read');
+    };
+    assert.throws(() => store.run(command), /cannot be read/);
+    assert.is(store.machine.revision, 2);
+    store.engine.latest = latest;
+  }
+  assert.equal(told, []);
+  // Watchers that were sent to the history read it from revision 3 on, so that is what the next change must have.
+  assert.is(store.run(write(put('a', '3'))).revision, 3);
+  assert.equal(told, [3]);
+});
+
 test('a delete, a touch or a transaction that changes nothing leaves the revision alone', () => {
   const store = new Store();
   store.run(write(put('a', '1')));
