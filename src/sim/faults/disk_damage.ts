@@ -5,9 +5,11 @@
  * (docs/formats/log.md, "What stays ambiguous"). With one copy lost like that unnoticed, a quorum could elect a leader without the entry. So no damage is done to a log unless
  * the offline check can tell it; anywhere else any byte may be hit.
  */
+
+import type { Damage } from '../../node/check_directory.ts';
 import { DiskError } from '../../storage/disk.ts';
 import type { MemoryDisk } from '../../storage/memory_disk.ts';
-import { damagesOn } from '../invariants/directory_check.ts';
+import { damagesOn, describeDamages } from '../invariants/directory_check.ts';
 import type { DamageArea, FaultStep } from './fault_plan.ts';
 
 export type DamageStep = Extract<
@@ -32,6 +34,7 @@ export async function damageDisk(
   if (step.kind === 'lostTree') return loseTree(disk, path);
   const files = await filesOf(disk, path, step.area);
   if (files.length === 0) return undefined;
+  let known: ReadonlySet<string> | undefined;
   for (let attempt = 0; attempt < MAX_TRIES; attempt++) {
     const shift = (share: number): number => (share + attempt / MAX_TRIES) % 1;
     const place = files[Math.floor(step.file * files.length) % files.length]!;
@@ -40,12 +43,18 @@ export async function damageDisk(
     if (step.area === 'log') {
       const trial = disk.fork({ instant: true });
       await act.on(trial);
-      if ((await damagesOn(trial, path)).length === 0) continue;
+      // Told by itself: what was damaged before tells of nothing new.
+      known ??= new Set((await damagesOn(disk, path)).map(textOf));
+      if ((await damagesOn(trial, path)).every((damage) => known?.has(textOf(damage)))) continue;
     }
     await act.on(disk);
     return act.told;
   }
   return undefined;
+}
+
+function textOf(damage: Damage): string {
+  return describeDamages([damage]);
 }
 
 interface Act {
