@@ -7,7 +7,7 @@
 import { KvError } from '../src/errors.ts';
 import type { Random, Timers } from '../src/ports.ts';
 import type { NodeId } from '../src/raft/types.ts';
-import type { Transport, TransportEvents, TransportStats } from './transport.ts';
+import { joinParts, type Transport, type TransportEvents, type TransportStats } from './transport.ts';
 
 export interface MemoryNetworkOptions {
   readonly ports: { readonly timers: Timers; readonly random: Random };
@@ -241,12 +241,7 @@ class MemoryTransport implements Transport {
       link.fault = this.#network.fault(this.id, to);
       this.links.set(to, link);
     }
-    const payload = new Uint8Array(length);
-    let at = 0;
-    for (const part of parts) {
-      payload.set(part, at);
-      at += part.length;
-    }
+    const payload = joinParts(parts, length);
     if (this.#network.carry(link, target, payload)) {
       this.#framesSent++;
       this.#bytesSent += length;

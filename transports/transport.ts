@@ -47,3 +47,14 @@ export interface Transport {
   stats(): TransportStats;
   close(): Promise<void>;
 }
+
+/** A frame's payload in one piece, a copy. `sizeBytes`: of all parts. */
+export function joinParts(parts: readonly Uint8Array[], sizeBytes: number): Uint8Array {
+  const payload = new Uint8Array(sizeBytes);
+  let at = 0;
+  for (const part of parts) {
+    payload.set(part, at);
+    at += part.length;
+  }
+  return payload;
+}

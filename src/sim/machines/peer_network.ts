@@ -7,7 +7,12 @@
  * a lost connection for both ends; it comes back some time after the cut is mended.
  */
 import { crc32 } from 'node:zlib';
-import type { Transport, TransportEvents, TransportStats } from '../../../transports/transport.ts';
+import {
+  joinParts,
+  type Transport,
+  type TransportEvents,
+  type TransportStats,
+} from '../../../transports/transport.ts';
 import { KvError } from '../../errors.ts';
 import type { NodeId } from '../../raft/types.ts';
 import { FRAME_RAFT } from '../../wire/peer_codec.ts';
@@ -331,12 +336,7 @@ class PeerEnd implements Transport {
       this.#framesDropped++;
       return false;
     }
-    const payload = new Uint8Array(length);
-    let at = 0;
-    for (const part of parts) {
-      payload.set(part, at);
-      at += part.length;
-    }
+    const payload = joinParts(parts, length);
     if (this.#network.carry(this, target, payload)) {
       this.#framesSent++;
       this.#bytesSent += length;
