@@ -19,6 +19,7 @@ import { encodeResult } from '../../src/wire/result_codec.ts';
 import { encodeState } from '../../src/wire/state_codec.ts';
 import { ByteWriter } from '../../src/wire/varint.ts';
 import { command, result, safeInteger, someBytes } from '../wire/command_arbitraries.ts';
+import { plainMessages } from '../wire/raft_arbitraries.ts';
 
 export const text = fc.string({ unit: 'grapheme', maxLength: 20 });
 const number = safeInteger;
@@ -103,37 +104,6 @@ export const configuration: fc.Arbitrary<Configuration> = fc
 export const configurationBytes = configuration.map(encodeConfiguration);
 
 const base = { from: number, to: number, term: fc.maxSafeNat() };
-const plainMessages: fc.Arbitrary<Message>[] = [
-  fc.record({ type: fc.constant('preVoteRequest' as const), ...base, lastIndex: number, lastTerm: number }),
-  fc.record({ type: fc.constant('preVoteResponse' as const), ...base, granted: fc.boolean() }),
-  fc.record({
-    type: fc.constant('voteRequest' as const),
-    ...base,
-    lastIndex: number,
-    lastTerm: number,
-    transfer: fc.boolean(),
-  }),
-  fc.record({ type: fc.constant('voteResponse' as const), ...base, granted: fc.boolean() }),
-  fc.record({
-    type: fc.constant('appendResponse' as const),
-    ...base,
-    rejected: fc.boolean(),
-    index: number,
-    hintIndex: number,
-    hintTerm: number,
-  }),
-  fc.record({ type: fc.constant('heartbeatRequest' as const), ...base, commit: number, readRound: number }),
-  fc.record({ type: fc.constant('heartbeatResponse' as const), ...base, readRound: number }),
-  fc.record({ type: fc.constant('readIndexRequest' as const), ...base, context: number }),
-  fc.record({ type: fc.constant('readIndexResponse' as const), ...base, context: number, index: number }),
-  fc.record({
-    type: fc.constant('snapshotChunkResponse' as const),
-    ...base,
-    snapshotIndex: number,
-    nextOffset: number,
-  }),
-  fc.record({ type: fc.constant('timeoutNowRequest' as const), ...base }),
-];
 const KINDS_OF_ENTRIES = [ENTRY_COMMAND, ENTRY_NOOP, ENTRY_CONFIGURATION] as const;
 const appendRequest: fc.Arbitrary<Message> = fc
   .record({
@@ -166,7 +136,7 @@ const snapshotChunk: fc.Arbitrary<Message> = fc
 export const raftMessage: fc.Arbitrary<Message> = fc.oneof(
   { weight: 4, arbitrary: appendRequest },
   { weight: 4, arbitrary: snapshotChunk },
-  ...plainMessages.map((arbitrary) => ({ weight: 1, arbitrary })),
+  ...plainMessages(base, number).map((arbitrary) => ({ weight: 1, arbitrary })),
 );
 export const raftBytes = raftMessage.map((message) => new Uint8Array(Buffer.concat(encodeMessage(message))));
 

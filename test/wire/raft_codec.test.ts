@@ -5,6 +5,7 @@ import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { AppendRequest, Entry, EntryKind, Message } from '../../src/raft/types.ts';
 import { decodeMessage, encodeMessage } from '../../src/wire/raft_codec.ts';
+import { plainMessages } from './raft_arbitraries.ts';
 
 const number = fc.oneof(
   fc.nat({ max: 300 }),
@@ -62,40 +63,7 @@ const chunk: fc.Arbitrary<Message> = fc
     offset,
     data,
   }));
-const message: fc.Arbitrary<Message> = fc.oneof(
-  append,
-  append,
-  chunk,
-  fc.record({ type: fc.constant('preVoteRequest' as const), ...base, lastIndex: number, lastTerm: number }),
-  fc.record({ type: fc.constant('preVoteResponse' as const), ...base, granted: fc.boolean() }),
-  fc.record({
-    type: fc.constant('voteRequest' as const),
-    ...base,
-    lastIndex: number,
-    lastTerm: number,
-    transfer: fc.boolean(),
-  }),
-  fc.record({ type: fc.constant('voteResponse' as const), ...base, granted: fc.boolean() }),
-  fc.record({
-    type: fc.constant('appendResponse' as const),
-    ...base,
-    rejected: fc.boolean(),
-    index: number,
-    hintIndex: number,
-    hintTerm: number,
-  }),
-  fc.record({ type: fc.constant('heartbeatRequest' as const), ...base, commit: number, readRound: number }),
-  fc.record({ type: fc.constant('heartbeatResponse' as const), ...base, readRound: number }),
-  fc.record({ type: fc.constant('readIndexRequest' as const), ...base, context: number }),
-  fc.record({ type: fc.constant('readIndexResponse' as const), ...base, context: number, index: number }),
-  fc.record({
-    type: fc.constant('snapshotChunkResponse' as const),
-    ...base,
-    snapshotIndex: number,
-    nextOffset: number,
-  }),
-  fc.record({ type: fc.constant('timeoutNowRequest' as const), ...base }),
-);
+const message: fc.Arbitrary<Message> = fc.oneof(append, append, chunk, ...plainMessages(base, number));
 
 /** Messages hold views of other kinds of byte arrays after decoding: compare them as plain values. */
 function plain(value: unknown): unknown {
