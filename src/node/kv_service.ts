@@ -153,12 +153,6 @@ export class KvService implements LocalService {
   /** "From now on" begins with what this node applies next: nothing that is written after this call is missed. */
   async watch(request: WatchRequest, sink: WatchSink): Promise<WatchHandle> {
     this.#options.checkOpen();
-    // Without a state there is no "now" to begin from.
-    if (this.#options.stateMachine.revision === 0 && this.#options.replaced() !== undefined)
-      throw new KvError(
-        'UNAVAILABLE',
-        'the store here is being fetched from another node: watch on from there',
-      );
     return this.#options.watches.start(request, sink);
   }
 
