@@ -40,6 +40,10 @@ export const ERROR_CODES = {
   UNSUPPORTED: [31, false],
   NOT_FOUND: [32, false],
   REMOVED: [33, false],
+  LEASE_NOT_FOUND: [34, false],
+  LEASE_EXISTS: [35, false],
+  UNAUTHENTICATED: [40, false],
+  PERMISSION_DENIED: [41, false],
 } as const satisfies Record<string, readonly [number, boolean]>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

@@ -49,11 +49,11 @@ export class Watches {
       store: stateMachine,
       maxTotalQueueBytes: config.maxWatchQueueBytes * TOTAL_QUEUES,
       onInterest: (watching, previousWanted) => {
-        stateMachine.onEvents = watching
+        stateMachine.writer.onEvents = watching
           ? (revision, events) => this.#hub.publish(revision, events)
           : undefined;
-        stateMachine.eventsWithPrevious = previousWanted;
-        stateMachine.watches = watching ? (key) => this.#hub.watches(key) : undefined;
+        stateMachine.writer.eventsWithPrevious = previousWanted;
+        stateMachine.writer.watches = watching ? (key) => this.#hub.watches(key) : undefined;
       },
       onLagging: () => this.#wake(),
     });

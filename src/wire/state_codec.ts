@@ -1,8 +1,11 @@
 /**
  * The byte form of the state machine's own state: goes to disk with every flush and travels in snapshots.
  *
- *     state   := version:u8(1) revision:varint compactRevision:varint timeMs:varint lastSessionId:varint count*session
+ *     state   := version:u8(2) revision:varint compactRevision:varint timeMs:varint lastSessionId:varint count*session count*section
  *     session := id:varint acknowledgedBelow:varint lastActiveMs:varint count*(sequence:varint result)
+ *     section := tag:u8 body:byteString                  one for each part of the model that is not empty (SECTIONS), by ascending tag
+ *
+ * Version 1 ends before the sections.
  *
  * Results as in result_codec.ts. Invariants: sessions by ascending id, results by ascending sequence, so that equal states have equal bytes; decoding
  * refuses what no state machine can have captured.
@@ -14,8 +17,19 @@ import type { KvState } from '../kv/state_machine.ts';
 import { decodeResult, encodeResult, MIN_RESULT_BYTES } from './result_codec.ts';
 import { ByteReader, ByteWriter, malformed } from './varint.ts';
 
-export const STATE_VERSION = 1;
+export const STATE_VERSION = 2;
+const OLDEST_VERSION = 1;
 const MIN_SESSION_BYTES = 4;
+const MIN_SECTION_BYTES = 2;
+
+/** A part of the model that has state of its own. */
+interface Section {
+  readonly tag: number;
+  /** No bytes: empty, and left out. */
+  readonly encode: (state: KvState) => Uint8Array;
+}
+/** By ascending tag. Tags: 1 leases, 2 users and roles, 3 alarms, 4 quotas, 5 times of revisions; never reused. */
+const SECTIONS: readonly Section[] = [];
 
 /** The bytes of a state, in memory of their own. */
 export function encodeState(state: KvState): Uint8Array {
@@ -30,7 +44,32 @@ export function encodeState(state: KvState): Uint8Array {
       encodeResult(result, writer);
     }
   }
+  writeSections(writer, state);
   return writer.finish();
+}
+
+function writeSections(writer: ByteWriter, state: KvState): void {
+  const bodies = SECTIONS.map(({ tag, encode }) => ({ tag, body: encode(state) }));
+  const present = bodies.filter(({ body }) => body.length > 0);
+  writer.varint(present.length);
+  for (const { tag, body } of present) writer.u8(tag).byteString(body);
+}
+
+/** The bodies by their tags. */
+function readSections(reader: ByteReader): Map<number, Uint8Array> {
+  const bodies = new Map<number, Uint8Array>();
+  let before = 0;
+  for (let left = reader.count(MIN_SECTION_BYTES); left > 0; left--) {
+    const tag = reader.u8();
+    if (!SECTIONS.some((section) => section.tag === tag))
+      throw new KvError('UNSUPPORTED', `section ${tag} of the state is unknown to this node`);
+    if (tag <= before) throw malformed(`section ${tag} out of order`);
+    before = tag;
+    const body = reader.byteString();
+    if (body.length === 0) throw malformed(`section ${tag} is empty`);
+    bodies.set(tag, body);
+  }
+  return bodies;
 }
 
 /** Records in kept results are copies. @throws KvError UNSUPPORTED_VERSION, UNSUPPORTED, PROTOCOL. */
@@ -38,8 +77,11 @@ export function decodeState(bytes: Uint8Array): KvState {
   // Kept results live as long as their session: they must not hold on to the caller's buffer.
   const reader = new ByteReader(new Uint8Array(bytes));
   const version = reader.u8();
-  if (version !== STATE_VERSION) {
-    throw new KvError('UNSUPPORTED_VERSION', `state of version ${version}; this node reads ${STATE_VERSION}`);
+  if (version < OLDEST_VERSION || version > STATE_VERSION) {
+    throw new KvError(
+      'UNSUPPORTED_VERSION',
+      `state of version ${version}; this node reads up to ${STATE_VERSION}`,
+    );
   }
   const revision = reader.varint();
   if (revision < 1) throw malformed('revision 0');
@@ -55,6 +97,7 @@ export function decodeState(bytes: Uint8Array): KvState {
     before = session.id;
     sessions.push(session);
   }
+  if (version > OLDEST_VERSION) readSections(reader);
   reader.expectEnd();
   return { revision, compactRevision, timeMs, lastSessionId, sessions };
 }

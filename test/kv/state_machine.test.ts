@@ -54,7 +54,7 @@ test('a command that meets a block which cannot be read leaves the revision and 
   const store = new Store();
   store.run(write(put('a', '1')));
   const told: number[] = [];
-  store.machine.onEvents = (revision) => void told.push(revision);
+  store.machine.writer.onEvents = (revision) => void told.push(revision);
   const { latest } = store.engine;
   for (const command of [write(put('a', '2')), txn([put('b', '1'), put('a', '2')]), write(remove('a'))]) {
     store.engine.latest = () => {
@@ -349,12 +349,12 @@ test('events: user keys only, in order, with previous versions where they are as
     record.subRevision,
     shown(previous),
   ];
-  store.machine.onEvents = (revision, events) => {
+  store.machine.writer.onEvents = (revision, events) => {
     assert.is(store.machine.revision, revision, 'the revision is in force when events are told');
     heard.push([revision, events.map(show)]);
   };
   store.run(write(put('a', '1', { ttlMs: 1 })));
-  store.machine.eventsWithPrevious = true;
+  store.machine.writer.eventsWithPrevious = true;
   store.run(txn([put('b', '2'), remove('a'), remove('none'), touch('silent', 3)]));
   store.run(write(remove('none')));
   store.timeMs += 10;
@@ -377,7 +377,7 @@ test('results and events are copies: they outlive changes to the bytes of the co
   const store = new Store();
   const operation = put('a', 'value', { prevKv: true });
   let event: KvEvent | undefined;
-  store.machine.onEvents = (_, events) => {
+  store.machine.writer.onEvents = (_, events) => {
     event = events[0];
   };
   store.run(write(operation));

@@ -240,8 +240,8 @@ test('replicas agree: commands through their byte form, a restore on the way, li
     fc.property(fc.array(step, { maxLength: 40 }), fc.nat(40), (steps, restoreAt) => {
       const one = new Store();
       const other = new Store();
-      other.machine.onEvents = () => {};
-      other.machine.eventsWithPrevious = true;
+      other.machine.writer.onEvents = () => {};
+      other.machine.writer.eventsWithPrevious = true;
       steps.forEach(({ command, waitMs }, at) => {
         one.timeMs += waitMs;
         other.timeMs += waitMs;

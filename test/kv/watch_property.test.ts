@@ -41,12 +41,12 @@ class World {
 
   constructor() {
     this.hub = new WatchHub({ store: this.store.machine, maxTotalQueueBytes: 1_500 });
-    this.store.machine.eventsWithPrevious = true;
+    this.store.machine.writer.eventsWithPrevious = true;
     // The truth is kept by a machine of its own, which builds events for every key.
-    this.mirror.machine.eventsWithPrevious = true;
-    this.mirror.machine.onEvents = (_, events) => this.truth.push(...events);
-    this.store.machine.watches = (name) => this.hub.watches(name);
-    this.store.machine.onEvents = (revision, events) => {
+    this.mirror.machine.writer.eventsWithPrevious = true;
+    this.mirror.machine.writer.onEvents = (_, events) => this.truth.push(...events);
+    this.store.machine.writer.watches = (name) => this.hub.watches(name);
+    this.store.machine.writer.onEvents = (revision, events) => {
       this.hub.publish(revision, events);
     };
   }

@@ -344,8 +344,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     settings: { kinds: ['crash', 'stop'] },
     edits: [
       {
-        find: 'this.clockMs = state.timeMs;',
-        replace: 'this.clockMs = 0;',
+        find: 'this.writer.timeMs = state.timeMs;',
+        replace: 'this.writer.timeMs = 0;',
       },
     ],
   },
@@ -357,7 +357,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     seed: 5,
     ops: 1000,
     settings: { kinds: ['clockJump', 'moveLeader'] },
-    edits: [{ find: ' || record.expiresAtMs > this.clockMs)', replace: ')' }],
+    edits: [{ find: ' || record.expiresAtMs > this.writer.timeMs)', replace: ')' }],
   },
   {
     name: 'revision-lost-at-restart',
@@ -367,8 +367,8 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     settings: { kinds: ['crash', 'stop'] },
     edits: [
       {
-        find: 'this.currentRevision = state.revision;',
-        replace: 'this.currentRevision = Math.max(1, state.revision - 1);',
+        find: 'this.writer.revision = state.revision;',
+        replace: 'this.writer.revision = Math.max(1, state.revision - 1);',
       },
     ],
   },

@@ -4,7 +4,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { KvState } from '../../src/kv/state_machine.ts';
-import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
+import { decodeState, encodeState, STATE_VERSION } from '../../src/wire/state_codec.ts';
 import { put, remove, Store, txn, write } from '../kv/commands.ts';
 import { mutation, plain, result, spoil } from './command_arbitraries.ts';
 
@@ -102,10 +102,23 @@ test('refused: what no state machine can have captured', () => {
   assert.is(decodeState(encodeState({ ...base, sessions: [one] })).sessions.length, 1);
   for (const [what, wrong] of bad) assert.throws(() => decodeState(encodeState(wrong)), isProtocol, what);
   const bytes = encodeState(base);
-  bytes[0] = 2;
+  bytes[0] = STATE_VERSION + 1;
   assert.throws(
     () => decodeState(bytes),
     (error: unknown) => error instanceof KvError && error.code === 'UNSUPPORTED_VERSION',
+  );
+});
+
+test('a state of the first version, which had no sections, is read; a section that nobody knows is not', () => {
+  const base: KvState = { revision: 5, compactRevision: 2, timeMs: 1, lastSessionId: 9, sessions: [] };
+  const bytes = encodeState(base);
+  const first = bytes.slice(0, -1);
+  first[0] = 1;
+  assert.equal(decodeState(first), base);
+  const unknown = Uint8Array.from([...bytes.subarray(0, -1), 1, 99, 1, 0]);
+  assert.throws(
+    () => decodeState(unknown),
+    (error: unknown) => error instanceof KvError && error.code === 'UNSUPPORTED',
   );
 });
 

@@ -31,7 +31,7 @@ for (const [name, command] of [
     const engine = new DamagedEngine();
     const machine = new StateMachine({ engine, limits: LIMITS });
     const hub = new WatchHub({ store: machine, maxTotalQueueBytes: 1_000_000 });
-    machine.onEvents = (revision, events) => hub.publish(revision, events);
+    machine.writer.onEvents = (revision, events) => hub.publish(revision, events);
     const told: (readonly [number, number])[] = [];
     const id = hub.register({
       start: bytes('\x01'),
