@@ -112,7 +112,7 @@ test('refused: what no state machine can have captured', () => {
 test('a state of the first version, which had no sections, is read; a section that nobody knows is not', () => {
   const base: KvState = { revision: 5, compactRevision: 2, timeMs: 1, lastSessionId: 9, sessions: [] };
   const bytes = encodeState(base);
-  const first = bytes.slice(0, -1);
+  const first = new Uint8Array(bytes.subarray(0, -1));
   first[0] = 1;
   assert.equal(decodeState(first), base);
   const unknown = Uint8Array.from([...bytes.subarray(0, -1), 1, 99, 1, 0]);
