@@ -1,0 +1,143 @@
+/**
+ * Writes versions of keys at the revision of the command under way, with the index rows and events that belong to them.
+ *
+ * Invariants: whatever writes or removes a user's key goes through here; a version, its index rows and its event carry one revision and one subRevision; events are
+ * handed over once per command, by ascending subRevision; records in results and events are copies.
+ */
+import type { KvEngine } from '../storage/engine_port.ts';
+import { copyRecord, FLAG_TOMBSTONE, type StoredRecord } from '../storage/record.ts';
+import type { KvEvent, TouchOp } from './command.ts';
+import { expiryRowKey } from './expiry.ts';
+import { SPACE_USER } from './keyspace.ts';
+import { EMPTY_BYTES, live } from './records.ts';
+
+/** The revision of a store that nothing was written to (etcd's first, too). */
+export const FIRST_REVISION = 1;
+
+export class KeyWriter {
+  /** Called after each command that changed user keys, with its events by ascending subRevision. Must not throw. Unset: no events are built. */
+  onEvents: ((revision: number, events: KvEvent[]) => void) | undefined = undefined;
+  /** Whether events carry the version that was replaced. */
+  eventsWithPrevious = false;
+  /** Whether anybody watches a key: events of other keys are not built. Unset: all are. */
+  watches: ((key: Uint8Array) => boolean) | undefined = undefined;
+  /** Of the last command that wrote; the one under way has raised it before it writes. */
+  revision: number = FIRST_REVISION;
+  /** The store's clock: the largest entry time so far, wall-clock milliseconds. */
+  timeMs = 0;
+
+  private readonly engine: KvEngine;
+  private events: KvEvent[] = [];
+
+  constructor(engine: KvEngine) {
+    this.engine = engine;
+  }
+
+  /** Whether somebody wants the versions that are replaced. */
+  get previousWanted(): boolean {
+    return this.onEvents !== undefined && this.eventsWithPrevious;
+  }
+
+  /** Writes a version at the current revision; gives the one it replaces where that is wanted. */
+  put(
+    key: Uint8Array,
+    value: Uint8Array,
+    ttlMs: number,
+    lease: bigint,
+    prevKv: boolean,
+    sub: number,
+  ): StoredRecord | undefined {
+    const revision = this.revision;
+    const heard = this.onEvents !== undefined && this.heard(key);
+    const old = this.engine.latest(key);
+    let createRevision = revision;
+    let version = 1;
+    let oldExpiresAtMs = 0;
+    let previous: StoredRecord | undefined;
+    if (old !== undefined && (old.flags & FLAG_TOMBSTONE) === 0) {
+      createRevision = old.createRevision;
+      version = old.version + 1;
+      oldExpiresAtMs = old.expiresAtMs;
+      if (prevKv || (heard && this.eventsWithPrevious)) previous = copyRecord(old);
+    }
+    const expiresAtMs = ttlMs === 0 ? 0 : this.expiryAfter(ttlMs);
+    this.engine.put(key, value, revision, createRevision, version, sub, 0, lease, expiresAtMs);
+    if (expiresAtMs !== oldExpiresAtMs) this.moveExpiryRow(key, oldExpiresAtMs, expiresAtMs, sub);
+    if (heard) {
+      const record = copyRecord({
+        key,
+        value,
+        modRevision: revision,
+        createRevision,
+        version,
+        subRevision: sub,
+        flags: 0,
+        lease,
+        expiresAtMs,
+      });
+      this.events.push({ type: 'put', record, previous: this.eventsWithPrevious ? previous : undefined });
+    }
+    return prevKv ? previous : undefined;
+  }
+
+  /** Writes the key's value again with another expiry. False, and nothing written, when there is no such key. */
+  touch(operation: TouchOp, sub: number): boolean {
+    const old = live(this.engine.latest(operation.key));
+    if (old === undefined) return false;
+    // The value is a view of the memory that is about to be written to.
+    const value = new Uint8Array(old.value);
+    this.put(operation.key, value, operation.ttlMs, old.lease, false, sub);
+    return true;
+  }
+
+  /** Writes a tombstone over a live record at the current revision. REQUIRES: `victim` is a copy. */
+  remove(victim: StoredRecord, sub: number): void {
+    const revision = this.revision;
+    this.engine.put(victim.key, EMPTY_BYTES, revision, 0, 0, sub, FLAG_TOMBSTONE, 0n, 0);
+    if (victim.expiresAtMs !== 0) this.moveExpiryRow(victim.key, victim.expiresAtMs, 0, sub);
+    if (this.onEvents === undefined || !this.heard(victim.key)) return;
+    const record: StoredRecord = {
+      key: victim.key,
+      value: EMPTY_BYTES,
+      modRevision: revision,
+      createRevision: 0,
+      version: 0,
+      subRevision: sub,
+      flags: FLAG_TOMBSTONE,
+      lease: 0n,
+      expiresAtMs: 0,
+    };
+    this.events.push({ type: 'delete', record, previous: this.eventsWithPrevious ? victim : undefined });
+  }
+
+  /** Hands over the events of the command that has ended. */
+  publish(): void {
+    if (this.events.length === 0) return;
+    const events = this.events;
+    this.events = [];
+    this.onEvents?.(this.revision, events);
+  }
+
+  /** Of a command that was broken off. */
+  forgetEvents(): void {
+    this.events = [];
+  }
+
+  private heard(key: Uint8Array): boolean {
+    return key[0] === SPACE_USER && (this.watches === undefined || this.watches(key));
+  }
+
+  private expiryAfter(ttlMs: number): number {
+    return Math.min(this.timeMs + ttlMs, Number.MAX_SAFE_INTEGER);
+  }
+
+  private moveExpiryRow(key: Uint8Array, fromMs: number, toMs: number, sub: number): void {
+    const revision = this.revision;
+    if (fromMs !== 0) {
+      this.engine.put(expiryRowKey(fromMs, key), EMPTY_BYTES, revision, 0, 0, sub, FLAG_TOMBSTONE, 0n, 0);
+    }
+    if (toMs !== 0) {
+      this.engine.put(expiryRowKey(toMs, key), EMPTY_BYTES, revision, revision, 1, sub, 0, 0n, 0);
+    }
+  }
+}
