@@ -42,6 +42,12 @@ const limitsSchema = z.strictObject({
   sessionIdleMs: integer(1_000, 30 * 24 * 3_600_000).default(24 * 3_600_000),
   /** Unacknowledged results kept per session. */
   maxSessionResults: integer(1, 100_000).default(4_096),
+  maxUsers: integer(1, 1_000_000).default(10_000),
+  maxRoles: integer(1, 1_000_000).default(10_000),
+  maxRolesPerUser: integer(1, 10_000).default(1_000),
+  maxGrantsPerRole: integer(1, 100_000).default(1_000),
+  /** Names, password hashes and keys of all users and roles together. */
+  maxAuthBytes: integer(KIB, 256 * MIB).default(8 * MIB),
 });
 
 const storageSchema = z.strictObject({

@@ -44,6 +44,20 @@ export const ERROR_CODES = {
   LEASE_EXISTS: [35, false],
   UNAUTHENTICATED: [40, false],
   PERMISSION_DENIED: [41, false],
+  ROOT_USER_NOT_FOUND: [42, false],
+  ROOT_ROLE_NOT_GRANTED: [43, false],
+  USER_EXISTS: [44, false],
+  USER_EMPTY: [45, false],
+  USER_NOT_FOUND: [46, false],
+  ROLE_EXISTS: [47, false],
+  ROLE_EMPTY: [48, false],
+  ROLE_NOT_FOUND: [49, false],
+  ROLE_NOT_GRANTED: [50, false],
+  PERMISSION_NOT_GRANTED: [51, false],
+  AUTH_FAILED: [52, false],
+  AUTH_NOT_ENABLED: [53, false],
+  AUTH_STALE: [54, true],
+  INVALID_AUTH_MANAGEMENT: [70, false],
 } as const satisfies Record<string, readonly [number, boolean]>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

@@ -7,6 +7,7 @@
  */
 import type { ErrorCode } from '../errors.ts';
 import type { StoredRecord } from '../storage/record.ts';
+import type { AuthChange } from './auth_types.ts';
 
 /** Identifies a write for exactly-once retries (Raft thesis 6.3). Session 0: no such protection. */
 export interface WriteId {
@@ -92,13 +93,29 @@ export interface CompactCommand {
   readonly type: 'compact';
   readonly revision: number;
 }
-export type Command =
+/** Changes users, roles or rights. */
+export interface AuthChangeCommand {
+  readonly type: 'authChange';
+  readonly change: AuthChange;
+}
+/** A command with who asks for it. Made by nodes, never by clients. */
+export interface AsUserCommand {
+  readonly type: 'asUser';
+  /** Empty: the cluster itself. */
+  readonly user: string;
+  /** The revision of users and rights at which the command was checked; at another one it is not carried out. 0 for the cluster itself. */
+  readonly authRevision: number;
+  readonly command: PlainCommand;
+}
+export type PlainCommand =
   | TxnCommand
   | WriteCommand
   | OpenSessionCommand
   | CloseSessionCommand
   | ExpireCommand
-  | CompactCommand;
+  | CompactCommand
+  | AuthChangeCommand;
+export type Command = PlainCommand | AsUserCommand;
 
 export interface PutResult {
   readonly type: 'put';

@@ -1,10 +1,11 @@
 /**
  * The limits that applying a command depends on: part of the replicated state's definition, so they must be the same on every node.
  */
+import type { AuthLimits } from './auth_types.ts';
 import type { SessionLimits } from './sessions.ts';
 
 /** A part of the configuration's `limits`. */
-export interface StateMachineLimits extends SessionLimits {
+export interface StateMachineLimits extends SessionLimits, AuthLimits {
   readonly maxKeyBytes: number;
   readonly maxValueBytes: number;
   /** Also bounds the bytes of records in one result. */

@@ -35,6 +35,8 @@ export class LoadPlanner {
         addOperations(command.failure, keys, ranges, revisions);
         return { keys, ranges, revisions };
       }
+      case 'asUser':
+        return this.plan(command.command);
       case 'expire':
         return { keys: command.keys, ranges: NO_RANGES };
       default:

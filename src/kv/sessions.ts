@@ -67,6 +67,9 @@ export class SessionTable {
     this.limits = limits;
   }
 
+  has(session: number): boolean {
+    return this.sessions.has(session);
+  }
   get size(): number {
     return this.sessions.size;
   }

@@ -7,11 +7,16 @@
  */
 import type { KvEngine, LoadRequest } from '../storage/engine_port.ts';
 import { copyRecord, copyWithoutValue } from '../storage/record.ts';
+import { AuthTable } from './auth.ts';
+import { type LeaseKeys, refuseCommand } from './auth_check.ts';
+import type { AuthState } from './auth_types.ts';
 import type {
   ApplyContext,
+  AsUserCommand,
   Command,
   CommandResult,
   ExpireCommand,
+  PlainCommand,
   RangeOp,
   TxnCommand,
   WriteCommand,
@@ -37,6 +42,8 @@ export interface KvState {
   readonly timeMs: number;
   readonly lastSessionId: number;
   readonly sessions: readonly SessionState[];
+  /** Missing: no users, no roles, rights are not enforced. */
+  readonly auth?: AuthState | undefined;
 }
 
 type NestedResult = Extract<CommandResult, { type: 'txn' }>['results'][number];
@@ -44,11 +51,14 @@ type NestedResult = Extract<CommandResult, { type: 'txn' }>['results'][number];
 export class StateMachine {
   /** Who hears of changes is set here (watches.ts). */
   readonly writer: KeyWriter;
+  readonly auth: AuthTable;
 
   private readonly engine: KvEngine;
   private readonly limits: StateMachineLimits;
   private readonly sessions: SessionTable;
   private readonly loads = new LoadPlanner();
+  /** Keys are attached to no lease yet. */
+  private readonly leaseKeys: LeaseKeys = () => [];
   private compactedAt = 0;
 
   constructor(options: StateMachineOptions) {
@@ -56,6 +66,7 @@ export class StateMachine {
     this.writer = new KeyWriter(options.engine);
     this.limits = options.limits;
     this.sessions = new SessionTable(options.limits);
+    this.auth = new AuthTable(options.limits, (session) => this.sessions.has(session));
   }
 
   /** Of the last command that wrote. */
@@ -96,6 +107,23 @@ export class StateMachine {
 
   private carryOut(context: ApplyContext, command: Command): CommandResult {
     if (context.timeMs > this.writer.timeMs) this.writer.timeMs = context.timeMs;
+    if (command.type === 'asUser') return this.asUser(context, command);
+    if (this.auth.enabled && !FROM_NODES.has(command.type)) return this.refuse(NOBODY_NAMED);
+    return this.carryOutPlain(context, command);
+  }
+
+  /** The right to a command is decided here, by the state that it meets; what the proposing node found was about an earlier one. */
+  private asUser(context: ApplyContext, { user, authRevision, command }: AsUserCommand): CommandResult {
+    if (!this.auth.enabled || user === '') return this.carryOutPlain(context, command);
+    if (authRevision !== this.auth.revision) return this.refuse(STALE);
+    const refusal = refuseCommand(this.auth, user, command, this.leaseKeys);
+    if (refusal !== undefined) return this.refuse(refusal);
+    const result = this.carryOutPlain(context, command);
+    if (result.type === 'session') this.auth.sessionOwners.opened(result.session, user);
+    return result;
+  }
+
+  private carryOutPlain(context: ApplyContext, command: PlainCommand): CommandResult {
     switch (command.type) {
       case 'write':
       case 'txn':
@@ -109,6 +137,12 @@ export class StateMachine {
         return this.expire(command);
       case 'compact':
         return this.compact(command.revision);
+      case 'authChange': {
+        const refusal = this.auth.apply(command.change);
+        return refusal === undefined
+          ? { type: 'done', revision: this.writer.revision }
+          : this.refuse(refusal);
+      }
     }
   }
 
@@ -120,6 +154,7 @@ export class StateMachine {
       timeMs: this.writer.timeMs,
       lastSessionId: this.sessions.lastSessionId,
       sessions: this.sessions.capture(),
+      auth: this.auth.capture(),
     };
   }
 
@@ -130,6 +165,7 @@ export class StateMachine {
     this.writer.timeMs = state.timeMs;
     this.writer.forgetEvents();
     this.sessions.restore(state.sessions, state.lastSessionId);
+    this.auth.restore(state.auth);
   }
 
   private applyOnce(command: WriteCommand | TxnCommand): CommandResult {
@@ -272,3 +308,10 @@ export class StateMachine {
 }
 
 const DUPLICATE: Refusal = { code: 'DUPLICATE_KEY', message: 'a key is written twice in one transaction' };
+const STALE: Refusal = { code: 'AUTH_STALE', message: 'users or rights have changed meanwhile; try again' };
+const NOBODY_NAMED: Refusal = {
+  code: 'AUTH_STALE',
+  message: 'rights came to be enforced meanwhile; try again',
+};
+/** What nodes propose for the cluster and no client can send: needs no name where rights are enforced. */
+const FROM_NODES: ReadonlySet<Command['type']> = new Set(['expire']);

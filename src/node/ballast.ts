@@ -184,6 +184,8 @@ function makesRoom(command: Command): boolean {
       return isDeletion(command.operation);
     case 'txn':
       return command.success.every(isDeletion) && command.failure.every(isDeletion);
+    case 'asUser':
+      return makesRoom(command.command);
     default:
       return true;
   }

@@ -13,6 +13,7 @@ import { dueKeysRange, parseExpiryRow } from '../kv/expiry.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock } from '../ports.ts';
 import type { Engine } from '../storage/engine_port.ts';
+import { asCluster } from '../wire/as_user.ts';
 import { encodeCommand } from '../wire/command_codec.ts';
 import { checkReadable } from './readable.ts';
 
@@ -63,7 +64,10 @@ export class LeaderDuties {
     const target = this.#compactTarget();
     if (target > 0 && !this.#compacting) {
       this.#compacting = true;
-      this.#options.propose(encodeCommand({ type: 'compact', revision: target })).then(
+      const compact = { type: 'compact', revision: target } as const;
+      // Where rights are enforced, a compaction has to say that it is the cluster's own.
+      const command = this.#options.stateMachine.auth.enabled ? asCluster(compact) : compact;
+      this.#options.propose(encodeCommand(command)).then(
         () => {
           this.#compacting = false;
         },

@@ -8,6 +8,8 @@
  *     kind 4     closeSession  session:varint
  *     kind 5     expire        count*key
  *     kind 6     compact       revision:varint
+ *     kind 12    authChange    change                            (auth_codec.ts)
+ *     kind 13    asUser        user:string authRevision:varint command       (not one of kind 13; user empty: the cluster itself)
  *     id       := 0 | session:varint sequence:varint outstanding:varint     (outstanding = sequence - acknowledgedBelow)
  *     compare  := target+result:u8 key (value | number:varint)
  *     operation := number:u8 flags:u8 key ...                    (operation_codec.ts)
@@ -23,12 +25,14 @@ import type {
   CompareResult,
   CompareTarget,
   Operation,
+  PlainCommand,
   TxnCommand,
   WriteCommand,
   WriteId,
 } from '../kv/command.ts';
 import { SPACE_USER, USER_SPACE_END } from '../kv/keyspace.ts';
 import { compareKeys } from '../storage/record.ts';
+import { readAuthChange, writeAuthChange } from './auth_codec.ts';
 import {
   MIN_OPERATION_BYTES,
   OP_PUT,
@@ -47,6 +51,8 @@ export const KIND_OPEN_SESSION = 3;
 export const KIND_CLOSE_SESSION = 4;
 export const KIND_EXPIRE = 5;
 export const KIND_COMPACT = 6;
+export const KIND_AUTH_CHANGE = 12;
+export const KIND_AS_USER = 13;
 
 /** The id of writes that ask for no protection against a second application. */
 export const NO_WRITE_ID: WriteId = Object.freeze({ session: 0, sequence: 0, acknowledgedBelow: 0 });
@@ -93,6 +99,14 @@ export function writeCommand(writer: ByteWriter, command: Command): void {
       break;
     case 'compact':
       writer.u8(KIND_COMPACT).varint(command.revision);
+      break;
+    case 'authChange':
+      writer.u8(KIND_AUTH_CHANGE);
+      writeAuthChange(writer, command.change);
+      break;
+    case 'asUser':
+      writer.u8(KIND_AS_USER).string(command.user).varint(command.authRevision);
+      writeCommand(writer, command.command);
   }
 }
 
@@ -117,12 +131,24 @@ export function decodeCommand(bytes: Uint8Array, offset = 0, end: number = bytes
     if (operation.type === 'range') throw malformed('a range is no write');
     return { type: 'write', id, operation } satisfies WriteCommand;
   }
+  if (kind === KIND_AS_USER) return readAsUser(reader);
   const command = readBody(reader, kind);
   reader.expectEnd();
   return command;
 }
 
-function readBody(reader: ByteReader, kind: number): Command {
+function readAsUser(reader: ByteReader): Command {
+  const user = reader.string();
+  const authRevision = reader.varint();
+  const { bytes, offset, end } = reader;
+  // Looked at before decoding, so that nobody nests them by the million.
+  if (end - offset >= 2 && bytes[offset + 1] === KIND_AS_USER) throw malformed('a user within a user');
+  const command = decodeCommand(bytes, offset, end);
+  if (command.type === 'asUser') throw malformed('a user within a user');
+  return { type: 'asUser', user, authRevision, command };
+}
+
+function readBody(reader: ByteReader, kind: number): PlainCommand {
   switch (kind) {
     case KIND_TXN:
       return {
@@ -143,6 +169,8 @@ function readBody(reader: ByteReader, kind: number): Command {
     }
     case KIND_COMPACT:
       return { type: 'compact', revision: reader.varint() };
+    case KIND_AUTH_CHANGE:
+      return { type: 'authChange', change: readAuthChange(reader) };
     default:
       throw new KvError('UNSUPPORTED', `unknown command kind ${kind}`);
   }
@@ -357,6 +385,11 @@ export function checkRange(
   limits: Pick<ClientCommandLimits, 'maxKeyBytes'>,
 ): void {
   checkBound(start, limits);
+  checkEnd(end, limits);
+}
+
+/** The end of a range. @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE. */
+export function checkEnd(end: Uint8Array, limits: Pick<ClientCommandLimits, 'maxKeyBytes'>): void {
   if (end.length > limits.maxKeyBytes + 2) throw keyTooLarge(end, limits);
   if (end.length === 0 || compareKeys(end, USER_SPACE_END) > 0) {
     throw new KvError('INVALID_ARGUMENT', 'the range leaves the keys of users');
@@ -375,7 +408,8 @@ function checkOperation(operation: Operation, limits: ClientCommandLimits): void
   }
 }
 
-function checkBound(key: Uint8Array, limits: Pick<ClientCommandLimits, 'maxKeyBytes'>): void {
+/** The beginning of a range, or a key that may be empty. @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE. */
+export function checkBound(key: Uint8Array, limits: Pick<ClientCommandLimits, 'maxKeyBytes'>): void {
   if (key[0] !== SPACE_USER) throw new KvError('INVALID_ARGUMENT', 'the key is none of a user');
   if (key.length > limits.maxKeyBytes + 1) throw keyTooLarge(key, limits);
 }

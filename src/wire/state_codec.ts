@@ -14,6 +14,7 @@ import { KvError } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
 import type { SessionState } from '../kv/sessions.ts';
 import type { KvState } from '../kv/state_machine.ts';
+import { decodeAuthState, encodeAuthState } from './auth_codec.ts';
 import { decodeResult, encodeResult, MIN_RESULT_BYTES } from './result_codec.ts';
 import { ByteReader, ByteWriter, malformed } from './varint.ts';
 
@@ -21,6 +22,7 @@ export const STATE_VERSION = 2;
 const OLDEST_VERSION = 1;
 const MIN_SESSION_BYTES = 4;
 const MIN_SECTION_BYTES = 2;
+const AUTH_SECTION = 2;
 
 /** A part of the model that has state of its own. */
 interface Section {
@@ -29,7 +31,9 @@ interface Section {
   readonly encode: (state: KvState) => Uint8Array;
 }
 /** By ascending tag. Tags: 1 leases, 2 users and roles, 3 alarms, 4 quotas, 5 times of revisions; never reused. */
-const SECTIONS: readonly Section[] = [];
+const SECTIONS: readonly Section[] = [{ tag: AUTH_SECTION, encode: (state) => encodeAuthState(state.auth) }];
+
+const NO_SECTIONS: ReadonlyMap<number, Uint8Array> = new Map();
 
 /** The bytes of a state, in memory of their own. */
 export function encodeState(state: KvState): Uint8Array {
@@ -97,9 +101,17 @@ export function decodeState(bytes: Uint8Array): KvState {
     before = session.id;
     sessions.push(session);
   }
-  if (version > OLDEST_VERSION) readSections(reader);
+  const sections = version > OLDEST_VERSION ? readSections(reader) : NO_SECTIONS;
   reader.expectEnd();
-  return { revision, compactRevision, timeMs, lastSessionId, sessions };
+  const auth = sections.get(AUTH_SECTION);
+  return {
+    revision,
+    compactRevision,
+    timeMs,
+    lastSessionId,
+    sessions,
+    auth: auth === undefined ? undefined : decodeAuthState(auth),
+  };
 }
 
 function decodeSession(reader: ByteReader): SessionState {

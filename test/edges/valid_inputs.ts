@@ -18,7 +18,7 @@ import { encodeMessage } from '../../src/wire/raft_codec.ts';
 import { encodeResult } from '../../src/wire/result_codec.ts';
 import { encodeState } from '../../src/wire/state_codec.ts';
 import { ByteWriter } from '../../src/wire/varint.ts';
-import { command, result, safeInteger, someBytes } from '../wire/command_arbitraries.ts';
+import { authState, command, result, safeInteger, someBytes } from '../wire/command_arbitraries.ts';
 import { plainMessages } from '../wire/raft_arbitraries.ts';
 
 export const text = fc.string({ unit: 'grapheme', maxLength: 20 });
@@ -69,8 +69,10 @@ const state: fc.Arbitrary<KvState> = fc
     revision: fc.integer({ min: 1, max: 1e15 }),
     timeMs: fc.maxSafeNat(),
     sessions: fc.array(session, { maxLength: 3 }),
+    auth: fc.option(authState, { nil: undefined }),
   })
-  .map(({ revision, timeMs, sessions }) => ({
+  .map(({ revision, timeMs, sessions, auth }) => ({
+    auth,
     revision,
     compactRevision: Math.floor(revision / 2),
     timeMs,

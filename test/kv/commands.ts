@@ -27,6 +27,11 @@ export const LIMITS: StateMachineLimits = {
   maxSessions: 4,
   sessionIdleMs: 1_000,
   maxSessionResults: 40,
+  maxUsers: 8,
+  maxRoles: 8,
+  maxRolesPerUser: 4,
+  maxGrantsPerRole: 8,
+  maxAuthBytes: 4_096,
 };
 
 export const NO_ID: WriteId = { session: 0, sequence: 0, acknowledgedBelow: 0 };

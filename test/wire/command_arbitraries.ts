@@ -2,12 +2,14 @@
  * Random commands, results and records for the tests of their codecs, and the mutations that such bytes are put through.
  */
 import * as fc from 'fast-check';
+import type { AuthChange, AuthState, Grant } from '../../src/kv/auth_types.ts';
 import type {
   Command,
   CommandResult,
   Compare,
   KvEvent,
   Operation,
+  PlainCommand,
   TxnResult,
   WriteId,
 } from '../../src/kv/command.ts';
@@ -69,7 +71,68 @@ const compare: fc.Arbitrary<Compare> = fc
   })
   .map((one) => (one.target === 'value' ? { ...one, number: 0 } : { ...one, value: new Uint8Array(0) }));
 
-export const command: fc.Arbitrary<Command> = fc.oneof(
+const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 12 });
+const hash = fc.option(fc.uint8Array({ minLength: 1, maxLength: 100 }), { nil: undefined });
+const secret = fc.uint8Array({ minLength: 32, maxLength: 32 });
+const grant: fc.Arbitrary<Grant> = fc.record({
+  kind: fc.constantFrom('read', 'write', 'readwrite'),
+  key: someBytes,
+  end: maybeBytes,
+});
+const userAndRole = { user: name, role: name };
+export const authChange: fc.Arbitrary<AuthChange> = fc.oneof(
+  fc.record({ type: fc.constant('enable' as const), secret }),
+  fc.constant({ type: 'disable' as const }),
+  fc.record({ type: fc.constantFrom('userAdd', 'userChangePassword'), user: name, passwordHash: hash }),
+  fc.record({ type: fc.constant('userDelete' as const), user: name }),
+  fc.record({ type: fc.constantFrom('userGrantRole', 'userRevokeRole'), ...userAndRole }),
+  fc.record({ type: fc.constantFrom('roleAdd', 'roleDelete'), role: name }),
+  fc.record({ type: fc.constant('roleGrant' as const), role: name, grant }),
+  fc.record({ type: fc.constant('roleRevoke' as const), role: name, key: someBytes, end: maybeBytes }),
+);
+
+const order = (a: Uint8Array, b: Uint8Array): number => Buffer.compare(a, b);
+const byText = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+const names = fc.uniqueArray(name, { maxLength: 4 }).map((some) => some.sort(byText));
+/** What a store may hold of users and rights. */
+export const authState: fc.Arbitrary<AuthState> = fc
+  .record({
+    enabled: fc.boolean(),
+    revision: fc.integer({ min: 1, max: 1e9 }),
+    secret,
+    users: fc.array(fc.tuple(name, hash, names), { maxLength: 4 }),
+    roles: fc.array(fc.tuple(name, fc.array(grant, { maxLength: 4 })), { maxLength: 4 }),
+    sessions: fc.array(name, { maxLength: 4 }),
+  })
+  .map(({ users, roles, sessions, ...rest }) => ({
+    ...rest,
+    lastGeneration: 100,
+    users: [...new Map(users.map((user) => [user[0], user] as const)).values()]
+      .sort((a, b) => byText(a[0], b[0]))
+      .map(([one, passwordHash, held], at) => ({ name: one, passwordHash, generation: at, roles: held })),
+    roles: [...new Map(roles.map((role) => [role[0], role] as const)).values()]
+      .sort((a, b) => byText(a[0], b[0]))
+      .map(([one, grants]) => ({ name: one, grants: distinct(grants) })),
+    sessions: sessions.map((user, at) => ({ session: 5 * at + 1, user })),
+  }));
+
+/** In order, no two of the same keys. No end comes before an empty one, which no store holds. */
+function distinct(grants: readonly Grant[]): Grant[] {
+  const none = new Uint8Array(0);
+  const sorted = grants
+    .filter(({ end }) => end === undefined || end.length > 0)
+    .toSorted((a, b) => order(a.key, b.key) || order(a.end ?? none, b.end ?? none));
+  return sorted.filter((one, at) => {
+    const before = sorted[at - 1];
+    return (
+      before === undefined ||
+      order(before.key, one.key) !== 0 ||
+      order(before.end ?? none, one.end ?? none) !== 0
+    );
+  });
+}
+
+const plainCommand: fc.Arbitrary<PlainCommand> = fc.oneof(
   fc.record({
     type: fc.constant('write' as const),
     id: writeId,
@@ -86,6 +149,19 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ type: fc.constant('closeSession' as const), session: safeInteger }),
   fc.record({ type: fc.constant('expire' as const), keys: fc.array(someBytes, { maxLength: 4 }) }),
   fc.record({ type: fc.constant('compact' as const), revision: safeInteger }),
+  fc.record({ type: fc.constant('authChange' as const), change: authChange }),
+);
+export const command: fc.Arbitrary<Command> = fc.oneof(
+  { arbitrary: plainCommand, weight: 6 },
+  {
+    arbitrary: fc.record({
+      type: fc.constant('asUser' as const),
+      user: fc.oneof(name, fc.constant('')),
+      authRevision: safeInteger,
+      command: plainCommand,
+    }),
+    weight: 1,
+  },
 );
 
 export const record: fc.Arbitrary<StoredRecord> = fc.record({
