@@ -48,6 +48,11 @@ const limitsSchema = z.strictObject({
   maxGrantsPerRole: integer(1, 100_000).default(1_000),
   /** Names, password hashes and keys of all users and roles together. */
   maxAuthBytes: integer(KIB, 256 * MIB).default(8 * MIB),
+  maxLeases: integer(1, 10_000_000).default(1_000_000),
+  /** Keys that may be attached to one lease: all of them go at one revision. */
+  maxLeaseKeys: integer(1, 1_000_000).default(10_000),
+  /** A lease that asks for a shorter time to live gets this one: it has to outlast an election, in which nobody can renew it. */
+  minLeaseTtlMs: integer(1, 3_600_000).default(2_000),
 });
 
 const storageSchema = z.strictObject({

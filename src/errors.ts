@@ -42,6 +42,8 @@ export const ERROR_CODES = {
   REMOVED: [33, false],
   LEASE_NOT_FOUND: [34, false],
   LEASE_EXISTS: [35, false],
+  LEASE_TTL_TOO_LARGE: [36, false],
+  LEASE_FULL: [37, false],
   UNAUTHENTICATED: [40, false],
   PERMISSION_DENIED: [41, false],
   ROOT_USER_NOT_FOUND: [42, false],

@@ -10,9 +10,10 @@ import type { Command, CommandResult, Operation, WriteId } from '../kv/command.t
 import { userKey } from '../kv/keyspace.ts';
 import type { Ports } from '../ports.ts';
 import type { MaybePromise, StoredRecord } from '../storage/record.ts';
-import { encodeCommand, encodePut, NO_WRITE_ID, writeCommand } from '../wire/command_codec.ts';
+import { encodeCommand, encodePut, writeCommand } from '../wire/command_codec.ts';
 import type { GetRequest, GetResponse } from '../wire/messages.ts';
 import { ByteWriter } from '../wire/varint.ts';
+import { NO_WRITE_ID } from '../wire/write_id.ts';
 import { type Channel, NOT_AT_ONCE } from './channel.ts';
 import { waitUntil } from './deadline.ts';
 import { checkKey, storedKeyOf } from './key_range.ts';

@@ -70,7 +70,10 @@ class CommandCheck {
         );
       case 'openSession':
       case 'closeSession':
+      case 'leaseGrant':
         return undefined;
+      case 'leaseRevoke':
+        return this.lease(command.lease);
       default:
         return DENIED;
     }

@@ -107,7 +107,33 @@ export interface AsUserCommand {
   readonly authRevision: number;
   readonly command: PlainCommand;
 }
+/** A lease with a time to live. A retry as WriteId says. */
+export interface LeaseGrantCommand {
+  readonly type: 'leaseGrant';
+  readonly id: WriteId;
+  /** 0n: the store chooses. Signed, of 64 bits, as everywhere. */
+  readonly lease: bigint;
+  readonly ttlMs: number;
+}
+/** Ends a lease and removes its keys. */
+export interface LeaseRevokeCommand {
+  readonly type: 'leaseRevoke';
+  readonly id: WriteId;
+  readonly lease: bigint;
+}
+/** Gives leases their whole time anew; those that are gone are passed over. Proposed by the leader, for many keep-alives at a time. */
+export interface LeaseRenewCommand {
+  readonly type: 'leaseRenew';
+  readonly leases: readonly bigint[];
+}
+/** Ends those of the leases whose time has passed at the entry's time. Proposed by the leader. */
+export interface LeaseExpireCommand {
+  readonly type: 'leaseExpire';
+  readonly leases: readonly bigint[];
+}
+export type LeaseCommand = LeaseGrantCommand | LeaseRevokeCommand | LeaseRenewCommand | LeaseExpireCommand;
 export type PlainCommand =
+  | LeaseCommand
   | TxnCommand
   | WriteCommand
   | OpenSessionCommand
@@ -152,6 +178,13 @@ export interface SessionResult {
   readonly revision: number;
   readonly session: number;
 }
+/** A lease was granted. */
+export interface LeaseResult {
+  readonly type: 'lease';
+  readonly revision: number;
+  readonly lease: bigint;
+  readonly ttlMs: number;
+}
 /** A command that was refused in apply, on every node alike. Nothing of it took effect. */
 export interface FailedResult {
   readonly type: 'failed';
@@ -159,7 +192,7 @@ export interface FailedResult {
   readonly code: ErrorCode;
   readonly message: string;
 }
-/** Expire, compact and closeSession. */
+/** Expire, compact, closeSession and what is done to leases. */
 export interface DoneResult {
   readonly type: 'done';
   readonly revision: number;
@@ -172,6 +205,7 @@ export type CommandResult =
   | RangeResult
   | TxnResult
   | SessionResult
+  | LeaseResult
   | FailedResult
   | DoneResult;
 

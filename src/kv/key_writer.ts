@@ -9,6 +9,8 @@ import { copyRecord, FLAG_TOMBSTONE, type StoredRecord } from '../storage/record
 import type { KvEvent, TouchOp } from './command.ts';
 import { expiryRowKey } from './expiry.ts';
 import { SPACE_USER } from './keyspace.ts';
+import { leaseRowKey } from './lease_rows.ts';
+import type { LeaseTable } from './lease_table.ts';
 import { EMPTY_BYTES, live } from './records.ts';
 
 /** The revision of a store that nothing was written to (etcd's first, too). */
@@ -27,10 +29,12 @@ export class KeyWriter {
   timeMs = 0;
 
   private readonly engine: KvEngine;
+  private readonly leases: LeaseTable;
   private events: KvEvent[] = [];
 
-  constructor(engine: KvEngine) {
+  constructor(engine: KvEngine, leases: LeaseTable) {
     this.engine = engine;
+    this.leases = leases;
   }
 
   /** Whether somebody wants the versions that are replaced. */
@@ -38,7 +42,7 @@ export class KeyWriter {
     return this.onEvents !== undefined && this.eventsWithPrevious;
   }
 
-  /** Writes a version at the current revision; gives the one it replaces where that is wanted. */
+  /** Writes a version at the current revision; gives the one it replaces where that is wanted. REQUIRES: the lease exists, or is 0n. */
   put(
     key: Uint8Array,
     value: Uint8Array,
@@ -53,16 +57,19 @@ export class KeyWriter {
     let createRevision = revision;
     let version = 1;
     let oldExpiresAtMs = 0;
+    let oldLease = 0n;
     let previous: StoredRecord | undefined;
     if (old !== undefined && (old.flags & FLAG_TOMBSTONE) === 0) {
       createRevision = old.createRevision;
       version = old.version + 1;
       oldExpiresAtMs = old.expiresAtMs;
+      oldLease = old.lease;
       if (prevKv || (heard && this.eventsWithPrevious)) previous = copyRecord(old);
     }
     const expiresAtMs = ttlMs === 0 ? 0 : this.expiryAfter(ttlMs);
     this.engine.put(key, value, revision, createRevision, version, sub, 0, lease, expiresAtMs);
     if (expiresAtMs !== oldExpiresAtMs) this.moveExpiryRow(key, oldExpiresAtMs, expiresAtMs, sub);
+    if (lease !== oldLease) this.moveLeaseRow(key, oldLease, lease, sub);
     if (heard) {
       const record = copyRecord({
         key,
@@ -86,7 +93,7 @@ export class KeyWriter {
     if (old === undefined) return false;
     // The value is a view of the memory that is about to be written to.
     const value = new Uint8Array(old.value);
-    this.put(operation.key, value, operation.ttlMs, old.lease, false, sub);
+    this.put(operation.key, value, operation.ttlMs, this.leaseOf(old), false, sub);
     return true;
   }
 
@@ -95,6 +102,7 @@ export class KeyWriter {
     const revision = this.revision;
     this.engine.put(victim.key, EMPTY_BYTES, revision, 0, 0, sub, FLAG_TOMBSTONE, 0n, 0);
     if (victim.expiresAtMs !== 0) this.moveExpiryRow(victim.key, victim.expiresAtMs, 0, sub);
+    if (victim.lease !== 0n) this.moveLeaseRow(victim.key, victim.lease, 0n, sub);
     if (this.onEvents === undefined || !this.heard(victim.key)) return;
     const record: StoredRecord = {
       key: victim.key,
@@ -121,6 +129,25 @@ export class KeyWriter {
   /** Of a command that was broken off. */
   forgetEvents(): void {
     this.events = [];
+  }
+
+  /** The lease that a live record is attached to. A store from before there were leases may hold records with numbers that are none. */
+  leaseOf(record: StoredRecord): bigint {
+    return record.lease !== 0n && this.leases.get(record.lease) === undefined ? 0n : record.lease;
+  }
+
+  private moveLeaseRow(key: Uint8Array, fromId: bigint, toId: bigint, sub: number): void {
+    const revision = this.revision;
+    const from = this.leases.get(fromId);
+    if (from !== undefined) {
+      from.keys--;
+      this.engine.put(leaseRowKey(fromId, key), EMPTY_BYTES, revision, 0, 0, sub, FLAG_TOMBSTONE, 0n, 0);
+    }
+    const to = this.leases.get(toId);
+    if (to !== undefined) {
+      to.keys++;
+      this.engine.put(leaseRowKey(toId, key), EMPTY_BYTES, revision, revision, 1, sub, 0, 0n, 0);
+    }
   }
 
   private heard(key: Uint8Array): boolean {

@@ -5,6 +5,7 @@
  * space byte, so that the bytes the client wrote are the bytes that are stored.
  *
  *     0x00  the store's own: 0x00 't' expiresAtMs:u64be storedKey -> (empty)   the order in which keys expire
+ *                            0x00 'l' lease:u64be storedKey -> (empty)         the keys of a lease
  *     0x01  user keys
  */
 export const SPACE_SYSTEM = 0;

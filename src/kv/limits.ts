@@ -12,4 +12,9 @@ export interface StateMachineLimits extends SessionLimits, AuthLimits {
   readonly maxCommandBytes: number;
   readonly maxTxnOperations: number;
   readonly maxDeleteRangeKeys: number;
+  readonly maxLeases: number;
+  /** Keys that may be attached to one lease. */
+  readonly maxLeaseKeys: number;
+  /** A lease that asks for less lives for this long. */
+  readonly minLeaseTtlMs: number;
 }

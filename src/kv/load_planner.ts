@@ -5,7 +5,8 @@
  */
 import type { LoadRequest } from '../storage/engine_port.ts';
 import type { KeyRange } from '../storage/record.ts';
-import type { Command, Operation } from './command.ts';
+import type { Command, Operation, PlainCommand } from './command.ts';
+import { leaseRows, namingRows } from './lease_rows.ts';
 
 const NOTHING: LoadRequest = { keys: [], ranges: [] };
 const NO_RANGES: readonly KeyRange[] = [];
@@ -36,13 +37,30 @@ export class LoadPlanner {
         return { keys, ranges, revisions };
       }
       case 'asUser':
-        return this.plan(command.command);
+        return withLeases(this.plan(command.command), command.command);
       case 'expire':
         return { keys: command.keys, ranges: NO_RANGES };
+      case 'leaseRevoke':
+        return { keys: [], ranges: NO_RANGES, naming: namingRows([command.lease]) };
+      case 'leaseExpire':
+        return { keys: [], ranges: NO_RANGES, naming: namingRows(command.leases) };
       default:
         return NOTHING;
     }
   }
+}
+
+/** A user who attaches a key needs rights to all other keys of its lease (auth_check.ts). */
+function withLeases(request: LoadRequest, command: PlainCommand): LoadRequest {
+  const operations =
+    command.type === 'write'
+      ? [command.operation]
+      : command.type === 'txn'
+        ? [...command.success, ...command.failure]
+        : [];
+  const leases = operations.flatMap((one) => (one.type === 'put' && one.lease !== 0n ? [one.lease] : []));
+  if (leases.length === 0) return request;
+  return { ...request, ranges: [...request.ranges, ...leases.map(leaseRows)] };
 }
 
 function addOperations(

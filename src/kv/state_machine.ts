@@ -16,6 +16,8 @@ import type {
   Command,
   CommandResult,
   ExpireCommand,
+  LeaseGrantCommand,
+  LeaseRevokeCommand,
   PlainCommand,
   RangeOp,
   TxnCommand,
@@ -23,6 +25,8 @@ import type {
 } from './command.ts';
 import { compareHolds } from './compare.ts';
 import { KeyWriter } from './key_writer.ts';
+import { type LeasesState, LeaseTable } from './lease_table.ts';
+import { Attachments, Leases } from './leases.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { LoadPlanner } from './load_planner.ts';
 import { writesOverlap } from './overlap.ts';
@@ -44,27 +48,34 @@ export interface KvState {
   readonly sessions: readonly SessionState[];
   /** Missing: no users, no roles, rights are not enforced. */
   readonly auth?: AuthState | undefined;
+  /** Missing: none. */
+  readonly leases?: LeasesState | undefined;
 }
 
+/** Commands that a session repeats safely. */
+type OnceCommand = WriteCommand | TxnCommand | LeaseGrantCommand | LeaseRevokeCommand;
 type NestedResult = Extract<CommandResult, { type: 'txn' }>['results'][number];
 
 export class StateMachine {
   /** Who hears of changes is set here (watches.ts). */
   readonly writer: KeyWriter;
   readonly auth: AuthTable;
+  /** To be read only. */
+  readonly leases = new LeaseTable();
 
   private readonly engine: KvEngine;
   private readonly limits: StateMachineLimits;
   private readonly sessions: SessionTable;
+  private readonly leaseCommands: Leases;
   private readonly loads = new LoadPlanner();
-  /** Keys are attached to no lease yet. */
-  private readonly leaseKeys: LeaseKeys = () => [];
+  private readonly leaseKeys: LeaseKeys = (lease) => this.leaseCommands.namesOf(lease);
   private compactedAt = 0;
 
   constructor(options: StateMachineOptions) {
     this.engine = options.engine;
-    this.writer = new KeyWriter(options.engine);
+    this.writer = new KeyWriter(options.engine, this.leases);
     this.limits = options.limits;
+    this.leaseCommands = new Leases(options.engine, this.writer, this.leases, options.limits);
     this.sessions = new SessionTable(options.limits);
     this.auth = new AuthTable(options.limits, (session) => this.sessions.has(session));
   }
@@ -127,7 +138,13 @@ export class StateMachine {
     switch (command.type) {
       case 'write':
       case 'txn':
+      case 'leaseGrant':
+      case 'leaseRevoke':
         return this.applyOnce(command);
+      case 'leaseRenew':
+        return this.leaseCommands.renew(command);
+      case 'leaseExpire':
+        return this.leaseCommands.expire(command);
       case 'openSession':
         return this.openSession(context.index);
       case 'closeSession':
@@ -155,6 +172,7 @@ export class StateMachine {
       lastSessionId: this.sessions.lastSessionId,
       sessions: this.sessions.capture(),
       auth: this.auth.capture(),
+      leases: this.leases.capture(),
     };
   }
 
@@ -166,30 +184,42 @@ export class StateMachine {
     this.writer.forgetEvents();
     this.sessions.restore(state.sessions, state.lastSessionId);
     this.auth.restore(state.auth);
+    this.leases.restore(state.leases);
   }
 
-  private applyOnce(command: WriteCommand | TxnCommand): CommandResult {
+  private applyOnce(command: OnceCommand): CommandResult {
     const id = command.id;
     if (id.session !== 0) {
       const known = this.sessions.begin(id, this.writer.timeMs, this.writer.revision);
       if (known !== undefined) return known;
     }
-    const result = command.type === 'write' ? this.applyWrite(command.operation) : this.applyTxn(command);
+    const result = command.type === 'write' ? this.applyWrite(command.operation) : this.applyOther(command);
     if (id.session !== 0) this.sessions.record(id, result);
     return result;
+  }
+
+  private applyOther(command: Exclude<OnceCommand, WriteCommand>): CommandResult {
+    switch (command.type) {
+      case 'txn':
+        return this.applyTxn(command);
+      case 'leaseGrant':
+        return this.leaseCommands.grant(command);
+      case 'leaseRevoke':
+        return this.leaseCommands.revoke(command);
+    }
   }
 
   private applyWrite(operation: WriteCommand['operation']): CommandResult {
     const refusal = refuseOperation(operation, this.limits);
     if (refusal !== undefined) return this.refuse(refusal);
-    if (operation.type === 'put') {
+    if (operation.type === 'put' && operation.lease === 0n) {
       const revision = this.writer.revision + 1;
       this.writer.revision = revision;
       const previous = this.writer.put(
         operation.key,
         operation.value,
         operation.ttlMs,
-        operation.lease,
+        0n,
         operation.prevKv,
         0,
       );
@@ -220,7 +250,8 @@ export class StateMachine {
   }
 
   private plan(operations: TxnPlan['operations']): TxnPlan | Refusal {
-    return planBranch(operations, this.engine, this, this.limits, this.writer.previousWanted);
+    const attachments = new Attachments(this.leases, this.engine, this.limits.maxLeaseKeys);
+    return planBranch(operations, this.engine, this, this.limits, this.writer.previousWanted, attachments);
   }
 
   /** Carries out a plan that was checked whole: nothing here may fail. Every result carries the revision after the transaction. */
@@ -314,4 +345,4 @@ const NOBODY_NAMED: Refusal = {
   message: 'rights came to be enforced meanwhile; try again',
 };
 /** What nodes propose for the cluster and no client can send: needs no name where rights are enforced. */
-const FROM_NODES: ReadonlySet<Command['type']> = new Set(['expire']);
+const FROM_NODES: ReadonlySet<Command['type']> = new Set(['expire', 'leaseRenew', 'leaseExpire']);

@@ -7,7 +7,7 @@
 import type { ErrorCode } from '../errors.ts';
 import type { KvEngine } from '../storage/engine_port.ts';
 import { copyRecord, copyWithoutValue, type StoredRecord } from '../storage/record.ts';
-import type { DeleteOp, Operation, RangeOp, RangeResult, TxnCommand } from './command.ts';
+import type { DeleteOp, Operation, PutOp, RangeOp, RangeResult, TxnCommand } from './command.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { live, recordBytes } from './records.ts';
 
@@ -23,6 +23,10 @@ export interface TxnPlan {
   readonly writes: boolean;
   /** Bytes of records that ranges may still put into the result. */
   resultBytesLeft: number;
+}
+/** Whether puts may attach their keys to leases (leases.ts). Asked once per put of a plan. */
+export interface AttachmentRules {
+  refuse(put: PutOp): Refusal | undefined;
 }
 interface Revisions {
   readonly revision: number;
@@ -70,6 +74,7 @@ export function planBranch(
   store: Revisions,
   limits: StateMachineLimits,
   valuesWanted: boolean,
+  attachments: AttachmentRules,
 ): TxnPlan | Refusal {
   const victims: (readonly StoredRecord[] | undefined)[] = [];
   let writes = false;
@@ -78,6 +83,8 @@ export function planBranch(
     const operation = operations[at] as Operation;
     switch (operation.type) {
       case 'put': {
+        const refusal = attachments.refuse(operation);
+        if (refusal !== undefined) return refusal;
         writes = true;
         const old = operation.prevKv ? live(engine.latest(operation.key)) : undefined;
         if (old !== undefined) resultBytesLeft -= recordBytes(old);

@@ -12,7 +12,7 @@ import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock, Timers } from '../ports.ts';
 import { decodeConfiguration } from '../raft/configuration.ts';
 import { type Configuration, ENTRY_COMMAND, ENTRY_CONFIGURATION, type Entry } from '../raft/types.ts';
-import type { Engine } from '../storage/engine_port.ts';
+import type { Engine, NamingRows } from '../storage/engine_port.ts';
 import type { KeyRange } from '../storage/record.ts';
 import { decodeCommand } from '../wire/command_codec.ts';
 import { decodeEntry, EntryReader } from '../wire/entry_codec.ts';
@@ -239,13 +239,15 @@ export class Applier {
     const keys: Uint8Array[] = [];
     const ranges: KeyRange[] = [];
     const revisions: number[] = [];
+    const naming: NamingRows[] = [];
     decodeEntry(entry.data, (bytes) => {
       const reads = stateMachine.reads(decodeCommand(bytes));
       for (const key of reads.keys) keys.push(key);
       for (const range of reads.ranges) ranges.push(range);
       for (const revision of reads.revisions ?? []) revisions.push(revision);
+      for (const rows of reads.naming ?? []) naming.push(rows);
     });
-    return engine.load({ keys, ranges, revisions }) ?? undefined;
+    return engine.load({ keys, ranges, revisions, naming }) ?? undefined;
   }
 
   #finish(entry: Entry): void {

@@ -6,7 +6,7 @@
  *
  * Invariant: reads at least the blocks that `Engine.load` of the same request reads.
  */
-import type { Engine, LoadRequest } from '../storage/engine_port.ts';
+import type { Engine, LoadRequest, NamingRows } from '../storage/engine_port.ts';
 import { keyAfter, type MaybePromise, type ScanPage } from '../storage/record.ts';
 
 const PAGE_RECORDS = 1_024;
@@ -21,8 +21,8 @@ export function checkReadable(
   request: LoadRequest,
   revision: number,
 ): Promise<void> | undefined {
-  const { keys, ranges, revisions } = request;
-  if (keys.length === 1 && ranges.length === 0 && revisions === undefined)
+  const { keys, ranges, revisions, naming } = request;
+  if (keys.length === 1 && ranges.length === 0 && revisions === undefined && naming === undefined)
     return engine.checkReadable(keys[0]!) ?? undefined;
   const waits: Promise<unknown>[] = [];
   const wait = (answer: unknown): void => {
@@ -38,6 +38,7 @@ export function checkReadable(
       const [start, end] = [range.start.slice(), range.end?.slice()];
       for (const at of [revision, ...(revisions ?? [])]) wait(checkRange(engine, start, end, at));
     }
+    for (const rows of naming ?? []) wait(checkNamed(engine, rows, revision));
   } catch (error) {
     // The first error is told; nobody asks any more what comes of the others.
     for (const answer of waits) answer.catch(() => undefined);
@@ -74,6 +75,28 @@ function checkRange(
     const next = nextStart(page);
     if (next === undefined) return undefined;
     from = next;
+  }
+}
+
+/** Reads index rows and the keys that they name. */
+async function checkNamed(engine: Engine, rows: NamingRows, revision: number): Promise<void> {
+  let start: Uint8Array | undefined = rows.start;
+  while (start !== undefined) {
+    const page: ScanPage = await engine.scan({
+      start,
+      end: rows.end,
+      revision,
+      reverse: false,
+      limit: PAGE_RECORDS,
+      maxBytes: PAGE_BYTES,
+      keysOnly: true,
+    });
+    start = nextStart(page);
+    const keys = page.records.flatMap(({ key }) => {
+      const named = rows.keyOf(key);
+      return named === undefined ? [] : [new Uint8Array(named)];
+    });
+    for (const key of keys) await engine.checkReadable(key);
   }
 }
 

@@ -15,7 +15,7 @@ import { FlushQueue, isNoSpace } from './engine_flush.ts';
 import { type Layer, Layers } from './engine_layers.ts';
 import { LoadedReads, NEWEST, notLoaded } from './engine_load.ts';
 import { runMerge, ScanMerge, VersionsMerge } from './engine_pages.ts';
-import type { Engine, EngineStats, LoadRequest } from './engine_port.ts';
+import type { Engine, EngineStats, LoadRequest, NamingRows } from './engine_port.ts';
 import type { Memtable } from './memtable.ts';
 import { MemtablePool } from './memtable_pool.ts';
 import {
@@ -34,6 +34,8 @@ import { memtablePressure, WriteThrottle } from './write_throttle.ts';
 
 /** How often the throttle is told of the pressure, in bytes written. */
 const PACE_BYTES = 128 * 1024;
+/** Rows of an index that are read together: more than any limit lets there be. */
+const MANY = 2 ** 30;
 
 export interface StorageEngineOptions {
   readonly config: Pick<StorageConfig, 'memtableSizeBytes' | 'maxFrozenMemtables'>;
@@ -187,7 +189,25 @@ export class StorageEngine implements Engine {
   load(request: LoadRequest): MaybePromise<void> {
     if (this.synchronous) return undefined;
     this.#loading = true;
-    return this.#loaded.load(this.#tree, request, (key) => this.#fromMemtables(key, NEWEST) !== undefined);
+    const isHere = (key: Uint8Array): boolean => this.#fromMemtables(key, NEWEST) !== undefined;
+    const first = this.#loaded.load(this.#tree, request, isHere);
+    const { naming } = request;
+    if (naming === undefined || naming.length === 0) return first;
+    const loadNamed = (): Promise<void> | undefined =>
+      this.#loaded.load(this.#tree, { keys: this.#keysIn(naming), ranges: [] }, isHere);
+    return first === undefined ? loadNamed() : first.then(loadNamed);
+  }
+
+  /** The keys that loaded rows name. */
+  #keysIn(naming: readonly NamingRows[]): Uint8Array[] {
+    const keys: Uint8Array[] = [];
+    for (const { start, end, keyOf } of naming) {
+      for (const row of this.range({ start, end }, NEWEST, false, MANY)) {
+        const key = keyOf(row.key);
+        if (key !== undefined) keys.push(new Uint8Array(key));
+      }
+    }
+    return keys;
   }
 
   checkReadable(key: Uint8Array): MaybePromise<void> {

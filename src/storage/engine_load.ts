@@ -53,6 +53,7 @@ export class LoadedReads {
     }
     for (const range of request.ranges)
       for (const revision of [NEWEST, ...older]) waits.push(this.#loadRange(tree, range, revision));
+    for (const rows of request.naming ?? []) waits.push(this.#loadRange(tree, rows, NEWEST));
     return waits.length === 0 ? undefined : Promise.all(waits).then(() => undefined);
   }
 

@@ -42,6 +42,14 @@ export interface LoadRequest {
   readonly ranges: readonly KeyRange[];
   /** Revisions in the past at which `at` and `range` will read these keys and ranges. The newest needs no naming. */
   readonly revisions?: readonly number[];
+  /** Index rows that are read, and then the keys that they name. */
+  readonly naming?: readonly NamingRows[];
+}
+
+/** Rows of an index; each live one names a key. */
+export interface NamingRows extends KeyRange {
+  /** May be a view of the row. */
+  readonly keyOf: (row: Uint8Array) => Uint8Array | undefined;
 }
 
 export interface EngineStats {

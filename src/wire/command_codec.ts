@@ -8,9 +8,10 @@
  *     kind 4     closeSession  session:varint
  *     kind 5     expire        count*key
  *     kind 6     compact       revision:varint
+ *     kinds 7-10 leases                                          (lease_codec.ts)
  *     kind 12    authChange    change                            (auth_codec.ts)
  *     kind 13    asUser        user:string authRevision:varint command       (not one of kind 13; user empty: the cluster itself)
- *     id       := 0 | session:varint sequence:varint outstanding:varint     (outstanding = sequence - acknowledgedBelow)
+ *     id       := 0 | session:varint sequence:varint outstanding:varint     (write_id.ts)
  *     compare  := target+result:u8 key (value | number:varint)
  *     operation := number:u8 flags:u8 key ...                    (operation_codec.ts)
  *
@@ -28,11 +29,11 @@ import type {
   PlainCommand,
   TxnCommand,
   WriteCommand,
-  WriteId,
 } from '../kv/command.ts';
 import { SPACE_USER, USER_SPACE_END } from '../kv/keyspace.ts';
 import { compareKeys } from '../storage/record.ts';
 import { readAuthChange, writeAuthChange } from './auth_codec.ts';
+import { checkLeaseId, readLeaseCommand, writeLeaseCommand } from './lease_codec.ts';
 import {
   MIN_OPERATION_BYTES,
   OP_PUT,
@@ -43,6 +44,7 @@ import {
   writeOperation,
 } from './operation_codec.ts';
 import { ByteReader, ByteWriter, malformed, putVarint, varintBytes } from './varint.ts';
+import { MAX_WRITE_ID_BYTES, readWriteId, writeWriteId } from './write_id.ts';
 
 export const COMMAND_VERSION = 1;
 export const KIND_WRITE = 1;
@@ -54,13 +56,9 @@ export const KIND_COMPACT = 6;
 export const KIND_AUTH_CHANGE = 12;
 export const KIND_AS_USER = 13;
 
-/** The id of writes that ask for no protection against a second application. */
-export const NO_WRITE_ID: WriteId = Object.freeze({ session: 0, sequence: 0, acknowledgedBelow: 0 });
-
 const TARGETS: readonly CompareTarget[] = ['value', 'version', 'createRevision', 'modRevision', 'lease'];
 const RELATIONS: readonly CompareResult[] = ['=', '!=', '>', '<'];
 const MIN_COMPARE_BYTES = 3;
-const MAX_ID_BYTES = 24;
 const SHORT_COPY_BYTES = 32;
 
 /** The bytes of a command. The result owns its memory. @throws RangeError on numbers that are no safe integers. */
@@ -76,12 +74,12 @@ export function writeCommand(writer: ByteWriter, command: Command): void {
   switch (command.type) {
     case 'write':
       writer.u8(KIND_WRITE);
-      writeId(writer, command.id);
+      writeWriteId(writer, command.id);
       writeOperation(writer, command.operation);
       break;
     case 'txn':
       writer.u8(KIND_TXN);
-      writeId(writer, command.id);
+      writeWriteId(writer, command.id);
       writer.varint(command.compares.length);
       for (const compare of command.compares) writeCompare(writer, compare);
       writeOperations(writer, command.success);
@@ -107,6 +105,12 @@ export function writeCommand(writer: ByteWriter, command: Command): void {
     case 'asUser':
       writer.u8(KIND_AS_USER).string(command.user).varint(command.authRevision);
       writeCommand(writer, command.command);
+      break;
+    case 'leaseGrant':
+    case 'leaseRevoke':
+    case 'leaseRenew':
+    case 'leaseExpire':
+      writeLeaseCommand(writer, command);
   }
 }
 
@@ -125,7 +129,7 @@ export function decodeCommand(bytes: Uint8Array, offset = 0, end: number = bytes
   }
   const kind = reader.u8();
   if (kind === KIND_WRITE) {
-    const id = readId(reader);
+    const id = readWriteId(reader);
     const operation = readOperation(reader);
     reader.expectEnd();
     if (operation.type === 'range') throw malformed('a range is no write');
@@ -153,7 +157,7 @@ function readBody(reader: ByteReader, kind: number): PlainCommand {
     case KIND_TXN:
       return {
         type: 'txn',
-        id: readId(reader),
+        id: readWriteId(reader),
         compares: readCompares(reader),
         success: readOperations(reader),
         failure: readOperations(reader),
@@ -172,26 +176,15 @@ function readBody(reader: ByteReader, kind: number): PlainCommand {
     case KIND_AUTH_CHANGE:
       return { type: 'authChange', change: readAuthChange(reader) };
     default:
-      throw new KvError('UNSUPPORTED', `unknown command kind ${kind}`);
+      return readCommandOfPart(reader, kind);
   }
 }
 
-function writeId(writer: ByteWriter, id: WriteId): void {
-  writer.varint(id.session);
-  if (id.session === 0) return;
-  if (id.sequence < 1 || id.acknowledgedBelow > id.sequence) {
-    throw new RangeError(`sequence ${id.sequence} with acknowledgedBelow ${id.acknowledgedBelow}`);
-  }
-  writer.varint(id.sequence).varint(id.sequence - id.acknowledgedBelow);
-}
-
-function readId(reader: ByteReader): WriteId {
-  const session = reader.varint();
-  if (session === 0) return NO_WRITE_ID;
-  const sequence = reader.varint();
-  if (sequence === 0) throw malformed('sequence 0');
-  const outstanding = reader.varintUpTo(sequence, 'the number of unacknowledged writes');
-  return { session, sequence, acknowledgedBelow: sequence - outstanding };
+/** The parts of the model have codecs of their own. */
+function readCommandOfPart(reader: ByteReader, kind: number): PlainCommand {
+  const command = readLeaseCommand(reader, kind);
+  if (command === undefined) throw new KvError('UNSUPPORTED', `unknown command kind ${kind}`);
+  return command;
 }
 
 function writeCompare(writer: ByteWriter, compare: Compare): void {
@@ -230,7 +223,7 @@ function readOperations(reader: ByteReader): Operation[] {
 
 /** Room for the whole command, so that the writer need not grow and copy. */
 function commandBytesAtMost(command: Command): number {
-  let size = 2 + MAX_ID_BYTES;
+  let size = 2 + MAX_WRITE_ID_BYTES;
   if (command.type === 'write') size += operationBytesAtMost(command.operation);
   if (command.type === 'expire') for (const key of command.keys) size += key.length + 8;
   if (command.type !== 'txn') return size;
@@ -339,7 +332,7 @@ export interface ClientCommandLimits {
 }
 
 /**
- * Refuses a client's command that is none of 'write', 'txn', 'openSession', 'closeSession', leaves the user space, or is too large. `sizeBytes` is the
+ * Refuses a client's command that is not a client's to send, leaves the user space, or is too large. `sizeBytes` is the
  * length of its encoding.
  * @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE, VALUE_TOO_LARGE or REQUEST_TOO_LARGE.
  */
@@ -366,6 +359,10 @@ export function checkClientCommand(command: Command, limits: ClientCommandLimits
     }
     case 'openSession':
     case 'closeSession':
+    case 'leaseGrant':
+      return;
+    case 'leaseRevoke':
+      checkLeaseId(command.lease);
       return;
     default:
       throw new KvError('INVALID_ARGUMENT', `clients may not send '${command.type}'`);

@@ -82,7 +82,8 @@ function writePut(writer: ByteWriter, operation: PutOp): void {
   writer.u8((prevKv ? PUT_PREV_KV : 0) | (ttlMs !== 0 ? PUT_TTL : 0) | (lease !== 0n ? PUT_LEASE : 0));
   writer.byteString(key);
   if (ttlMs !== 0) writer.varint(ttlMs);
-  if (lease !== 0n) writer.bigU64(lease);
+  // Leases are signed numbers of 64 bits.
+  if (lease !== 0n) writer.bigU64(BigInt.asUintN(64, lease));
   writer.byteString(value);
 }
 
@@ -90,7 +91,7 @@ function readPut(reader: ByteReader, flags: number): PutOp {
   if (flags > PUT_FLAGS) throw malformed(`flags ${flags} of a put`);
   const key = reader.byteString();
   const ttlMs = (flags & PUT_TTL) === 0 ? 0 : present(reader.varint());
-  const lease = (flags & PUT_LEASE) === 0 ? 0n : reader.bigU64();
+  const lease = (flags & PUT_LEASE) === 0 ? 0n : BigInt.asIntN(64, reader.bigU64());
   if ((flags & PUT_LEASE) !== 0 && lease === 0n) throw malformed('lease 0 written out');
   const value = reader.byteString();
   return { type: 'put', key, value, ttlMs, lease, prevKv: (flags & PUT_PREV_KV) !== 0 };

@@ -11,6 +11,7 @@
  *     kind 7  session    session:varint
  *     kind 8  failed     code:u8 message:string         (code numbers: errors.ts)
  *     kind 9  done       -
+ *     kind 10 lease      lease:u64 ttlMs:varint
  *
  *     record := present:u8 flags:u8 key value mod:varint create:varint version:varint sub:varint [lease:u64] [expiresAtMs:varint]
  *               present: 1 lease, 2 expiresAtMs (then neither is 0)
@@ -21,6 +22,7 @@
 import { errorCodeOf, errorNumber, KvError } from '../errors.ts';
 import type { CommandResult, KvEvent, TxnResult } from '../kv/command.ts';
 import type { StoredRecord } from '../storage/record.ts';
+import { readLease } from './lease_codec.ts';
 import { type ByteReader, type ByteWriter, malformed } from './varint.ts';
 
 const KIND_PUT = 1;
@@ -32,6 +34,7 @@ const KIND_TXN = 6;
 const KIND_SESSION = 7;
 const KIND_FAILED = 8;
 const KIND_DONE = 9;
+const KIND_LEASE = 10;
 
 /** Least bytes of a result: for counts. */
 export const MIN_RESULT_BYTES = 2;
@@ -69,6 +72,10 @@ export function encodeResult(result: CommandResult, writer: ByteWriter): void {
       return;
     case 'done':
       writer.u8(KIND_DONE).varint(result.revision);
+      return;
+    case 'lease':
+      writer.u8(KIND_LEASE).varint(result.revision);
+      writer.bigU64(BigInt.asUintN(64, result.lease)).varint(result.ttlMs);
   }
 }
 
@@ -87,6 +94,8 @@ export function decodeResult(reader: ByteReader): CommandResult {
       return { type: 'failed', revision, code: errorCodeOf(reader.u8()), message: reader.string() };
     case KIND_DONE:
       return { type: 'done', revision };
+    case KIND_LEASE:
+      return { type: 'lease', revision, lease: readLease(reader), ttlMs: reader.varint() };
     default:
       throw new KvError('UNSUPPORTED', `unknown result kind ${kind}`);
   }
@@ -153,7 +162,7 @@ export function encodeRecord(record: StoredRecord, writer: ByteWriter): void {
   writer.u8(record.flags).byteString(record.key).byteString(record.value);
   writer.varint(record.modRevision).varint(record.createRevision);
   writer.varint(record.version).varint(record.subRevision);
-  // Storage keeps leases as signed numbers of 64 bits.
+  // Leases are signed numbers of 64 bits.
   if (lease !== 0n) writer.bigU64(BigInt.asUintN(64, lease));
   if (expiresAtMs !== 0) writer.varint(expiresAtMs);
 }
@@ -169,7 +178,7 @@ export function decodeRecord(reader: ByteReader): StoredRecord {
   const createRevision = reader.varint();
   const version = reader.varint();
   const subRevision = reader.varint();
-  const lease = (present & HAS_LEASE) === 0 ? 0n : reader.bigU64();
+  const lease = (present & HAS_LEASE) === 0 ? 0n : readLease(reader);
   const expiresAtMs = (present & HAS_EXPIRY) === 0 ? 0 : reader.varint();
   if (((present & HAS_LEASE) !== 0 && lease === 0n) || ((present & HAS_EXPIRY) !== 0 && expiresAtMs === 0)) {
     throw malformed('a 0 written out');

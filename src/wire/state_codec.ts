@@ -15,6 +15,7 @@ import type { CommandResult } from '../kv/command.ts';
 import type { SessionState } from '../kv/sessions.ts';
 import type { KvState } from '../kv/state_machine.ts';
 import { decodeAuthState, encodeAuthState } from './auth_codec.ts';
+import { decodeLeases, encodeLeases } from './lease_codec.ts';
 import { decodeResult, encodeResult, MIN_RESULT_BYTES } from './result_codec.ts';
 import { ByteReader, ByteWriter, malformed } from './varint.ts';
 
@@ -22,6 +23,7 @@ export const STATE_VERSION = 2;
 const OLDEST_VERSION = 1;
 const MIN_SESSION_BYTES = 4;
 const MIN_SECTION_BYTES = 2;
+const LEASES_SECTION = 1;
 const AUTH_SECTION = 2;
 
 /** A part of the model that has state of its own. */
@@ -31,7 +33,10 @@ interface Section {
   readonly encode: (state: KvState) => Uint8Array;
 }
 /** By ascending tag. Tags: 1 leases, 2 users and roles, 3 alarms, 4 quotas, 5 times of revisions; never reused. */
-const SECTIONS: readonly Section[] = [{ tag: AUTH_SECTION, encode: (state) => encodeAuthState(state.auth) }];
+const SECTIONS: readonly Section[] = [
+  { tag: LEASES_SECTION, encode: (state) => encodeLeases(state.leases) },
+  { tag: AUTH_SECTION, encode: (state) => encodeAuthState(state.auth) },
+];
 
 const NO_SECTIONS: ReadonlyMap<number, Uint8Array> = new Map();
 
@@ -110,6 +115,7 @@ export function decodeState(bytes: Uint8Array): KvState {
     timeMs,
     lastSessionId,
     sessions,
+    leases: decodeLeases(sections.get(LEASES_SECTION)),
     auth: auth === undefined ? undefined : decodeAuthState(auth),
   };
 }

@@ -19,6 +19,7 @@ import { encodeResult } from '../../src/wire/result_codec.ts';
 import { encodeState } from '../../src/wire/state_codec.ts';
 import { ByteWriter } from '../../src/wire/varint.ts';
 import { authState, command, result, safeInteger, someBytes } from '../wire/command_arbitraries.ts';
+import { leasesState } from '../wire/lease_arbitraries.ts';
 import { plainMessages } from '../wire/raft_arbitraries.ts';
 
 export const text = fc.string({ unit: 'grapheme', maxLength: 20 });
@@ -70,13 +71,15 @@ const state: fc.Arbitrary<KvState> = fc
     timeMs: fc.maxSafeNat(),
     sessions: fc.array(session, { maxLength: 3 }),
     auth: fc.option(authState, { nil: undefined }),
+    leases: fc.option(leasesState, { nil: undefined }),
   })
-  .map(({ revision, timeMs, sessions, auth }) => ({
+  .map(({ revision, timeMs, sessions, auth, leases }) => ({
     auth,
     revision,
     compactRevision: Math.floor(revision / 2),
     timeMs,
     lastSessionId: 10 * sessions.length,
+    leases,
     sessions: sessions.map(({ acknowledgedBelow, lastActiveMs, results }, at) => ({
       id: at * 10 + 3,
       acknowledgedBelow,

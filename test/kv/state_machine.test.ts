@@ -8,6 +8,7 @@ import {
   compare,
   key,
   keyName,
+  NO_ID,
   put,
   range,
   remove,
@@ -134,6 +135,7 @@ test('compares on a missing key: value is false for every relation, the others c
 
 test('compares on a key: values as bytes, a prefix being smaller; all of them must hold', () => {
   const store = new Store();
+  store.run({ type: 'leaseGrant', id: NO_ID, lease: 7n, ttlMs: 60_000 });
   store.run(write(put('a', 'mm', { lease: 7n })));
   store.run(write(put('a', 'mm', { lease: 7n })));
   const holds = (...compares: ReturnType<typeof compare>[]) => asTxn(store.run(txn([], compares))).succeeded;

@@ -50,7 +50,7 @@ const record = fc.record({
   version: number,
   subRevision: number,
   flags: fc.nat(1),
-  lease: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }),
+  lease: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
   expiresAtMs: number,
 });
 const readOptions = {

@@ -14,6 +14,7 @@ import type {
   WriteId,
 } from '../../src/kv/command.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
+import { leaseCommands, leaseId } from './lease_arbitraries.ts';
 
 export const safeInteger = fc.oneof(
   fc.nat(300),
@@ -21,7 +22,7 @@ export const safeInteger = fc.oneof(
   fc.constantFrom(0, 127, 128, 16_383, 16_384, 2 ** 31, 2 ** 32 - 1, 2 ** 32, Number.MAX_SAFE_INTEGER),
 );
 export const someBytes = fc.uint8Array({ maxLength: 200 });
-const lease = fc.oneof(fc.constant(0n), fc.bigInt(0n, 2n ** 64n - 1n));
+const lease = fc.oneof(fc.constant(0n), leaseId);
 const maybeBytes = fc.option(someBytes, { nil: undefined });
 
 export const writeId: fc.Arbitrary<WriteId> = fc.oneof(
@@ -150,6 +151,7 @@ const plainCommand: fc.Arbitrary<PlainCommand> = fc.oneof(
   fc.record({ type: fc.constant('expire' as const), keys: fc.array(someBytes, { maxLength: 4 }) }),
   fc.record({ type: fc.constant('compact' as const), revision: safeInteger }),
   fc.record({ type: fc.constant('authChange' as const), change: authChange }),
+  leaseCommands(writeId),
 );
 export const command: fc.Arbitrary<Command> = fc.oneof(
   { arbitrary: plainCommand, weight: 6 },
@@ -212,6 +214,12 @@ export const result: fc.Arbitrary<CommandResult> = fc.oneof(
     message: fc.string({ unit: 'grapheme', maxLength: 40 }),
   }),
   fc.record({ type: fc.constant('done' as const), revision: safeInteger }),
+  fc.record({
+    type: fc.constant('lease' as const),
+    revision: safeInteger,
+    lease: leaseId,
+    ttlMs: safeInteger,
+  }),
 );
 
 /** How valid bytes are spoilt: cut off, lengthened, or with some bytes changed. */
@@ -240,7 +248,7 @@ export function spoil(bytes: Uint8Array, { cut, append, changes }: Mutation): Ui
 
 /** A plain array, so that a view and a copy of the same bytes count as equal. */
 export function plain<T>(value: T): unknown {
-  if (value instanceof Uint8Array) return [...value];
+  if (ArrayBuffer.isView(value)) return [...(value as unknown as Iterable<unknown>)];
   if (Array.isArray(value)) return value.map(plain);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([name, inner]) => [name, plain(inner)]));

@@ -79,7 +79,7 @@ test('refused: unknown kinds, transactions within transactions, numbers written 
     }
     return 'fine';
   };
-  assert.is(codeOf(decodeResult, 10, 0), 'UNSUPPORTED');
+  assert.is(codeOf(decodeResult, 99, 0), 'UNSUPPORTED');
   assert.is(codeOf(decodeResult, 6, 1, 1, 1, 9, 1), 'PROTOCOL');
   assert.is(codeOf(decodeResult, 6, 1, 1, 255, 255, 3), 'PROTOCOL');
   assert.is(codeOf(decodeRecord, 4, 0, 0, 0, 0, 0, 0, 0), 'PROTOCOL');

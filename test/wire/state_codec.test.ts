@@ -7,6 +7,7 @@ import type { KvState } from '../../src/kv/state_machine.ts';
 import { decodeState, encodeState, STATE_VERSION } from '../../src/wire/state_codec.ts';
 import { put, remove, Store, txn, write } from '../kv/commands.ts';
 import { authState, mutation, plain, result, spoil } from './command_arbitraries.ts';
+import { leasesState } from './lease_arbitraries.ts';
 
 const session = fc.record({
   acknowledgedBelow: fc.integer({ min: 1, max: 1e12 }),
@@ -23,6 +24,7 @@ const state: fc.Arbitrary<KvState> = fc
     timeMs: fc.maxSafeNat(),
     sessions: fc.array(session, { maxLength: 4 }),
     auth: fc.option(authState, { nil: undefined }),
+    leases: fc.option(leasesState, { nil: undefined }),
   })
   .map((one) => ({
     ...one,
@@ -37,6 +39,15 @@ const state: fc.Arbitrary<KvState> = fc
         .map(([offset, kept]) => ({ sequence: acknowledgedBelow + offset, result: kept })),
     })),
   }));
+
+const EMPTY: KvState = {
+  revision: 5,
+  compactRevision: 2,
+  timeMs: 1,
+  lastSessionId: 9,
+  sessions: [],
+  leases: undefined,
+};
 
 test('a state comes back as it was', () => {
   fc.assert(
@@ -84,7 +95,7 @@ test('spoilt states give a KvError or a state with these bytes', () => {
 });
 
 test('refused: what no state machine can have captured', () => {
-  const base: KvState = { revision: 5, compactRevision: 2, timeMs: 1, lastSessionId: 9, sessions: [] };
+  const base: KvState = { ...EMPTY };
   const one = { id: 3, acknowledgedBelow: 4, lastActiveMs: 0, results: [] };
   const done = { type: 'done', revision: 1 } as const;
   const bad: [string, KvState][] = [
@@ -99,6 +110,8 @@ test('refused: what no state machine can have captured', () => {
       'a result far ahead',
       { ...base, sessions: [{ ...one, results: [{ sequence: 200_000, result: done }] }] },
     ],
+    ['lease 0', { ...base, leases: leasesOf(0n) }],
+    ['a lease twice', { ...base, leases: leasesOf(7n, 7n) }],
   ];
   assert.is(decodeState(encodeState({ ...base, sessions: [one] })).sessions.length, 1);
   for (const [what, wrong] of bad) assert.throws(() => decodeState(encodeState(wrong)), isProtocol, what);
@@ -111,7 +124,7 @@ test('refused: what no state machine can have captured', () => {
 });
 
 test('a state of the first version, which had no sections, is read; a section that nobody knows is not', () => {
-  const base: KvState = { revision: 5, compactRevision: 2, timeMs: 1, lastSessionId: 9, sessions: [] };
+  const base: KvState = { ...EMPTY };
   const bytes = encodeState(base);
   const first = new Uint8Array(bytes.subarray(0, -1));
   first[0] = 1;
@@ -122,6 +135,12 @@ test('a state of the first version, which had no sections, is read; a section th
     (error: unknown) => error instanceof KvError && error.code === 'UNSUPPORTED',
   );
 });
+
+function leasesOf(...ids: bigint[]): KvState['leases'] {
+  const times = new Float64Array(ids.length).fill(5);
+  const keys = new Uint32Array(ids.length);
+  return { given: 1, ids: BigInt64Array.from(ids), ttlsMs: times, expiresAtMs: times, keys };
+}
 
 function isProtocol(error: unknown): boolean {
   return error instanceof KvError && error.code === 'PROTOCOL';

@@ -104,5 +104,7 @@ export function describeResult(result: CommandResult): string {
       return `refused: ${result.code}`;
     case 'done':
       return `revision ${result.revision}`;
+    case 'lease':
+      return `lease ${result.lease} for ${result.ttlMs} ms`;
   }
 }

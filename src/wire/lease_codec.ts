@@ -1,0 +1,146 @@
+/**
+ * The byte form of the commands about leases, and of the leases in the state.
+ *
+ *     kind 7   leaseGrant   id lease:u64 ttlMs:varint       lease 0: the store chooses
+ *     kind 8   leaseRevoke  id lease:u64
+ *     kind 9   leaseRenew   count*lease:u64
+ *     kind 10  leaseExpire  count*lease:u64
+ *
+ *     leases := given:varint count*(lease:u64 ttlMs:u64 expiresAtMs:u64 keys:u32)      section 1 of the state, in the order of granting
+ *
+ * A lease is a signed number of 64 bits and stands as its two's complement. The state's columns have fixed widths: it is written while the node applies nothing, with as
+ * many as a million leases.
+ *
+ * Invariants: the state names no lease twice and none that is 0; times are safe integers; a time to live is not above its bound.
+ */
+import { KvError } from '../errors.ts';
+import type { LeaseCommand } from '../kv/command.ts';
+import { type LeasesState, NO_LEASES } from '../kv/lease_table.ts';
+import { ByteReader, type ByteWriter, malformed, putVarint, varintBytes } from './varint.ts';
+import { readWriteId, writeWriteId } from './write_id.ts';
+
+export const KIND_LEASE_GRANT = 7;
+export const KIND_LEASE_REVOKE = 8;
+export const KIND_LEASE_RENEW = 9;
+export const KIND_LEASE_EXPIRE = 10;
+
+const ID_BYTES = 8;
+const STATE_BYTES = 28;
+const TWO_32 = 0x1_0000_0000;
+const NO_BYTES = new Uint8Array(0);
+
+/** Kind and body. */
+export function writeLeaseCommand(writer: ByteWriter, command: LeaseCommand): void {
+  switch (command.type) {
+    case 'leaseGrant':
+      writer.u8(KIND_LEASE_GRANT);
+      writeWriteId(writer, command.id);
+      writer.bigU64(BigInt.asUintN(64, command.lease)).varint(command.ttlMs);
+      break;
+    case 'leaseRevoke':
+      writer.u8(KIND_LEASE_REVOKE);
+      writeWriteId(writer, command.id);
+      writer.bigU64(BigInt.asUintN(64, command.lease));
+      break;
+    case 'leaseRenew':
+      writeIds(writer.u8(KIND_LEASE_RENEW), command.leases);
+      break;
+    case 'leaseExpire':
+      writeIds(writer.u8(KIND_LEASE_EXPIRE), command.leases);
+  }
+}
+
+/** The body of a command of such a kind; undefined for another kind. @throws KvError PROTOCOL */
+export function readLeaseCommand(reader: ByteReader, kind: number): LeaseCommand | undefined {
+  switch (kind) {
+    case KIND_LEASE_GRANT:
+      return {
+        type: 'leaseGrant',
+        id: readWriteId(reader),
+        lease: readLease(reader),
+        ttlMs: reader.varint(),
+      };
+    case KIND_LEASE_REVOKE:
+      return { type: 'leaseRevoke', id: readWriteId(reader), lease: readLease(reader) };
+    case KIND_LEASE_RENEW:
+      return { type: 'leaseRenew', leases: readIds(reader) };
+    case KIND_LEASE_EXPIRE:
+      return { type: 'leaseExpire', leases: readIds(reader) };
+    default:
+      return undefined;
+  }
+}
+
+export function writeIds(writer: ByteWriter, leases: readonly bigint[]): void {
+  writer.varint(leases.length);
+  for (const lease of leases) writer.bigU64(BigInt.asUintN(64, lease));
+}
+
+/** @throws KvError PROTOCOL */
+export function readIds(reader: ByteReader): bigint[] {
+  const leases: bigint[] = [];
+  for (let left = reader.count(ID_BYTES); left > 0; left--) leases.push(readLease(reader));
+  return leases;
+}
+
+export function readLease(reader: ByteReader): bigint {
+  return BigInt.asIntN(64, reader.bigU64());
+}
+
+/** No bytes when there is nothing to say. */
+export function encodeLeases(state: LeasesState = NO_LEASES): Uint8Array {
+  const { given, ids, ttlsMs, expiresAtMs, keys } = state;
+  const count = ids.length;
+  if (count === 0 && given === 0) return NO_BYTES;
+  const bytes = new Uint8Array(varintBytes(given) + varintBytes(count) + count * STATE_BYTES);
+  let at = putVarint(bytes, putVarint(bytes, 0, given), count);
+  const view = new DataView(bytes.buffer);
+  for (let i = 0; i < count; i++) {
+    view.setBigInt64(at, ids[i] as bigint, true);
+    putU64(view, at + 8, ttlsMs[i] as number);
+    putU64(view, at + 16, expiresAtMs[i] as number);
+    view.setUint32(at + 24, keys[i] as number, true);
+    at += STATE_BYTES;
+  }
+  return bytes;
+}
+
+/** The section's body; undefined: the state has none. @throws KvError PROTOCOL */
+export function decodeLeases(bytes: Uint8Array | undefined): LeasesState | undefined {
+  if (bytes === undefined) return undefined;
+  const reader = new ByteReader(bytes);
+  const given = reader.varint();
+  const count = reader.count(STATE_BYTES);
+  if (given === 0 && count === 0) throw malformed('no leases written out');
+  const state: LeasesState = {
+    given,
+    ids: new BigInt64Array(count),
+    ttlsMs: new Float64Array(count),
+    expiresAtMs: new Float64Array(count),
+    keys: new Uint32Array(count),
+  };
+  const seen = new Set<bigint>();
+  for (let at = 0; at < count; at++) {
+    const id = readLease(reader);
+    if (id === 0n || seen.has(id)) throw malformed(`lease ${id} in the state a second time, or 0`);
+    seen.add(id);
+    state.ids[at] = id;
+    state.ttlsMs[at] = reader.u64();
+    state.expiresAtMs[at] = reader.u64();
+    state.keys[at] = reader.u32();
+  }
+  reader.expectEnd();
+  return state;
+}
+
+function putU64(view: DataView, at: number, value: number): void {
+  view.setUint32(at, value % TWO_32, true);
+  view.setUint32(at + 4, Math.floor(value / TWO_32), true);
+}
+
+/** A lease as a client names it: any signed number of 64 bits but 0. @throws KvError INVALID_ARGUMENT */
+export function checkLeaseId(lease: bigint): void {
+  if (lease === 0n || BigInt.asIntN(64, lease) !== lease) {
+    throw new KvError('INVALID_ARGUMENT', `${lease} is no id of a lease`);
+  }
+}
