@@ -115,6 +115,10 @@ const nodeSchema = z.strictObject({
   maxPendingBytes: integer(64 * KIB, 4096 * MIB).default(128 * MIB),
   /** Revisions kept for reads in the past and for watches; older ones are compacted by the leader. 0 keeps all. */
   historyRevisions: integer(0, Number.MAX_SAFE_INTEGER).default(100_000),
+  /** Hours of history kept instead, whatever the number of revisions. 0: by `historyRevisions`. */
+  historyHours: integer(0, 24 * 3_660).default(0),
+  /** How often the leader compares what all nodes hold (it reads the whole store everywhere); 0: never by itself. */
+  hashIntervalMs: integer(0, 30 * 24 * 3_600_000).default(0),
   /** Bytes of events waiting for one slow watcher before it is moved to catching up from storage. */
   maxWatchQueueBytes: integer(64 * KIB, 1024 * MIB).default(8 * MIB),
   logLevel: z.enum(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),

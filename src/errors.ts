@@ -60,6 +60,11 @@ export const ERROR_CODES = {
   AUTH_NOT_ENABLED: [53, false],
   AUTH_STALE: [54, true],
   INVALID_AUTH_MANAGEMENT: [70, false],
+  /** An alarm that somebody has to clear. */
+  ALARM_NO_SPACE: [55, false],
+  ALARM_CORRUPT: [56, false],
+  QUOTA_EXCEEDED: [57, false],
+  RATE_LIMITED: [58, true],
 } as const satisfies Record<string, readonly [number, boolean]>;
 
 export type ErrorCode = keyof typeof ERROR_CODES;

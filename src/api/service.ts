@@ -5,6 +5,7 @@
  * Every call may fail with a KvError. Promises settle within `timeoutMs` (the node's requestTimeoutMs unless given).
  */
 import type { Command, CommandResult } from '../kv/command.ts';
+import type { Alarm, AlarmCommand } from '../kv/upkeep_command.ts';
 import type { MaybePromise, StoredRecord } from '../storage/record.ts';
 import type {
   GetRequest,
@@ -18,6 +19,13 @@ import type {
   WatchBatch,
   WatchRequest,
 } from '../wire/messages.ts';
+import type {
+  AlarmsResponse,
+  ClusterHash,
+  CompactRequest,
+  HashRequest,
+  KeyHash,
+} from '../wire/upkeep_messages.ts';
 
 export interface CallOptions {
   readonly timeoutMs?: number | undefined;
@@ -61,7 +69,7 @@ export interface LocalService extends Service {
 }
 
 export interface Service {
-  /** Takes an encoded command from a client (only 'write', 'txn', 'openSession', 'closeSession' are allowed) and gives its result once it is applied. A FailedResult is thrown as a KvError. */
+  /** Takes an encoded command from a client (checkClientCommand says which) and gives its result once it is applied: a FailedResult for what was refused in apply. */
   write(command: Uint8Array, options?: CallOptions): Promise<CommandResult>;
   /** The record's views are valid for this turn of the event loop only. */
   get(request: GetRequest, options?: CallOptions): MaybePromise<GetResponse>;
@@ -76,4 +84,14 @@ export interface Service {
   memberRemove(id: number, options?: CallOptions): Promise<MembersResponse>;
   /** Hands leadership over; gives the new leader's id. 0 lets the leader choose. */
   moveLeader(to: number, options?: CallOptions): Promise<number>;
+  /** Drops history up to a revision, which stays readable. Gives the store's revision. */
+  compact(request: CompactRequest, options?: CallOptions): Promise<number>;
+  /** Of the key space at this node. Unless `timeoutMs` says otherwise it may take two minutes, as may clusterHash. */
+  hash(request: HashRequest, options?: CallOptions): Promise<KeyHash>;
+  /** The hashes of all members at one revision. Members that differ raise the alarm CORRUPT. */
+  clusterHash(options?: CallOptions): Promise<ClusterHash>;
+  /** The active alarms, read like linearizable keys. */
+  alarms(options?: CallOptions): Promise<AlarmsResponse>;
+  /** Gives the alarm concerned: raised or there before, or cleared; none when there was none to clear. */
+  changeAlarm(action: AlarmCommand['action'], alarm: Alarm, options?: CallOptions): Promise<AlarmsResponse>;
 }

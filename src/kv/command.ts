@@ -8,6 +8,7 @@
 import type { ErrorCode } from '../errors.ts';
 import type { StoredRecord } from '../storage/record.ts';
 import type { AuthChange } from './auth_types.ts';
+import type { UpkeepCommand, UpkeepResult } from './upkeep_command.ts';
 
 /** Identifies a write for exactly-once retries (Raft thesis 6.3). Session 0: no such protection. */
 export interface WriteId {
@@ -89,6 +90,7 @@ export interface ExpireCommand {
   readonly type: 'expire';
   readonly keys: readonly Uint8Array[];
 }
+/** What was superseded at or below the revision may go, and is not read any more. */
 export interface CompactCommand {
   readonly type: 'compact';
   readonly revision: number;
@@ -140,7 +142,8 @@ export type PlainCommand =
   | CloseSessionCommand
   | ExpireCommand
   | CompactCommand
-  | AuthChangeCommand;
+  | AuthChangeCommand
+  | UpkeepCommand;
 export type Command = PlainCommand | AsUserCommand;
 
 export interface PutResult {
@@ -207,7 +210,8 @@ export type CommandResult =
   | SessionResult
   | LeaseResult
   | FailedResult
-  | DoneResult;
+  | DoneResult
+  | UpkeepResult;
 
 /** What the log entry around a command says. */
 export interface ApplyContext {

@@ -7,6 +7,7 @@
  */
 import type { KvEngine, LoadRequest } from '../storage/engine_port.ts';
 import { copyRecord, copyWithoutValue } from '../storage/record.ts';
+import { AlarmTable } from './alarms.ts';
 import { AuthTable } from './auth.ts';
 import { type LeaseKeys, refuseCommand } from './auth_check.ts';
 import type { AuthState } from './auth_types.ts';
@@ -32,7 +33,9 @@ import { LoadPlanner } from './load_planner.ts';
 import { writesOverlap } from './overlap.ts';
 import { live } from './records.ts';
 import { failed, type SessionState, SessionTable } from './sessions.ts';
+import { TimeIndex, type TimeRows } from './time_index.ts';
 import { planBranch, type Refusal, readRange, refuseOperation, refuseTxn, type TxnPlan } from './txn_plan.ts';
+import type { Alarm, AlarmCommand } from './upkeep_command.ts';
 
 export interface StateMachineOptions {
   readonly engine: KvEngine;
@@ -50,6 +53,9 @@ export interface KvState {
   readonly auth?: AuthState | undefined;
   /** Missing: none. */
   readonly leases?: LeasesState | undefined;
+  /** Parts that are empty are left out. */
+  readonly alarms?: readonly Alarm[];
+  readonly times?: TimeRows;
 }
 
 /** Commands that a session repeats safely. */
@@ -62,6 +68,7 @@ export class StateMachine {
   readonly auth: AuthTable;
   /** To be read only. */
   readonly leases = new LeaseTable();
+  readonly alarms = new AlarmTable();
 
   private readonly engine: KvEngine;
   private readonly limits: StateMachineLimits;
@@ -69,6 +76,7 @@ export class StateMachine {
   private readonly leaseCommands: Leases;
   private readonly loads = new LoadPlanner();
   private readonly leaseKeys: LeaseKeys = (lease) => this.leaseCommands.namesOf(lease);
+  private readonly times = new TimeIndex();
   private compactedAt = 0;
 
   constructor(options: StateMachineOptions) {
@@ -92,6 +100,10 @@ export class StateMachine {
   get timeMs(): number {
     return this.writer.timeMs;
   }
+  /** The newest revision known to be no newer than a wall-clock time; undefined: nothing is known of that time any more. */
+  revisionAt(timeMs: number): number | undefined {
+    return this.times.at(timeMs);
+  }
   get sessionCount(): number {
     return this.sessions.size;
   }
@@ -108,7 +120,9 @@ export class StateMachine {
   apply(context: ApplyContext, command: Command): CommandResult {
     const before = this.writer.revision;
     try {
-      return this.carryOut(context, command);
+      const result = this.carryOut(context, command);
+      if (this.writer.revision !== before) this.times.note(this.writer.timeMs, this.writer.revision);
+      return result;
     } catch (error) {
       this.writer.revision = before;
       this.writer.forgetEvents();
@@ -144,27 +158,30 @@ export class StateMachine {
       case 'leaseRenew':
         return this.leaseCommands.renew(command);
       case 'leaseExpire':
-        return this.leaseCommands.expire(command);
+        return this.refusedByAlarm(command) ?? this.leaseCommands.expire(command);
       case 'openSession':
         return this.openSession(context.index);
       case 'closeSession':
         this.sessions.close(command.session);
         return { type: 'done', revision: this.writer.revision };
       case 'expire':
-        return this.expire(command);
+        return this.refusedByAlarm(command) ?? this.expire(command);
       case 'compact':
-        return this.compact(command.revision);
+        return this.refusedByAlarm(command) ?? this.compact(command.revision);
       case 'authChange': {
         const refusal = this.auth.apply(command.change);
         return refusal === undefined
           ? { type: 'done', revision: this.writer.revision }
           : this.refuse(refusal);
       }
+      case 'alarm':
+        return this.changeAlarm(command);
     }
   }
 
   /** The state as of the last command; shares nothing that later commands change. */
   captureState(): KvState {
+    const times = this.times.capture();
     return {
       revision: this.writer.revision,
       compactRevision: this.compactedAt,
@@ -173,6 +190,8 @@ export class StateMachine {
       sessions: this.sessions.capture(),
       auth: this.auth.capture(),
       leases: this.leases.capture(),
+      ...(this.alarms.list.length > 0 && { alarms: this.alarms.list }),
+      ...(times !== undefined && { times }),
     };
   }
 
@@ -185,6 +204,8 @@ export class StateMachine {
     this.sessions.restore(state.sessions, state.lastSessionId);
     this.auth.restore(state.auth);
     this.leases.restore(state.leases);
+    this.alarms.restore(state.alarms ?? []);
+    this.times.restore(state.times, state.timeMs, state.revision);
   }
 
   private applyOnce(command: OnceCommand): CommandResult {
@@ -193,7 +214,9 @@ export class StateMachine {
       const known = this.sessions.begin(id, this.writer.timeMs, this.writer.revision);
       if (known !== undefined) return known;
     }
-    const result = command.type === 'write' ? this.applyWrite(command.operation) : this.applyOther(command);
+    const result =
+      this.refusedByAlarm(command) ??
+      (command.type === 'write' ? this.applyWrite(command.operation) : this.applyOther(command));
     if (id.session !== 0) this.sessions.record(id, result);
     return result;
   }
@@ -325,12 +348,28 @@ export class StateMachine {
     if (revision > current) {
       return failed('FUTURE_REVISION', `revision ${revision} is above the current one, ${current}`, current);
     }
+    // As in etcd: where nothing was compacted yet, revision 0 is no mistake.
+    if (revision === 0 && this.compactedAt === 0) return { type: 'done', revision: current };
     if (revision <= this.compactedAt) {
       return failed('COMPACTED', `revision ${revision} is compacted already (${this.compactedAt})`, current);
     }
     this.compactedAt = revision;
+    this.times.prune(revision);
     this.engine.compact(revision);
     return { type: 'done', revision: current };
+  }
+
+  private changeAlarm({ action, alarm }: AlarmCommand): CommandResult {
+    const { revision } = this.writer;
+    const concerned = action === 'raise' ? this.alarms.raise(alarm) : this.alarms.clear(alarm);
+    if (action === 'raise' && concerned === undefined)
+      return failed('OVERLOADED', `${this.alarms.list.length} alarms are active`, revision);
+    return { type: 'alarms', revision, alarms: concerned === undefined ? [] : [concerned] };
+  }
+
+  private refusedByAlarm(command: Command): CommandResult | undefined {
+    const refusal = this.alarms.refuses(command);
+    return refusal === undefined ? undefined : this.refuse(refusal);
   }
 
   private refuse(refusal: Refusal): CommandResult {

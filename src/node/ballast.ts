@@ -12,7 +12,8 @@
  * point leaves a store that takes writes where there is room.
  */
 import { KvError } from '../errors.ts';
-import type { Command, Operation } from '../kv/command.ts';
+import { makesRoom } from '../kv/alarms.ts';
+import type { Command } from '../kv/command.ts';
 import { type Disk, DiskError } from '../storage/disk.ts';
 
 const MIB = 1024 * 1024;
@@ -176,23 +177,6 @@ export function assertMakesRoom(command: Command): void {
     'NO_SPACE',
     'the disk is full: until there is room, only deletes and compaction are taken; reads go on',
   );
-}
-
-function makesRoom(command: Command): boolean {
-  switch (command.type) {
-    case 'write':
-      return isDeletion(command.operation);
-    case 'txn':
-      return command.success.every(isDeletion) && command.failure.every(isDeletion);
-    case 'asUser':
-      return makesRoom(command.command);
-    default:
-      return true;
-  }
-}
-
-function isDeletion({ type }: Operation): boolean {
-  return type === 'delete' || type === 'range';
 }
 
 /** undefined: there is none. */

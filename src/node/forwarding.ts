@@ -15,6 +15,7 @@ import type { MemberAddRequest, MemberAddResponse, MembersResponse, NodeStatus }
 import {
   decodeJson,
   encodeJson,
+  PEER_HASH,
   PEER_MEMBER_ADD,
   PEER_MEMBER_PROMOTE,
   PEER_MEMBER_REMOVE,
@@ -89,6 +90,7 @@ export interface ForwardTarget extends Service {
   removed(): void;
   /** Another node repairs its store from this one. */
   answerRepair(operation: PeerOperation, body: Uint8Array): Promise<Uint8Array>;
+  answerHash(body: Uint8Array, timeoutMs: number): Promise<Uint8Array>;
 }
 
 export class Forwarding {
@@ -166,6 +168,7 @@ export async function answerPeer(
   if (operation === PEER_STATUS) return encodeJson(target.status());
   if (operation === PEER_SNAPSHOT || operation === PEER_SNAPSHOT_READ)
     return target.answerRepair(operation, body);
+  if (operation === PEER_HASH) return target.answerHash(body, timeoutMs);
   if (operation === PEER_REMOVED) {
     target.removed();
     return NOTHING;

@@ -9,6 +9,7 @@ import type { Config } from '../config.ts';
 import { KvError } from '../errors.ts';
 import type { Command, CommandResult } from '../kv/command.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
+import type { Alarm, AlarmCommand } from '../kv/upkeep_command.ts';
 import type { Clock } from '../ports.ts';
 import type { RaftCore } from '../raft/types.ts';
 import type { Engine } from '../storage/engine_port.ts';
@@ -27,6 +28,13 @@ import type {
   WatchRequest,
 } from '../wire/messages.ts';
 import type { PeerOperation } from '../wire/peer_codec.ts';
+import type {
+  AlarmsResponse,
+  ClusterHash,
+  CompactRequest,
+  HashRequest,
+  KeyHash,
+} from '../wire/upkeep_messages.ts';
 import type { Applier } from './applier.ts';
 import { assertMakesRoom } from './ballast.ts';
 import type { Conditions } from './conditions.ts';
@@ -35,8 +43,10 @@ import type { LoneWriter } from './lone_writer.ts';
 import type { Membership } from './membership.ts';
 import type { Pins } from './pins.ts';
 import type { ReadBarrier } from './read_barrier.ts';
+import { revisionToRead } from './read_revision.ts';
 import { checkReadable } from './readable.ts';
 import type { Replica } from './replica.ts';
+import type { Upkeep } from './upkeep_service.ts';
 import type { Watches } from './watches.ts';
 
 export interface KvServiceOptions {
@@ -53,6 +63,7 @@ export interface KvServiceOptions {
   readonly membership: Membership;
   readonly watches: Watches;
   readonly pins: Pins;
+  readonly upkeep: Upkeep;
   readonly clock: Clock;
   /** While a snapshot is being put in place (snapshots.ts): a promise of its end. */
   readonly replaced: () => Promise<void> | undefined;
@@ -66,6 +77,8 @@ export interface KvServiceOptions {
   readonly onRemoved: () => void;
   readonly answerRepair: (operation: PeerOperation, body: Uint8Array) => Promise<Uint8Array>;
 }
+
+const LINEARIZABLE: ReadOptions = { level: 'linearizable', minRevision: 0, revision: 0 };
 
 export class KvService implements LocalService {
   readonly #options: KvServiceOptions;
@@ -208,6 +221,32 @@ export class KvService implements LocalService {
     );
   }
 
+  compact(request: CompactRequest, options?: CallOptions): Promise<number> {
+    return this.#options.upkeep.compact(request, options);
+  }
+
+  hash(request: HashRequest, options?: CallOptions): Promise<KeyHash> {
+    return this.#options.upkeep.hash(request, options);
+  }
+
+  async clusterHash(options?: CallOptions): Promise<ClusterHash> {
+    await this.#ready(LINEARIZABLE, options);
+    return this.#options.upkeep.clusterHash(options);
+  }
+
+  async alarms(options?: CallOptions): Promise<AlarmsResponse> {
+    await this.#ready(LINEARIZABLE, options);
+    return this.#options.upkeep.alarms();
+  }
+
+  changeAlarm(action: AlarmCommand['action'], alarm: Alarm, options?: CallOptions): Promise<AlarmsResponse> {
+    return this.#options.upkeep.changeAlarm(action, alarm, options);
+  }
+
+  answerHash(body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+    return this.#options.upkeep.answerHash(body, timeoutMs);
+  }
+
   removed(): void {
     this.#options.onRemoved();
   }
@@ -303,30 +342,9 @@ export class KvService implements LocalService {
     );
   }
 
-  #revisionOf(request: ReadOptions): number {
-    const { stateMachine } = this.#options;
-    const { revision } = request;
-    if (revision === 0) return stateMachine.revision;
-    if (revision > stateMachine.revision) {
-      throw new KvError(
-        'FUTURE_REVISION',
-        `revision ${revision} does not exist yet; the store is at ${stateMachine.revision}`,
-      );
-    }
-    if (revision < stateMachine.compactRevision) {
-      const details = { compactRevision: stateMachine.compactRevision };
-      throw new KvError(
-        'COMPACTED',
-        `revision ${revision} has been compacted; ${stateMachine.compactRevision} is the oldest`,
-        { details },
-      );
-    }
-    return revision;
-  }
-
   #get(request: GetRequest): MaybePromise<GetResponse> {
     const { engine, stateMachine } = this.#options;
-    const found = engine.get(request.key, this.#revisionOf(request));
+    const found = engine.get(request.key, revisionToRead(request, stateMachine, this.#options.clock));
     if (found instanceof Promise) {
       const { revision } = stateMachine;
       return found.then((record) => ({ revision, record }));
@@ -335,8 +353,8 @@ export class KvService implements LocalService {
   }
 
   #scan(request: ScanPageRequest): MaybePromise<ScanPageResponse> {
-    const { engine, pins } = this.#options;
-    const revision = this.#revisionOf(request);
+    const { engine, pins, stateMachine, clock } = this.#options;
+    const revision = revisionToRead(request, stateMachine, clock);
     const { start, end, reverse, limit, maxBytes, keysOnly } = request;
     const page = engine.scan({ start, end, reverse, limit, maxBytes, keysOnly, revision });
     pins.touch(revision);

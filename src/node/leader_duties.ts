@@ -9,6 +9,7 @@
 
 import { isDamage } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
+import { type CompactionRules, compactTarget } from '../kv/compaction.ts';
 import { dueKeysRange, parseExpiryRow } from '../kv/expiry.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock } from '../ports.ts';
@@ -26,8 +27,7 @@ export interface LeaderDutiesOptions {
   readonly clock: Clock;
   /** Nobody could repair this node: what it cannot read it must not write to the log. */
   readonly alone: () => boolean;
-  /** Revisions to keep; 0 keeps all. */
-  readonly historyRevisions: number;
+  readonly history: CompactionRules;
   /** The disk is full: history goes before the store stands still. */
   readonly isShortOfRoom: () => boolean;
   /** The lowest revision that somebody still reads; Infinity when nobody does. */
@@ -49,6 +49,8 @@ export class LeaderDuties {
 
   /** Called several times a second while this node leads. */
   run(): void {
+    // Everything would be refused.
+    if (this.#options.stateMachine.alarms.has('corrupt')) return;
     if (!this.#expiring) {
       this.#expiring = true;
       this.#expire().then(
@@ -61,7 +63,9 @@ export class LeaderDuties {
         },
       );
     }
-    const target = this.#compactTarget();
+    const { stateMachine, clock, history, isShortOfRoom, lowestPin } = this.#options;
+    // What was deleted frees nothing for as long as history keeps it.
+    const target = compactTarget(stateMachine, history, clock.wallMs(), isShortOfRoom(), lowestPin());
     if (target > 0 && !this.#compacting) {
       this.#compacting = true;
       const compact = { type: 'compact', revision: target } as const;
@@ -77,16 +81,6 @@ export class LeaderDuties {
         },
       );
     }
-  }
-
-  /** 0: nothing to do. Waits until a tenth of the history can go at once: compaction costs the tree a pass. */
-  #compactTarget(): number {
-    const { stateMachine, historyRevisions, isShortOfRoom, lowestPin } = this.#options;
-    if (historyRevisions === 0) return 0;
-    // What was deleted frees nothing for as long as history keeps it.
-    const kept = isShortOfRoom() ? 0 : historyRevisions;
-    const target = Math.min(stateMachine.revision - kept, lowestPin());
-    return target - stateMachine.compactRevision >= Math.max(1, kept / 10) ? target : 0;
   }
 
   async #expire(): Promise<void> {

@@ -19,7 +19,7 @@ import {
   FRAME_RAFT,
   FRAME_REQUEST,
 } from '../wire/peer_codec.ts';
-import { Ballast } from './ballast.ts';
+import type { Ballast } from './ballast.ts';
 import { Consensus } from './consensus.ts';
 import { answerPeer, Forwarding } from './forwarding.ts';
 import { handOver } from './hand_over.ts';
@@ -35,6 +35,8 @@ import { PeerRpc } from './peer_rpc.ts';
 import { Pins } from './pins.ts';
 import { Repair } from './repair.ts';
 import { asStorageError, openStorage, type ReplicaStorage } from './replica_storage.ts';
+import type { UpkeepDuties } from './upkeep_duties.ts';
+import { makeBallast, makeUpkeep } from './upkeep_parts.ts';
 import { Watches } from './watches.ts';
 
 const SWEEP_MS = 100;
@@ -61,6 +63,7 @@ export class KvorumNode {
   readonly #ballast: Ballast;
   readonly #repair: Repair;
   readonly #duties: LeaderDuties;
+  readonly #upkeepDuties: UpkeepDuties;
   readonly #timers: TimerHandle[] = [];
   #closed = false;
   /** How often time has passed without a tick for longer than an election takes: the process was stopped, or very busy. */
@@ -103,25 +106,25 @@ export class KvorumNode {
       isWhole: () => this.#repair.blocked === undefined,
     });
     const consensus = this.#consensus;
+    const replaced = (): Promise<void> | undefined => this.#repair.blocked ?? consensus.snapshots.replaced;
     const alone = (): boolean => consensus.raft.status().configuration.members.length <= 1;
     this.#rpc = new PeerRpc(consensus.transport, nowMs, ports.random, (operation, body, timeoutMs) =>
       answerPeer(this.service, () => consensus.raft.role === 'leader', operation, body, timeoutMs),
     );
-    const schedule = (): void => consensus.replica.schedule();
     this.#membership = new Membership({
       raft: consensus.raft,
       applier: consensus.applier,
       conditions: consensus.conditions,
       clock: ports.clock,
       clusterId: identity.clusterId,
-      schedule,
+      schedule: () => consensus.replica.schedule(),
     });
     this.#watches = new Watches({
       engine,
       stateMachine,
       config: config.node,
       timers: ports.timers,
-      replaced: () => this.#repair.blocked ?? consensus.snapshots.replaced,
+      replaced,
       alone,
       onFailure: fail,
     });
@@ -148,15 +151,7 @@ export class KvorumNode {
     const pins = new Pins(nowMs);
     const kept = new KeptState(options.disk, options.path);
     const needs = new FollowerNeeds();
-    this.#ballast = new Ballast({
-      disk: options.disk,
-      path: options.path,
-      maxBytes: 2 * config.storage.memtableSizeBytes + config.storage.tableSizeBytes,
-      dataBytes: () => consensus.health.dataBytes,
-      isFull: () => engine.noSpace || log.diskFull,
-      onReleased: (released) => consensus.health.reserveReleased(released),
-      warn: (message, error) => logger.warn(message, { error }),
-    });
+    this.#ballast = makeBallast(options, storage, consensus);
     this.#housekeeping = new Housekeeping({
       engine,
       log,
@@ -171,19 +166,24 @@ export class KvorumNode {
       engine,
       stateMachine,
       clock: ports.clock,
-      historyRevisions: config.node.historyRevisions,
+      history: config.node,
       alone,
       isShortOfRoom: () => this.#ballast.released,
       lowestPin: () => Math.min(pins.lowest(), this.#watches.lowestNeeded()),
       propose: (command) => consensus.replica.propose(command, nowMs() + config.node.requestTimeoutMs),
       warn: (message, error) => logger.warn(message, { error }),
     });
-    this.#forwarding = new Forwarding({
+    this.#forwarding = new Forwarding({ ...consensus, rpc: this.#rpc, clock: ports.clock });
+    const { upkeep, upkeepDuties } = makeUpkeep(options, storage, consensus, {
       rpc: this.#rpc,
-      raft: consensus.raft,
-      conditions: consensus.conditions,
-      clock: ports.clock,
+      forwarding: this.#forwarding,
+      pins,
+      replaced,
+      checkOpen: () => this.#checkOpen(),
+      write: (command, callOptions) => this.service.write(command, callOptions),
+      isShortOfRoom: () => this.#ballast.released,
     });
+    this.#upkeepDuties = upkeepDuties;
     this.service = new KvService({
       config,
       raft: consensus.raft,
@@ -199,7 +199,8 @@ export class KvorumNode {
       watches: this.#watches,
       pins,
       clock: ports.clock,
-      replaced: () => this.#repair.blocked ?? consensus.snapshots.replaced,
+      replaced,
+      upkeep,
       sleeps: () => this.#sleeps,
       status: () => consensus.health.status(),
       checkOpen: () => this.#checkOpen(),
@@ -244,7 +245,9 @@ export class KvorumNode {
       }),
       timers.every(SWEEP_MS, () => this.#sweep()),
       timers.every(DUTIES_MS, () => {
-        if (this.#consensus.raft.role === 'leader' && !this.#consensus.replica.failed) this.#duties.run();
+        if (this.#consensus.raft.role !== 'leader' || this.#consensus.replica.failed) return;
+        this.#duties.run();
+        this.#upkeepDuties.run();
       }),
       timers.every(HOUSEKEEPING_MS, () => {
         const { replica, snapshots } = this.#consensus;

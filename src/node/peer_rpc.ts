@@ -17,6 +17,7 @@ import {
   decodeRequest,
   encodeAnswer,
   encodeRequest,
+  PEER_HASH,
   PEER_MEMBERS,
   PEER_SNAPSHOT,
   PEER_SNAPSHOT_READ,
@@ -35,6 +36,7 @@ const READS: ReadonlySet<PeerOperation> = new Set([
   PEER_MEMBERS,
   PEER_SNAPSHOT,
   PEER_SNAPSHOT_READ,
+  PEER_HASH,
 ]);
 
 interface Pending {

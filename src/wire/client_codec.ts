@@ -7,7 +7,7 @@
  *     get     := timeoutMs:varint readOptions key:bytes
  *     scan    := timeoutMs:varint credit:varint readOptions flags:u8 start:bytes [end:bytes] limit:varint maxBytes:varint
  *     watch   := timeoutMs:varint credit:varint flags:u8 fromRevision:varint start:bytes [end:bytes]
- *     readOptions := level:u8 minRevision:varint revision:varint
+ *     readOptions := level:u8 minRevision:varint revision:varint                  level with 0x80: the third is atTimeMs
  *     got     := revision:varint present:u8 [record]
  *     page    := revision:varint more:u8 count:varint record*
  *     batch   := revision:varint partial:u8 count:varint event*
@@ -43,6 +43,8 @@ export const PROTOCOL_VERSION = 1;
 export const MAX_TIMEOUT_MS = 24 * 3_600_000;
 const MAX_NAME_BYTES = 200;
 const LEVELS: readonly ReadLevel[] = ['linearizable', 'sequential', 'eventual'];
+/** In the byte of the level. */
+const AT_TIME = 0x80;
 const SCAN_REVERSE = 1;
 const SCAN_KEYS_ONLY = 2;
 const SCAN_END = 4;
@@ -136,14 +138,24 @@ export function readWelcome(reader: ByteReader): Welcome {
   };
 }
 
-function writeReadOptions(writer: ByteWriter, options: ReadOptions): void {
-  writer.u8(LEVELS.indexOf(options.level)).varint(options.minRevision).varint(options.revision);
+export function writeReadOptions(writer: ByteWriter, options: ReadOptions): void {
+  const { level, minRevision, revision, atTimeMs } = options;
+  const atTime = atTimeMs === undefined ? 0 : AT_TIME;
+  writer
+    .u8(LEVELS.indexOf(level) | atTime)
+    .varint(minRevision)
+    .varint(atTimeMs ?? revision);
 }
 
-function readLevel(reader: ByteReader): ReadLevel {
-  const level = LEVELS[reader.u8()];
+/** @throws KvError PROTOCOL */
+export function readReadOptions(reader: ByteReader): Required<ReadOptions> {
+  const byte = reader.u8();
+  const level = LEVELS[byte & ~AT_TIME];
   if (level === undefined) throw malformed('unknown read level');
-  return level;
+  const minRevision = reader.varint();
+  const number = reader.varint();
+  if ((byte & AT_TIME) === 0) return { level, minRevision, revision: number, atTimeMs: undefined };
+  return { level, minRevision, revision: 0, atTimeMs: number };
 }
 
 /** Everything after the time-out. */
@@ -153,12 +165,10 @@ export function writeGet(writer: ByteWriter, request: GetRequest): void {
 }
 
 export function readGet(reader: ByteReader): GetRequest {
-  const level = readLevel(reader);
-  const minRevision = reader.varint();
-  const revision = reader.varint();
+  const { level, minRevision, revision, atTimeMs } = readReadOptions(reader);
   const key = reader.byteString();
   reader.expectEnd();
-  return { level, minRevision, revision, key };
+  return { level, minRevision, revision, atTimeMs, key };
 }
 
 export function writeGot(writer: ByteWriter, response: GetResponse): void {
@@ -187,9 +197,7 @@ export function writeScan(writer: ByteWriter, request: ScanPageRequest): void {
 }
 
 export function readScan(reader: ByteReader): ScanPageRequest {
-  const level = readLevel(reader);
-  const minRevision = reader.varint();
-  const revision = reader.varint();
+  const { level, minRevision, revision, atTimeMs } = readReadOptions(reader);
   const flags = reader.u8();
   if (flags > (SCAN_REVERSE | SCAN_KEYS_ONLY | SCAN_END)) throw malformed('unknown scan flags');
   const start = reader.byteString();
@@ -199,7 +207,7 @@ export function readScan(reader: ByteReader): ScanPageRequest {
   reader.expectEnd();
   const reverse = (flags & SCAN_REVERSE) !== 0;
   const keysOnly = (flags & SCAN_KEYS_ONLY) !== 0;
-  return { level, minRevision, revision, start, end, reverse, limit, maxBytes, keysOnly };
+  return { level, minRevision, revision, atTimeMs, start, end, reverse, limit, maxBytes, keysOnly };
 }
 
 export function writePage(writer: ByteWriter, page: ScanPageResponse): void {

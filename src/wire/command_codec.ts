@@ -11,6 +11,7 @@
  *     kinds 7-10 leases                                          (lease_codec.ts)
  *     kind 12    authChange    change                            (auth_codec.ts)
  *     kind 13    asUser        user:string authRevision:varint command       (not one of kind 13; user empty: the cluster itself)
+ *     kind 14    alarm                                           (upkeep_codec.ts)
  *     id       := 0 | session:varint sequence:varint outstanding:varint     (write_id.ts)
  *     compare  := target+result:u8 key (value | number:varint)
  *     operation := number:u8 flags:u8 key ...                    (operation_codec.ts)
@@ -43,6 +44,7 @@ import {
   readOperation,
   writeOperation,
 } from './operation_codec.ts';
+import { readUpkeepCommand, writeUpkeepCommand } from './upkeep_codec.ts';
 import { ByteReader, ByteWriter, malformed, putVarint, varintBytes } from './varint.ts';
 import { MAX_WRITE_ID_BYTES, readWriteId, writeWriteId } from './write_id.ts';
 
@@ -111,6 +113,9 @@ export function writeCommand(writer: ByteWriter, command: Command): void {
     case 'leaseRenew':
     case 'leaseExpire':
       writeLeaseCommand(writer, command);
+      break;
+    default:
+      writeUpkeepCommand(writer, command);
   }
 }
 
@@ -182,7 +187,7 @@ function readBody(reader: ByteReader, kind: number): PlainCommand {
 
 /** The parts of the model have codecs of their own. */
 function readCommandOfPart(reader: ByteReader, kind: number): PlainCommand {
-  const command = readLeaseCommand(reader, kind);
+  const command = readLeaseCommand(reader, kind) ?? readUpkeepCommand(reader, kind);
   if (command === undefined) throw new KvError('UNSUPPORTED', `unknown command kind ${kind}`);
   return command;
 }
@@ -360,6 +365,8 @@ export function checkClientCommand(command: Command, limits: ClientCommandLimits
     case 'openSession':
     case 'closeSession':
     case 'leaseGrant':
+    case 'compact':
+    case 'alarm':
       return;
     case 'leaseRevoke':
       checkLeaseId(command.lease);

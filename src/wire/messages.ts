@@ -20,6 +20,8 @@ export interface ReadOptions {
   readonly minRevision: number;
   /** Read as of this revision; 0 for the newest. */
   readonly revision: number;
+  /** Read as of this wall-clock time in milliseconds instead: the newest revision known to be no newer. REQUIRES: revision is 0. */
+  readonly atTimeMs?: number | undefined;
 }
 export interface GetRequest extends ReadOptions {
   readonly key: Uint8Array;

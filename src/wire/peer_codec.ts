@@ -31,6 +31,8 @@ export const PEER_REMOVED = 8;
 /** Asks for a snapshot that covers an index, to repair a damaged store from; and for its bytes. */
 export const PEER_SNAPSHOT = 9;
 export const PEER_SNAPSHOT_READ = 10;
+/** Asks for the hash of the key space (node/upkeep_service.ts). */
+export const PEER_HASH = 11;
 export type PeerOperation =
   | typeof PEER_WRITE
   | typeof PEER_STATUS
@@ -41,7 +43,8 @@ export type PeerOperation =
   | typeof PEER_MOVE_LEADER
   | typeof PEER_REMOVED
   | typeof PEER_SNAPSHOT
-  | typeof PEER_SNAPSHOT_READ;
+  | typeof PEER_SNAPSHOT_READ
+  | typeof PEER_HASH;
 
 export const RAFT_PREFIX: Uint8Array = Uint8Array.of(FRAME_RAFT);
 
@@ -89,7 +92,7 @@ export function decodeAnswer(payload: Uint8Array): PeerAnswer {
 }
 
 function operationOf(number: number): PeerOperation {
-  if (number >= PEER_WRITE && number <= PEER_SNAPSHOT_READ) return number as PeerOperation;
+  if (number >= PEER_WRITE && number <= PEER_HASH) return number as PeerOperation;
   throw malformed(`unknown peer operation ${number}`);
 }
 

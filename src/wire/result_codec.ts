@@ -12,6 +12,7 @@
  *     kind 8  failed     code:u8 message:string         (code numbers: errors.ts)
  *     kind 9  done       -
  *     kind 10 lease      lease:u64 ttlMs:varint
+ *     kind 20 alarms     count*alarm                    (upkeep_codec.ts)
  *
  *     record := present:u8 flags:u8 key value mod:varint create:varint version:varint sub:varint [lease:u64] [expiresAtMs:varint]
  *               present: 1 lease, 2 expiresAtMs (then neither is 0)
@@ -23,6 +24,7 @@ import { errorCodeOf, errorNumber, KvError } from '../errors.ts';
 import type { CommandResult, KvEvent, TxnResult } from '../kv/command.ts';
 import type { StoredRecord } from '../storage/record.ts';
 import { readLease } from './lease_codec.ts';
+import { KIND_ALARMS_RESULT, readAlarms, writeAlarms } from './upkeep_codec.ts';
 import { type ByteReader, type ByteWriter, malformed } from './varint.ts';
 
 const KIND_PUT = 1;
@@ -76,6 +78,10 @@ export function encodeResult(result: CommandResult, writer: ByteWriter): void {
     case 'lease':
       writer.u8(KIND_LEASE).varint(result.revision);
       writer.bigU64(BigInt.asUintN(64, result.lease)).varint(result.ttlMs);
+      return;
+    case 'alarms':
+      writer.u8(KIND_ALARMS_RESULT).varint(result.revision);
+      writeAlarms(writer, result.alarms);
   }
 }
 
@@ -96,6 +102,8 @@ export function decodeResult(reader: ByteReader): CommandResult {
       return { type: 'done', revision };
     case KIND_LEASE:
       return { type: 'lease', revision, lease: readLease(reader), ttlMs: reader.varint() };
+    case KIND_ALARMS_RESULT:
+      return { type: 'alarms', revision, alarms: readAlarms(reader) };
     default:
       throw new KvError('UNSUPPORTED', `unknown result kind ${kind}`);
   }

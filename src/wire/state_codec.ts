@@ -17,6 +17,12 @@ import type { KvState } from '../kv/state_machine.ts';
 import { decodeAuthState, encodeAuthState } from './auth_codec.ts';
 import { decodeLeases, encodeLeases } from './lease_codec.ts';
 import { decodeResult, encodeResult, MIN_RESULT_BYTES } from './result_codec.ts';
+import {
+  decodeAlarmsSection,
+  decodeTimesSection,
+  encodeAlarmsSection,
+  encodeTimesSection,
+} from './upkeep_codec.ts';
 import { ByteReader, ByteWriter, malformed } from './varint.ts';
 
 export const STATE_VERSION = 2;
@@ -25,6 +31,8 @@ const MIN_SESSION_BYTES = 4;
 const MIN_SECTION_BYTES = 2;
 const LEASES_SECTION = 1;
 const AUTH_SECTION = 2;
+const ALARMS_SECTION = 3;
+const TIMES_SECTION = 5;
 
 /** A part of the model that has state of its own. */
 interface Section {
@@ -36,8 +44,9 @@ interface Section {
 const SECTIONS: readonly Section[] = [
   { tag: LEASES_SECTION, encode: (state) => encodeLeases(state.leases) },
   { tag: AUTH_SECTION, encode: (state) => encodeAuthState(state.auth) },
+  { tag: ALARMS_SECTION, encode: ({ alarms }) => encodeAlarmsSection(alarms) },
+  { tag: TIMES_SECTION, encode: ({ times }) => encodeTimesSection(times) },
 ];
-
 const NO_SECTIONS: ReadonlyMap<number, Uint8Array> = new Map();
 
 /** The bytes of a state, in memory of their own. */
@@ -109,6 +118,8 @@ export function decodeState(bytes: Uint8Array): KvState {
   const sections = version > OLDEST_VERSION ? readSections(reader) : NO_SECTIONS;
   reader.expectEnd();
   const auth = sections.get(AUTH_SECTION);
+  const alarms = sections.get(ALARMS_SECTION);
+  const times = sections.get(TIMES_SECTION);
   return {
     revision,
     compactRevision,
@@ -117,6 +128,8 @@ export function decodeState(bytes: Uint8Array): KvState {
     sessions,
     leases: decodeLeases(sections.get(LEASES_SECTION)),
     auth: auth === undefined ? undefined : decodeAuthState(auth),
+    ...(alarms !== undefined && { alarms: decodeAlarmsSection(alarms) }),
+    ...(times !== undefined && { times: decodeTimesSection(times, revision, timeMs) }),
   };
 }
 

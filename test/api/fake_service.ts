@@ -19,6 +19,7 @@ import type {
   ScanPageResponse,
   WatchRequest,
 } from '../../src/wire/messages.ts';
+import { FakeUpkeep } from './fake_upkeep.ts';
 
 interface Watcher {
   readonly request: WatchRequest;
@@ -204,7 +205,7 @@ export class FakeStore {
 }
 
 /** One node's service over a store. Hooks let a test hold calls back or make them fail. */
-export class FakeService implements Service {
+export class FakeService extends FakeUpkeep implements Service {
   readonly id: number;
   readonly store: FakeStore;
   /** What the node was asked, by name. */
@@ -215,6 +216,7 @@ export class FakeService implements Service {
   lastTimeoutMs: number | undefined;
 
   constructor(store: FakeStore = new FakeStore(), id = 1) {
+    super();
     this.store = store;
     this.id = id;
   }
@@ -298,7 +300,7 @@ export class FakeService implements Service {
     return to === 0 ? 2 : to;
   }
 
-  private enter(name: string): Promise<void> | undefined {
+  protected enter(name: string): Promise<void> | undefined {
     this.calls.push(name);
     return this.before(name) ?? undefined;
   }

@@ -226,9 +226,12 @@ test('known failure 27: a transaction that reads a compacted or a future revisio
 test('compaction moves forward only, and not past the present', () => {
   const store = new Store();
   for (let i = 0; i < 5; i++) store.run(write(put('a', `${i}`)));
+  assert.is(store.run({ type: 'compact', revision: 0 }).type, 'done', 'as in etcd');
+  assert.is(store.machine.compactRevision, 0);
   assert.is(code(store.run({ type: 'compact', revision: 7 })), 'FUTURE_REVISION');
   assert.is(store.run({ type: 'compact', revision: 6 }).type, 'done');
   assert.is(code(store.run({ type: 'compact', revision: 6 })), 'COMPACTED');
+  assert.is(code(store.run({ type: 'compact', revision: 0 })), 'COMPACTED');
   assert.is(store.machine.compactRevision, 6);
   assert.is(store.engine.compactRevision, 6);
   assert.equal(store.get('a'), ['a', '4', 2, 6, 5]);

@@ -49,6 +49,7 @@ class Model {
     this.timeMs = Math.max(this.timeMs, timeMs);
     if (command.type === 'compact') {
       if (command.revision > this.revision) return 'failed FUTURE_REVISION';
+      if (command.revision === 0 && this.compacted === 0) return `done ${this.revision}`;
       if (command.revision <= this.compacted) return 'failed COMPACTED';
       this.compacted = command.revision;
       return `done ${this.revision}`;

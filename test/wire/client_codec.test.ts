@@ -34,6 +34,7 @@ import {
 import { beginFrame, endFrame, FrameReader, OPCODE } from '../../src/wire/client_frames.ts';
 import { encodePut } from '../../src/wire/command_codec.ts';
 import { encodeError } from '../../src/wire/error_codec.ts';
+import type { GetRequest, ScanPageRequest } from '../../src/wire/messages.ts';
 import { encodeResult } from '../../src/wire/result_codec.ts';
 import { ByteReader, ByteWriter } from '../../src/wire/varint.ts';
 
@@ -57,7 +58,9 @@ const readOptions = {
   level: fc.constantFrom('linearizable' as const, 'sequential' as const, 'eventual' as const),
   minRevision: number,
   revision: number,
+  atTimeMs: fc.constant<number | undefined>(undefined),
 };
+const readAtTime = { ...readOptions, revision: fc.constant(0), atTimeMs: number };
 const status = fc.record({
   id: number,
   clusterId,
@@ -142,14 +145,19 @@ const cases = [
     write: writeWelcome,
     read: readWelcome,
   }),
-  define({ name: 'get', values: fc.record({ ...readOptions, key: bytes }), write: writeGet, read: readGet }),
+  define<GetRequest>({
+    name: 'get',
+    values: fc.oneof(fc.record({ ...readOptions, key: bytes }), fc.record({ ...readAtTime, key: bytes })),
+    write: writeGet,
+    read: readGet,
+  }),
   define({
     name: 'got',
     values: fc.record({ revision: number, record: optional(record) }),
     write: writeGot,
     read: readGot,
   }),
-  define({
+  define<ScanPageRequest>({
     name: 'scan',
     values: fc.record({
       ...readOptions,

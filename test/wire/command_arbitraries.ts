@@ -2,6 +2,7 @@
  * Random commands, results and records for the tests of their codecs, and the mutations that such bytes are put through.
  */
 import * as fc from 'fast-check';
+import { compareAlarms } from '../../src/kv/alarms.ts';
 import type { AuthChange, AuthState, Grant } from '../../src/kv/auth_types.ts';
 import type {
   Command,
@@ -13,6 +14,7 @@ import type {
   TxnResult,
   WriteId,
 } from '../../src/kv/command.ts';
+import type { Alarm } from '../../src/kv/upkeep_command.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
 import { leaseCommands, leaseId } from './lease_arbitraries.ts';
 
@@ -133,6 +135,16 @@ function distinct(grants: readonly Grant[]): Grant[] {
   });
 }
 
+const alarm: fc.Arbitrary<Alarm> = fc.record({
+  type: fc.constantFrom('nospace', 'corrupt'),
+  member: safeInteger,
+  byNode: fc.boolean(),
+});
+/** In their order. */
+export const alarms: fc.Arbitrary<Alarm[]> = fc
+  .uniqueArray(alarm, { maxLength: 5, selector: ({ type, member }) => `${type} ${member}` })
+  .map((some) => some.sort(compareAlarms));
+
 const plainCommand: fc.Arbitrary<PlainCommand> = fc.oneof(
   fc.record({
     type: fc.constant('write' as const),
@@ -164,6 +176,7 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     }),
     weight: 1,
   },
+  fc.record({ type: fc.constant('alarm' as const), action: fc.constantFrom('raise', 'clear'), alarm }),
 );
 
 export const record: fc.Arbitrary<StoredRecord> = fc.record({
@@ -220,6 +233,7 @@ export const result: fc.Arbitrary<CommandResult> = fc.oneof(
     lease: leaseId,
     ttlMs: safeInteger,
   }),
+  fc.record({ type: fc.constant('alarms' as const), revision: safeInteger, alarms }),
 );
 
 /** How valid bytes are spoilt: cut off, lengthened, or with some bytes changed. */

@@ -4,9 +4,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { KvState } from '../../src/kv/state_machine.ts';
+import type { TimeRows } from '../../src/kv/time_index.ts';
 import { decodeState, encodeState, STATE_VERSION } from '../../src/wire/state_codec.ts';
 import { put, remove, Store, txn, write } from '../kv/commands.ts';
-import { authState, mutation, plain, result, spoil } from './command_arbitraries.ts';
+import { alarms, authState, mutation, plain, result, spoil } from './command_arbitraries.ts';
 import { leasesState } from './lease_arbitraries.ts';
 
 const session = fc.record({
@@ -21,13 +22,22 @@ const state: fc.Arbitrary<KvState> = fc
   .record({
     revision: fc.integer({ min: 1, max: 1e15 }),
     compactRevision: fc.nat(1_000),
-    timeMs: fc.maxSafeNat(),
+    timeMs: fc.nat(2 ** 50),
     sessions: fc.array(session, { maxLength: 4 }),
     auth: fc.option(authState, { nil: undefined }),
     leases: fc.option(leasesState, { nil: undefined }),
+    alarms,
+    times: fc.array(fc.tuple(fc.nat(5_000), fc.integer({ min: 1, max: 9 })), { maxLength: 4 }),
   })
+  .map(({ alarms: active, times, ...one }) => ({
+    ...one,
+    ...(active.length > 0 && { alarms: active }),
+    ...(times.length > 1 && { times: timeRows(times, one.revision + 100, one.timeMs + 20_000) }),
+  }))
   .map((one) => ({
     ...one,
+    revision: one.revision + 100,
+    timeMs: one.timeMs + 20_000,
     compactRevision: Math.min(one.compactRevision, one.revision),
     lastSessionId: 10 * one.sessions.length,
     sessions: one.sessions.map(({ acknowledgedBelow, lastActiveMs, results }, at) => ({
@@ -48,6 +58,16 @@ const EMPTY: KvState = {
   sessions: [],
   leases: undefined,
 };
+/** Steps back from the newest. */
+function timeRows(steps: readonly (readonly [number, number])[], revision: number, timeMs: number): TimeRows {
+  const rows = [{ ms: timeMs, revision }];
+  for (const [ms, revisions] of steps) {
+    const next = rows.at(-1)!;
+    rows.push({ ms: next.ms - ms, revision: next.revision - revisions });
+  }
+  rows.reverse();
+  return { ms: rows.map(({ ms }) => ms), revisions: rows.map((row) => row.revision) };
+}
 
 test('a state comes back as it was', () => {
   fc.assert(
@@ -94,6 +114,9 @@ test('spoilt states give a KvError or a state with these bytes', () => {
   assert.ok(refused > 100);
 });
 
+const RAISED = { type: 'nospace', member: 1, byNode: true } as const;
+const FIRST: TimeRows = { ms: [0], revisions: [1] };
+
 test('refused: what no state machine can have captured', () => {
   const base: KvState = { ...EMPTY };
   const one = { id: 3, acknowledgedBelow: 4, lastActiveMs: 0, results: [] };
@@ -104,6 +127,11 @@ test('refused: what no state machine can have captured', () => {
     ['a session that was never opened', { ...base, sessions: [{ ...one, id: 10 }] }],
     ['sessions out of order', { ...base, sessions: [one, { ...one, id: 2 }] }],
     ['a session twice', { ...base, sessions: [one, one] }],
+    ['alarms out of order', { ...base, alarms: [RAISED, RAISED] }],
+    ['times that go back', { ...base, times: { ms: [0, 1], revisions: [5, 5] } }],
+    ['times that end before the present', { ...base, times: { ms: [0, 1], revisions: [1, 4] } }],
+    ['times after the present', { ...base, times: { ms: [0, 2], revisions: [1, 5] } }],
+    ['a time that goes without saying', { ...base, revision: 1, compactRevision: 0, times: FIRST }],
     ['acknowledgedBelow 0', { ...base, sessions: [{ ...one, acknowledgedBelow: 0 }] }],
     ['a forgotten result', { ...base, sessions: [{ ...one, results: [{ sequence: 3, result: done }] }] }],
     [

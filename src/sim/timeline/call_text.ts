@@ -106,5 +106,7 @@ export function describeResult(result: CommandResult): string {
       return `revision ${result.revision}`;
     case 'lease':
       return `lease ${result.lease} for ${result.ttlMs} ms`;
+    case 'alarms':
+      return `alarms ${listText(result.alarms, ({ type, member }) => `${type} of ${member}`) || 'none'}`;
   }
 }

@@ -1,0 +1,52 @@
+/** What a fake service answers about its upkeep: fixed facts, and what it was asked. */
+import type { Alarm, AlarmCommand } from '../../src/kv/upkeep_command.ts';
+import type {
+  AlarmsResponse,
+  ClusterHash,
+  CompactRequest,
+  HashRequest,
+  KeyHash,
+} from '../../src/wire/upkeep_messages.ts';
+
+export const SOME_HASH: KeyHash = {
+  revision: 7,
+  compactRevision: 3,
+  hash: '0123456789abcdef'.repeat(4),
+  versions: 12,
+};
+export const SOME_ALARM: Alarm = { type: 'nospace', member: 2, byNode: true };
+
+export abstract class FakeUpkeep {
+  /** Notes what was asked. */
+  protected abstract enter(name: string): Promise<void> | undefined;
+
+  async compact({ revision, physical }: CompactRequest): Promise<number> {
+    await this.enter(`compact ${revision}${physical ? ' physical' : ''}`);
+    return revision + 1;
+  }
+
+  async hash({ revision, compactRevision }: HashRequest): Promise<KeyHash> {
+    await this.enter(`hash ${revision} ${compactRevision}`);
+    return SOME_HASH;
+  }
+
+  async clusterHash(): Promise<ClusterHash> {
+    await this.enter('clusterHash');
+    const members = [
+      { id: 1, hash: SOME_HASH, problem: '' },
+      { id: 2, hash: { ...SOME_HASH, hash: 'f'.repeat(64) }, problem: '' },
+      { id: 3, hash: undefined, problem: 'UNAVAILABLE: gone' },
+    ];
+    return { revision: 7, compactRevision: 3, members, differing: [1, 2] };
+  }
+
+  async alarms(): Promise<AlarmsResponse> {
+    await this.enter('alarms');
+    return { revision: 5, alarms: [SOME_ALARM] };
+  }
+
+  async changeAlarm(action: AlarmCommand['action'], alarm: Alarm): Promise<AlarmsResponse> {
+    await this.enter(`${action} ${alarm.type} ${alarm.member}${alarm.byNode ? ' by a node' : ''}`);
+    return { revision: 5, alarms: action === 'raise' ? [alarm] : [] };
+  }
+}
