@@ -76,6 +76,8 @@ export interface Service {
   scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse>;
   watch(request: WatchRequest, sink: WatchSink): Promise<WatchHandle>;
   status(): NodeStatus;
+  /** The members as this node knows them at the moment, perhaps behind the others: the same array until they or their addresses change. */
+  knownMembers(): readonly { readonly clientAddress: string }[];
   /** Statuses of all members as far as they can be reached from here; an unreachable one is left out. */
   clusterStatus(options?: CallOptions): Promise<NodeStatus[]>;
   members(options?: CallOptions): Promise<MembersResponse>;

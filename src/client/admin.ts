@@ -46,20 +46,31 @@ export class AdminClient implements AsyncDisposable {
   }
 
   /** Adds a node as a learner; gives the id that it gets. */
-  memberAdd(request: MemberAddRequest, options: ChannelOptions = {}): Promise<MemberAddResponse> {
+  async memberAdd(request: MemberAddRequest, options: ChannelOptions = {}): Promise<MemberAddResponse> {
     const write = (writer: ByteWriter) => {
       writer.string(request.peerAddress).string(request.clientAddress);
     };
-    return this.cluster.call(adminRequest(OPCODE.MEMBER_ADD, true, write, readAdded), options);
+    const added = await this.cluster.call(adminRequest(OPCODE.MEMBER_ADD, true, write, readAdded), options);
+    this.cluster.endpoints.learn({ ...added, leader: 0 });
+    return added;
   }
 
   /** Makes a learner that has caught up a voter. */
   memberPromote(id: number, options: ChannelOptions = {}): Promise<MembersResponse> {
-    return this.cluster.call(adminRequest(OPCODE.MEMBER_PROMOTE, true, idField(id), readMembers), options);
+    return this.changeMember(OPCODE.MEMBER_PROMOTE, id, options);
   }
 
   memberRemove(id: number, options: ChannelOptions = {}): Promise<MembersResponse> {
-    return this.cluster.call(adminRequest(OPCODE.MEMBER_REMOVE, true, idField(id), readMembers), options);
+    return this.changeMember(OPCODE.MEMBER_REMOVE, id, options);
+  }
+
+  private changeMember(opcode: number, id: number, options: ChannelOptions): Promise<MembersResponse> {
+    const changed = this.cluster.call(adminRequest(opcode, true, idField(id), readMembers), options);
+    return changed.then((members) => {
+      // Nodes go as they come: who asks for the next change must know who is left.
+      this.cluster.endpoints.learn(members);
+      return members;
+    });
   }
 
   /** Hands leadership to a member, or to one that the leader chooses (0); gives the new leader's id. */

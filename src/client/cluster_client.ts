@@ -25,10 +25,12 @@ const WATCH_WINDOW_BYTES = 4 * 1024 * 1024;
 const MAX_IN_FLIGHT_BYTES = 64 * 1024 * 1024;
 const MAX_WAITING = 20_000;
 const MAX_WAITING_BYTES = 128 * 1024 * 1024;
-/** Membership is asked for anew at least this often, and no more often than MIN_REFRESH_MS. */
+/** Membership is asked for anew at least this often, at once when a connection comes or goes or a node says that it has changed, and no more often than MIN_REFRESH_MS. */
 const REFRESH_MS = 10_000;
 const MIN_REFRESH_MS = 200;
 const REFRESH_TIMEOUT_MS = 1_500;
+/** Without an answer for so long, former members are asked as well. */
+const LOST_MS = 3_000;
 const CONNECT_TIMEOUT_MS = 2_000;
 /** Errors for which another attempt, perhaps with another node, is worth it. */
 const PASSING: ReadonlySet<string> = new Set([
@@ -67,6 +69,8 @@ export class ClusterClient implements CallOwner {
   private refreshing = false;
   private refreshWanted = true;
   private lastRefreshMs = Number.NEGATIVE_INFINITY;
+  /** Since when a question for the members has had no answer. */
+  private unansweredSinceMs: number | undefined;
   private draining = false;
   /** Calls wait that could not be sent: new ones line up behind them. */
   private blocked = false;
@@ -270,7 +274,8 @@ export class ClusterClient implements CallOwner {
 
   private sweep(): void {
     const nowMs = this.ports.clock.monotonicMs();
-    this.endpoints.sweep(nowMs);
+    const { unansweredSinceMs } = this;
+    this.endpoints.sweep(nowMs, unansweredSinceMs !== undefined && nowMs - unansweredSinceMs >= LOST_MS);
     this.drain();
     this.wakeStreams();
     const sinceMs = nowMs - this.lastRefreshMs;
@@ -287,6 +292,7 @@ export class ClusterClient implements CallOwner {
   /** Asks for the members and the leader. One question at a time; its failure only means that it is asked again. */
   private refresh(nowMs: number): void {
     if (this.refreshing || this.closed) return;
+    this.unansweredSinceMs ??= nowMs;
     const connection = this.endpoints.pick(false, undefined);
     if (connection === undefined) return;
     this.refreshing = true;
@@ -300,6 +306,7 @@ export class ClusterClient implements CallOwner {
       answered: (reader) => {
         this.refreshing = false;
         this.endpoints.learn(readMembers(reader));
+        this.unansweredSinceMs = undefined;
       },
       failed: (error) => {
         this.refreshing = false;

@@ -1,8 +1,9 @@
 /**
  * The nodes that a client knows, its connections to them, and who leads.
  *
- * Invariants: at most MAX_ENDPOINTS are known; those that the caller named are never dropped, others come and go with the membership; each has at most one connection;
- * one that fails is tried again after a jittered pause that doubles up to MAX_PAUSE_MS; a connection whose node said goodbye is swept until the last of its calls is over.
+ * Invariants: at most MAX_ENDPOINTS are known; those that the caller named are never forgotten, members never while room can be made otherwise; each has at most one
+ * connection; one that fails is tried again after a jittered pause that doubles up to MAX_PAUSE_MS; former members are left, and only dialed when nobody else is there to ask (the
+ * answer that made them former may be an old one); a connection whose node said goodbye is swept until the last of its calls is over.
  */
 import type { Dial } from '../byte_stream.ts';
 import { type ErrorCode, KvError } from '../errors.ts';
@@ -19,8 +20,10 @@ const LASTING: ReadonlySet<ErrorCode> = new Set(['UNSUPPORTED_VERSION', 'CLUSTER
 
 interface Endpoint {
   readonly address: string;
-  /** Named by the caller. */
+  /** Named by the caller: perhaps another name of a member, or of several. */
   readonly given: boolean;
+  /** By the last answer, its node is no member any longer. */
+  former: boolean;
   connection: TcpConnection | undefined;
   connecting: boolean;
   /** Attempts that failed one after another. */
@@ -37,7 +40,7 @@ export interface EndpointsOptions {
   readonly name: string;
   /** A connection came up, was lost, made progress, or another node leads. */
   changed(): void;
-  /** Worth asking who leads. */
+  /** Worth asking who leads and who the members are. */
   uncertain(): void;
 }
 
@@ -134,16 +137,18 @@ export class Endpoints {
     return this.usable.length === 0 && this.failureCode !== 'UNAVAILABLE';
   }
 
-  sweep(nowMs: number): void {
+  /** @param unanswered nobody has said for long who the members are: former ones are worth asking. */
+  sweep(nowMs: number, unanswered: boolean): void {
     for (const connection of this.leaving) {
       connection.sweep(nowMs);
       if (connection.ended) this.leaving.delete(connection);
     }
+    const lost = unanswered || this.usable.length === 0;
     for (const endpoint of this.endpoints.values()) {
-      endpoint.connection?.sweep(nowMs);
-      if (endpoint.connection === undefined && !endpoint.connecting && nowMs >= endpoint.nextTryMs) {
-        this.connect(endpoint);
-      }
+      const { connection, connecting, former } = endpoint;
+      connection?.sweep(nowMs);
+      if (connection !== undefined || connecting || nowMs < endpoint.nextTryMs) continue;
+      if (lost || !former) this.connect(endpoint);
     }
   }
 
@@ -166,13 +171,17 @@ export class Endpoints {
   /** Takes over the membership: new nodes are connected to, former ones left. */
   learn(response: MembersResponse): void {
     if (response.members.length === 0) return;
+    const ids = new Set(response.members.map((member) => member.id));
     const current = new Set(response.members.map((member) => member.clientAddress));
-    for (const address of current) if (address !== '') this.add(address, false);
-    for (const endpoint of [...this.endpoints.values()]) {
-      if (endpoint.given || current.has(endpoint.address)) continue;
-      this.endpoints.delete(endpoint.address);
-      endpoint.connection?.close();
+    for (const endpoint of this.endpoints.values()) {
+      const { address, given, connection } = endpoint;
+      // What the caller named may lead to a member under another name.
+      const unknown =
+        given && (connection === undefined ? !endpoint.former : ids.has(connection.welcome.nodeId));
+      endpoint.former = !current.has(address) && !unknown;
+      if (endpoint.former) connection?.close();
     }
+    for (const address of current) if (address !== '') this.add(address, false);
     this.leads(response.leader);
     const leader = response.members.find((member) => member.id === response.leader);
     if (leader !== undefined && leader.clientAddress !== '') this.leaderAddress = leader.clientAddress;
@@ -194,10 +203,12 @@ export class Endpoints {
   }
 
   private add(address: string, given: boolean): void {
-    if (this.closed || this.endpoints.has(address) || this.endpoints.size >= MAX_ENDPOINTS) return;
+    if (this.closed || this.endpoints.has(address)) return;
+    if (this.endpoints.size >= MAX_ENDPOINTS && !this.forgetFormer()) return;
     const endpoint: Endpoint = {
       address,
       given,
+      former: false,
       connection: undefined,
       connecting: false,
       failures: 0,
@@ -208,6 +219,17 @@ export class Endpoints {
     this.connect(endpoint);
   }
 
+  /** Makes room by the former member that has been known longest. */
+  private forgetFormer(): boolean {
+    for (const { address, given, former, connection } of this.endpoints.values()) {
+      if (given || !former) continue;
+      this.endpoints.delete(address);
+      connection?.close();
+      return true;
+    }
+    return false;
+  }
+
   private connect(endpoint: Endpoint): void {
     endpoint.connecting = true;
     openConnection(endpoint.address, {
@@ -216,7 +238,9 @@ export class Endpoints {
       timeoutMs: this.options.connectTimeoutMs,
       name: this.options.name,
       closed: (connection, error) => this.lost(endpoint, connection, error),
-      leader: (connection, leader) => this.heardOfLeader(connection, leader),
+      leader: (_connection, leader, unasked) => {
+        if (unasked || (leader !== 0 && leader !== this.leaderId)) this.options.uncertain();
+      },
       progressed: () => this.options.changed(),
     }).then(
       (connection) => this.connected(endpoint, connection),
@@ -268,9 +292,5 @@ export class Endpoints {
     if (!connection.ended) this.leaving.add(connection);
     this.failed(endpoint, error);
     if (!this.closed) this.options.uncertain();
-  }
-
-  private heardOfLeader(_connection: TcpConnection, leader: number): void {
-    if (leader !== 0 && leader !== this.leaderId) this.options.uncertain();
   }
 }

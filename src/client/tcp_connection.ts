@@ -58,8 +58,8 @@ export interface ConnectionOptions {
   readonly name: string;
   /** After the greeting: the connection is lost or leaving; no new calls are taken. Called once. */
   closed(connection: TcpConnection, error: KvError): void;
-  /** The node said who leads; 0 when it does not know. */
-  leader(connection: TcpConnection, leader: number): void;
+  /** The node said who leads; 0 when it does not know. Unasked: because the members have changed. */
+  leader(connection: TcpConnection, leader: number, unasked: boolean): void;
   /** Answers came: there may be room for more calls. */
   progressed(connection: TcpConnection): void;
 }
@@ -94,6 +94,8 @@ export class TcpConnection {
   private leavingBecause: KvError | undefined;
   private lastReceivedMs: number;
   private pingSentMs: number | undefined;
+  /** Pings without a pong so far. */
+  private pongsDue = 0;
   private lastSweepMs: number;
 
   /** Use `openConnection`. */
@@ -232,6 +234,7 @@ export class TcpConnection {
       this.calls.size > 0 ? PING_AFTER_MS : this.streams.size > 0 ? PING_STREAMS_AFTER_MS : idlePingMs;
     if (silentMs < Math.min(pingAfterMs, idlePingMs)) return;
     this.pingSentMs = nowMs;
+    this.pongsDue++;
     endFrame(this.out, beginFrame(this.out, OPCODE.PING, 0));
     this.flushLater();
   }
@@ -331,7 +334,8 @@ export class TcpConnection {
         this.flushLater();
         return;
       case OPCODE.PONG:
-        if (reader.remaining > 0) this.options.leader(this, reader.varint());
+        if (reader.remaining > 0) this.options.leader(this, reader.varint(), this.pongsDue === 0);
+        this.pongsDue = Math.max(0, this.pongsDue - 1);
         return;
       case OPCODE.GOAWAY:
         this.leavingBecause = decodeError(reader);

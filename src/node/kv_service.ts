@@ -11,7 +11,7 @@ import type { Command, CommandResult } from '../kv/command.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Alarm, AlarmCommand } from '../kv/upkeep_command.ts';
 import type { Clock } from '../ports.ts';
-import type { RaftCore } from '../raft/types.ts';
+import type { Member, RaftCore } from '../raft/types.ts';
 import type { Engine } from '../storage/engine_port.ts';
 import type { MaybePromise, StoredRecord } from '../storage/record.ts';
 import { checkClientCommand, decodeCommand } from '../wire/command_codec.ts';
@@ -171,6 +171,10 @@ export class KvService implements LocalService {
 
   status(): NodeStatus {
     return this.#options.status();
+  }
+
+  knownMembers(): readonly Member[] {
+    return this.#options.raft.status().configuration.members;
   }
 
   clusterStatus(options?: CallOptions): Promise<NodeStatus[]> {

@@ -268,6 +268,10 @@ export class FakeService extends FakeUpkeep implements Service {
     };
   }
 
+  knownMembers(): readonly MemberInfo[] {
+    return this.store.members;
+  }
+
   async clusterStatus(): Promise<NodeStatus[]> {
     await this.enter('clusterStatus');
     return [this.status(), { ...this.status(), id: 2, role: 'learner' }];

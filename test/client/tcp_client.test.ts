@@ -1,63 +1,13 @@
 /** The client over real sockets against fake nodes: fail-over, retries that apply once, streams that resume, bounds and time-outs. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { startTcpDoor, type TcpDoor } from '../../src/api/tcp/door.ts';
 import { connectAdmin } from '../../src/client/admin.ts';
 import { jsonCodec } from '../../src/client/codecs.ts';
 import { connectWith } from '../../src/client/connect.ts';
-import type { Store } from '../../src/client/store_types.ts';
-import { type ConfigInput, parseConfig } from '../../src/config.ts';
 import { type ErrorCode, KvError } from '../../src/errors.ts';
 import { realPorts } from '../../src/real_ports.ts';
-import { FakeService, FakeStore } from '../api/fake_service.ts';
+import { connectedTo, type FakeNode, withCluster } from './fake_cluster.ts';
 import { FaultyProxy } from './faulty_proxy.ts';
-
-interface FakeNode {
-  readonly service: FakeService;
-  readonly door: TcpDoor;
-  readonly proxy: FaultyProxy;
-}
-
-/** Nodes over one store, each behind a proxy; the first leads. */
-async function withCluster(
-  count: number,
-  run: (nodes: FakeNode[], store: FakeStore, open: (timeoutMs?: number) => Promise<Store>) => Promise<void>,
-  door: NonNullable<ConfigInput['door']> = {},
-): Promise<void> {
-  const config = parseConfig({ door: { clientListen: '127.0.0.1:0', ...door } });
-  const store = new FakeStore();
-  const nodes: FakeNode[] = [];
-  const clients: Store[] = [];
-  for (let id = 1; id <= count; id++) {
-    const service = new FakeService(store, id);
-    const started = await startTcpDoor({
-      service,
-      config: config.door,
-      limits: config.limits,
-      ports: realPorts(),
-      closeTimeoutMs: 50,
-    });
-    nodes.push({ service, door: started, proxy: await FaultyProxy.start(started.address) });
-  }
-  store.members = nodes.map(({ proxy }, index) => ({
-    id: index + 1,
-    peerAddress: 'p:1',
-    clientAddress: proxy.address,
-    role: 'voter',
-    leader: index === 0,
-    matchIndex: undefined,
-  }));
-  try {
-    await run(nodes, store, async (timeoutMs = 5_000) => {
-      const client = await connectWith({ endpoints: [nodes[0]!.proxy.address], timeoutMs }, realPorts());
-      clients.push(client);
-      return client;
-    });
-  } finally {
-    await Promise.all(clients.map((client) => client.close()));
-    for (const node of nodes) await Promise.all([node.door.close(), node.proxy.close()]);
-  }
-}
 
 async function failure(promise: Promise<unknown>): Promise<KvError> {
   try {
@@ -121,11 +71,6 @@ test('a scan of many pages is complete, in both directions, and survives the los
     }
     assert.equal(back, names.slice(500, 2000).reverse());
   }));
-
-/** Waits until the client has used a connection to a node other than the one it was given. */
-async function connectedTo(kv: Store, node: FakeNode): Promise<void> {
-  while (node.door.connections() === 0) await kv.get('any', { level: 'eventual' });
-}
 
 test('a write whose answer is lost is repeated and applied once', () =>
   withCluster(1, async (nodes, store, open) => {

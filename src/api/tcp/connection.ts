@@ -67,6 +67,8 @@ export class DoorConnection implements StreamOutput {
   private gone = false;
   private lastReceivedMs: number;
   private pinged = false;
+  /** The members as the client can have asked for them last. */
+  private toldMembers: unknown;
 
   constructor(socket: ByteStream, context: ConnectionContext) {
     this.socket = socket;
@@ -100,8 +102,13 @@ export class DoorConnection implements StreamOutput {
     return this.gone;
   }
 
-  /** Called now and then: pings a silent client and gives up on one that stays silent. */
-  checkLiveness(nowMs: number): void {
+  /** Called now and then: says that the members have changed, pings a silent client and gives up on one that stays silent. */
+  check(nowMs: number, members: unknown): void {
+    if (this.greeted && members !== this.toldMembers && this.hasRoom) {
+      this.toldMembers = members;
+      this.writePong(0);
+      this.flush();
+    }
     const silentMs = nowMs - this.lastReceivedMs;
     const idleMs = this.context.config.idleTimeoutMs;
     if (!this.greeted) {
@@ -201,12 +208,8 @@ export class DoorConnection implements StreamOutput {
         return this.get(requestId, reader);
       case OPCODE.WRITE:
         return this.write(requestId, reader);
-      case OPCODE.PING: {
-        const start = beginFrame(this.out, OPCODE.PONG, requestId);
-        this.out.varint(this.context.service.status().leader);
-        endFrame(this.out, start);
-        return;
-      }
+      case OPCODE.PING:
+        return this.writePong(requestId);
       case OPCODE.PONG:
         return;
       case OPCODE.CANCEL:
@@ -225,10 +228,18 @@ export class DoorConnection implements StreamOutput {
   private greet(reader: ByteReader): void {
     const hello = acceptHello(reader);
     this.greeted = true;
+    this.toldMembers = this.context.service.knownMembers();
     this.clientMaxFrameBytes = hello.maxFrameBytes;
     this.frames.setLimit(this.context.config.maxFrameBytes);
     const start = beginFrame(this.out, OPCODE.WELCOME, 0);
     writeWelcome(this.out, welcomeOf(this.context));
+    endFrame(this.out, start);
+  }
+
+  /** Answers a PING; unasked, it says that the members have changed. */
+  private writePong(requestId: number): void {
+    const start = beginFrame(this.out, OPCODE.PONG, requestId);
+    this.out.varint(this.context.service.status().leader);
     endFrame(this.out, start);
   }
 

@@ -1,8 +1,8 @@
 /**
  * The TCP door: listens, bounds the number of connections, watches over their liveness, and closes in good order. One connection is in connection.ts.
  *
- * Invariants: a connection past the bound gets an ERROR and is closed without being read; one timer looks after all connections; close() stops to accept,
- * tells clients to move on, lets running requests finish within a bound, and leaves no socket open.
+ * Invariants: a connection past the bound gets an ERROR and is closed without being read; one timer looks after all connections, and has their clients told within MAX_SWEEP_MS when the members
+ * change; close() stops to accept, tells clients to move on, lets running requests finish within a bound, and leaves no socket open.
  */
 import type { ByteStream, Listen, StreamListener } from '../../byte_stream.ts';
 import type { DoorConfig, Limits } from '../../config.ts';
@@ -158,6 +158,7 @@ class Door implements TcpDoor {
 
   private sweep(): void {
     const now = this.options.ports.clock.monotonicMs();
-    for (const connection of this.open) connection.checkLiveness(now);
+    const members = this.options.service.knownMembers();
+    for (const connection of this.open) connection.check(now, members);
   }
 }
