@@ -230,6 +230,8 @@ class SimStream implements ByteStream {
   #outgoingBytes = 0;
   /** Sent and not yet taken by the other side's reader. */
   #underWayBytes = 0;
+  /** Sent and not yet at the other side, oldest first. */
+  readonly #underWay: (readonly [piece: Piece, id: number])[] = [];
   #lastArrivalMs = 0;
   /** Arrived while this end was not reading. */
   #arrived: Piece[] = [];
@@ -380,24 +382,21 @@ class SimStream implements ByteStream {
     const lane = this.process.lane;
     const size = piece?.length ?? 0;
     const text = network.trace.recording ? (piece === undefined ? 'bytes end' : `bytes ${size}`) : undefined;
-    network.trace.add(
-      'send',
-      lane,
-      'bytes',
-      piece === undefined ? -1 : crc32(piece),
-      this.peerLane,
-      id,
-      text,
-    );
+    const sum = piece === undefined ? -1 : crc32(piece);
+    network.trace.add('send', lane, 'bytes', sum, this.peerLane, id, text);
     this.#underWayBytes += size;
+    this.#underWay.push([piece, id]);
+    // Each arrival brings the oldest piece: what was held up by a fault is not overtaken by what was sent right before its end.
     const arrive = (): void => {
       if (way.fault.blocked === true) {
         way.waiting.push(depart);
         return;
       }
-      network.trace.add('deliver', this.peerLane, 'bytes', size, lane, id);
-      if (peer.destroyed) this.#answeredByReset(size);
-      else peer.#take(piece);
+      const [oldest, oldestId] = this.#underWay.shift()!;
+      const length = oldest?.length ?? 0;
+      network.trace.add('deliver', this.peerLane, 'bytes', length, lane, oldestId);
+      if (peer.destroyed) this.#answeredByReset(length);
+      else peer.#take(oldest);
     };
     const depart = (): void => {
       const dueMs = network.scheduler.nowMs + network.delayMs(way);
