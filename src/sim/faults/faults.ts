@@ -378,17 +378,16 @@ export class Faults {
     return () => this.#keeper.release(id);
   }
 
-  /** The voters of every configuration that some node takes for the present one. */
+  /** The voters of every configuration that some node takes for the present one, or took when it went down: what a node holds counts whether it runs or not. */
   #quorums(): NodeId[][] {
     const quorums: NodeId[][] = [];
-    for (const { node } of this.#world.nodes.values()) {
-      const configuration = node?.parts.consensus.raft.status().configuration;
-      if (configuration === undefined) continue;
+    for (const { id, configuration } of this.#world.nodes.values()) {
+      if (configuration === undefined || this.#keeper.isGone(id)) continue;
       quorums.push([...configuration.voters]);
       if (configuration.votersOutgoing.length > 0) quorums.push([...configuration.votersOutgoing]);
     }
-    // Nobody runs whom one could ask: nobody is damaged either.
-    return quorums.length > 0 ? quorums : [[...this.#world.nodes.keys()].slice(0, 1)];
+    // Nobody has run so far: all are founders.
+    return quorums.length > 0 ? quorums : [[...this.#world.nodes.keys()]];
   }
 
   #members(): { voters: number; members: number } {

@@ -11,7 +11,7 @@ import type { Identity } from '../../node/identity.ts';
 import { keepPromoting } from '../../node/joining.ts';
 import { KvorumNode } from '../../node/node.ts';
 import type { Facts, Logger } from '../../observability/logger.ts';
-import type { Member } from '../../raft/types.ts';
+import type { Configuration, Member } from '../../raft/types.ts';
 import type { Disk } from '../../storage/disk.ts';
 import type { LossRule } from '../../storage/memory_disk.ts';
 import { VERSION } from '../../version.ts';
@@ -58,6 +58,8 @@ export class SimNode {
   process: SimProcess | undefined;
   /** Of the life that is up (or has failed). */
   node: KvorumNode | undefined;
+  /** As the life before took it to be when it ended. */
+  #configurationBefore: Configuration | undefined;
   readonly #options: SimNodeOptions;
   #transport: (Transport & { end?(dark: boolean): void }) | undefined;
   #door: TcpDoor | undefined;
@@ -75,6 +77,11 @@ export class SimNode {
 
   get path(): string {
     return this.lane;
+  }
+
+  /** In force as far as the node knows, or knew when it went down; undefined: it has never run. */
+  get configuration(): Configuration | undefined {
+    return this.node?.parts.consensus.raft.status().configuration ?? this.#configurationBefore;
   }
 
   get isUp(): boolean {
@@ -181,6 +188,7 @@ export class SimNode {
 
   #bury(rule: LossRule | 'process', dark: boolean): void {
     const { node, process } = this;
+    this.#configurationBefore = this.configuration;
     this.state = 'down';
     this.node = undefined;
     this.process = undefined;
