@@ -3,7 +3,8 @@
  * shared with it, not copied. For the real disk only: the other thread has a disk of its own.
  *
  * Invariants: the thread begins with the first job and ends with `close`; a thread that dies fails its jobs and all later ones, with STORAGE_FAILED: it is never
- * replaced in silence, as nobody knows what it left half done; an idle thread does not keep the process alive, a job and a closing do.
+ * replaced in silence, as nobody knows what it left half done; an idle thread does not keep the process alive, a job and a closing do; the program's stdout is left alone, its stderr is only
+ * touched when the thread has something to say (warnings of Node).
  */
 import { Worker } from 'node:worker_threads';
 import { KvError } from '../../errors.ts';
@@ -65,7 +66,10 @@ export class WorkerRunner implements JobRunner {
   }
 
   #start(): Worker {
-    const worker = new Worker(this.#script, { name: 'kvorum tables' });
+    // With streams of its own: otherwise the thread would write through the program's stdout, which for that is switched to writes that do not wait, for everybody who shares it.
+    const worker = new Worker(this.#script, { name: 'kvorum tables', stdout: true, stderr: true });
+    for (const stream of [worker.stdout, worker.stderr])
+      stream.on('data', (chunk: Uint8Array) => process.stderr.write(chunk));
     worker.unref();
     worker.on('message', (message: FromWorker) => this.#receive(message));
     worker.on('error', (error: unknown) => this.#die(error));

@@ -1,8 +1,9 @@
 /** Where jobs run: on this thread, on a thread of their own, and what happens when that thread dies. */
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
@@ -256,6 +257,50 @@ test('a real disk, a thread, many flushes and compactions: all there after a res
     assert.is((await disk.list(`${path}/tables`)).length, tree.tableStats().cache.openTables);
     await tree.close();
   });
+});
+
+test('the thread leaves the stdout of the program as it is', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'kvorum-test-'));
+  const script = fileURLToPath(new URL('./stdout_writer.js', import.meta.url));
+  // More than any pipe holds: written in one call only if that waits for the reader.
+  const sizeBytes = 8 * 1024 * 1024;
+  try {
+    const child = spawn(process.execPath, [script, directory, String(sizeBytes)]);
+    let told = '';
+    let read = 0;
+    child.stderr.on('data', (chunk: Buffer) => {
+      told += chunk.toString();
+      if (told.startsWith('ready')) child.stdout.on('data', (part: Buffer) => (read += part.length));
+    });
+    const status = await new Promise((resolve) => child.on('close', resolve));
+    assert.is(status, 0, told);
+    assert.is(told, `ready\n${sizeBytes}\n`);
+    assert.is(read, sizeBytes);
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
+});
+
+test('what the thread says comes out on stderr', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'kvorum-test-'));
+  const thread = join(directory, 'thread.mjs');
+  const program = join(directory, 'program.mjs');
+  const module = new URL('../../../src/storage/tables/worker_runner.js', import.meta.url).href;
+  writeFileSync(thread, "console.log('said'); console.error('warned');");
+  writeFileSync(
+    program,
+    `import { WorkerRunner } from ${JSON.stringify(module)};
+    const runner = new WorkerRunner({ script: new URL('./thread.mjs', import.meta.url) });
+    await runner.flush({}).catch(() => undefined);`,
+  );
+  try {
+    const { stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
+    assert.is(stdout, '');
+    assert.match(stderr, 'said');
+    assert.match(stderr, 'warned');
+  } finally {
+    rmSync(directory, { recursive: true, force: true });
+  }
 });
 
 test.run();
