@@ -121,6 +121,8 @@ const nodeSchema = z.strictObject({
   hashIntervalMs: integer(0, 30 * 24 * 3_600_000).default(0),
   /** Bytes of events waiting for one slow watcher before it is moved to catching up from storage. */
   maxWatchQueueBytes: integer(64 * KIB, 1024 * MIB).default(8 * MIB),
+  /** How long a client that has authenticated need not show its password again. */
+  tokenTtlMs: integer(1_000, 30 * 24 * 3_600_000).default(3_600_000),
   logLevel: z.enum(['silent', 'fatal', 'error', 'warn', 'info', 'debug', 'trace']).default('info'),
 });
 

@@ -3,10 +3,11 @@
  *
  * Invariant: what a read gives is a copy, since the engine's memory moves on.
  */
-import type { LocalService, WatchHandle } from './api/service.ts';
+import type { CallOptions, LocalService, WatchHandle } from './api/service.ts';
 import { type Channel, type ChannelOptions, NOT_AT_ONCE } from './client/channel.ts';
 import { KvError } from './errors.ts';
 import type { Command, CommandResult } from './kv/command.ts';
+import { THE_CLUSTER } from './security/identity.ts';
 import { copyRecord, isLent, type MaybePromise, ownedRecord, type StoredRecord } from './storage/record.ts';
 import type {
   GetRequest,
@@ -55,12 +56,12 @@ export class EmbeddedChannel implements Channel {
   }
 
   get(request: GetRequest, options: ChannelOptions): MaybePromise<GetResponse> {
-    const response = this.#service.get(request, options);
+    const response = this.#service.get(request, trusted(options));
     return response instanceof Promise ? response.then(ownedGet) : ownedGet(response);
   }
 
   scan(request: ScanPageRequest, options: ChannelOptions): MaybePromise<ScanPageResponse> {
-    const response = this.#service.scan(request, options);
+    const response = this.#service.scan(request, trusted(options));
     return response instanceof Promise ? response.then(ownedScan) : ownedScan(response);
   }
 
@@ -72,7 +73,7 @@ export class EmbeddedChannel implements Channel {
     let handle: WatchHandle | undefined;
     try {
       if (options.signal?.aborted) abort();
-      handle = await this.#service.watch(request, queue);
+      handle = await this.#service.watch(request, queue, TRUSTED);
       for (;;) {
         const batch = await queue.next();
         if (queue.drained) handle.resume();
@@ -151,6 +152,13 @@ class BatchQueue {
       this.#wake = undefined;
     }
   }
+}
+
+const TRUSTED: CallOptions = Object.freeze({ identity: THE_CLUSTER });
+
+/** Whoever has the store open in this process may do everything. */
+function trusted(options: ChannelOptions): CallOptions {
+  return options.timeoutMs === undefined ? TRUSTED : { timeoutMs: options.timeoutMs, identity: THE_CLUSTER };
 }
 
 function ownedGet({ revision, record }: GetResponse): GetResponse {

@@ -6,7 +6,9 @@
  */
 import type { Command, CommandResult } from '../kv/command.ts';
 import type { Alarm, AlarmCommand } from '../kv/upkeep_command.ts';
+import type { Identity } from '../security/identity.ts';
 import type { MaybePromise, StoredRecord } from '../storage/record.ts';
+import type { AuthRequest, AuthStatus, RoleInfo, UserInfo } from '../wire/auth_messages.ts';
 import type {
   GetRequest,
   GetResponse,
@@ -29,6 +31,26 @@ import type {
 
 export interface CallOptions {
   readonly timeoutMs?: number | undefined;
+  /** Who asks. Missing: nobody, who may do nothing once rights are enforced. */
+  readonly identity?: Identity | undefined;
+}
+
+/** Users, roles and rights. What changes or shows them needs the role root once rights are enforced; users may look at themselves and their roles. */
+export interface AuthService {
+  /** @throws KvError AUTH_FAILED, AUTH_NOT_ENABLED, OVERLOADED */
+  authenticate(
+    name: string,
+    password: string,
+    options?: CallOptions,
+  ): Promise<{ token: string; identity: Identity }>;
+  /** Who a token was given to; undefined while rights are not enforced. @throws KvError UNAUTHENTICATED: authenticate again */
+  identify(token: string): Identity | undefined;
+  change(request: AuthRequest, options?: CallOptions): Promise<void>;
+  status(options?: CallOptions): Promise<AuthStatus>;
+  user(name: string, options?: CallOptions): Promise<UserInfo>;
+  users(options?: CallOptions): Promise<string[]>;
+  role(name: string, options?: CallOptions): Promise<RoleInfo>;
+  roles(options?: CallOptions): Promise<string[]>;
 }
 
 /** Where a watch delivers to. */
@@ -45,7 +67,7 @@ export interface WatchHandle {
   cancel(): void;
 }
 
-/** What a service in the same process answers without a promise, where it can. */
+/** What a service in the same process answers without a promise, where it can. Whoever calls these has the store open: without an identity they are the cluster's own. */
 export interface LocalService extends Service {
   /**
    * A put of a user's key (without its space byte) that was checked against the limits; strings are UTF-8. undefined: not now, `write` will do.
@@ -69,12 +91,13 @@ export interface LocalService extends Service {
 }
 
 export interface Service {
+  readonly auth: AuthService;
   /** Takes an encoded command from a client (checkClientCommand says which) and gives its result once it is applied: a FailedResult for what was refused in apply. */
   write(command: Uint8Array, options?: CallOptions): Promise<CommandResult>;
   /** The record's views are valid for this turn of the event loop only. */
   get(request: GetRequest, options?: CallOptions): MaybePromise<GetResponse>;
   scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse>;
-  watch(request: WatchRequest, sink: WatchSink): Promise<WatchHandle>;
+  watch(request: WatchRequest, sink: WatchSink, options?: CallOptions): Promise<WatchHandle>;
   status(): NodeStatus;
   /** The members as this node knows them at the moment, perhaps behind the others: the same array until they or their addresses change. */
   knownMembers(): readonly { readonly clientAddress: string }[];

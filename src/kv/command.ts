@@ -105,8 +105,8 @@ export interface AsUserCommand {
   readonly type: 'asUser';
   /** Empty: the cluster itself. */
   readonly user: string;
-  /** The revision of users and rights at which the command was checked; at another one it is not carried out. 0 for the cluster itself. */
-  readonly authRevision: number;
+  /** Of the user when asking: who has another password or name by the time the command is applied, did not ask. 0 for the cluster itself. */
+  readonly generation: number;
   readonly command: PlainCommand;
 }
 /** A lease with a time to live. A retry as WriteId says. */

@@ -137,10 +137,10 @@ export class StateMachine {
     return this.carryOutPlain(context, command);
   }
 
-  /** The right to a command is decided here, by the state that it meets; what the proposing node found was about an earlier one. */
-  private asUser(context: ApplyContext, { user, authRevision, command }: AsUserCommand): CommandResult {
+  /** The right to a command is decided here, by the state that it meets: what the proposing node found was about an earlier one. */
+  private asUser(context: ApplyContext, { user, generation, command }: AsUserCommand): CommandResult {
     if (!this.auth.enabled || user === '') return this.carryOutPlain(context, command);
-    if (authRevision !== this.auth.revision) return this.refuse(STALE);
+    if (this.auth.user(user)?.generation !== generation) return this.refuse(SOMEBODY_ELSE);
     const refusal = refuseCommand(this.auth, user, command, this.leaseKeys);
     if (refusal !== undefined) return this.refuse(refusal);
     const result = this.carryOutPlain(context, command);
@@ -378,7 +378,10 @@ export class StateMachine {
 }
 
 const DUPLICATE: Refusal = { code: 'DUPLICATE_KEY', message: 'a key is written twice in one transaction' };
-const STALE: Refusal = { code: 'AUTH_STALE', message: 'users or rights have changed meanwhile; try again' };
+const SOMEBODY_ELSE: Refusal = {
+  code: 'UNAUTHENTICATED',
+  message: 'the user or the password has changed: authenticate again',
+};
 const NOBODY_NAMED: Refusal = {
   code: 'AUTH_STALE',
   message: 'rights came to be enforced meanwhile; try again',

@@ -11,6 +11,7 @@ import { KvError } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
 import type { Clock } from '../ports.ts';
 import type { NodeId, RaftCore } from '../raft/types.ts';
+import type { Identity } from '../security/identity.ts';
 import type { MemberAddRequest, MemberAddResponse, MembersResponse, NodeStatus } from '../wire/messages.ts';
 import {
   decodeJson,
@@ -52,9 +53,19 @@ const memberSchema = z.object({
   matchIndex: whole.optional().transform((value): number | undefined => value),
 });
 const membersSchema = z.object({ clusterId, leader: whole, members: z.array(memberSchema) });
-const memberAddSchema = z.object({ peerAddress: z.string(), clientAddress: z.string() });
+/** Who asks, as the node that took the call knows it; never a password. */
+const identitySchema = z
+  .object({ user: z.string(), generation: whole, expiresAtMs: whole })
+  .optional()
+  .transform((value): Identity | undefined => value);
+const memberAddSchema = z.object({
+  peerAddress: z.string(),
+  clientAddress: z.string(),
+  identity: identitySchema,
+});
 const memberAddedSchema = z.object({ id: whole, clusterId, members: z.array(memberSchema) });
 const idSchema = z.object({ id: z.number().int().min(0) });
+const idForSchema = z.object({ id: whole, identity: identitySchema });
 const statusSchema = z.object({
   id: whole,
   clusterId,
@@ -109,20 +120,44 @@ export class Forwarding {
     return parse(membersSchema, await this.#toLeader(PEER_MEMBERS, NOTHING, deadlineMs));
   }
 
-  async memberAdd(request: MemberAddRequest, deadlineMs: number): Promise<MemberAddResponse> {
-    return parse(memberAddedSchema, await this.#toLeader(PEER_MEMBER_ADD, encodeJson(request), deadlineMs));
+  async memberAdd(
+    request: MemberAddRequest,
+    deadlineMs: number,
+    identity: Identity | undefined,
+  ): Promise<MemberAddResponse> {
+    return parse(
+      memberAddedSchema,
+      await this.#toLeader(PEER_MEMBER_ADD, encodeJson({ ...request, identity }), deadlineMs),
+    );
   }
 
-  async memberPromote(id: NodeId, deadlineMs: number): Promise<MembersResponse> {
-    return parse(membersSchema, await this.#toLeader(PEER_MEMBER_PROMOTE, encodeJson({ id }), deadlineMs));
+  async memberPromote(
+    id: NodeId,
+    deadlineMs: number,
+    identity: Identity | undefined,
+  ): Promise<MembersResponse> {
+    return parse(
+      membersSchema,
+      await this.#toLeader(PEER_MEMBER_PROMOTE, encodeJson({ id, identity }), deadlineMs),
+    );
   }
 
-  async memberRemove(id: NodeId, deadlineMs: number): Promise<MembersResponse> {
-    return parse(membersSchema, await this.#toLeader(PEER_MEMBER_REMOVE, encodeJson({ id }), deadlineMs));
+  async memberRemove(
+    id: NodeId,
+    deadlineMs: number,
+    identity: Identity | undefined,
+  ): Promise<MembersResponse> {
+    return parse(
+      membersSchema,
+      await this.#toLeader(PEER_MEMBER_REMOVE, encodeJson({ id, identity }), deadlineMs),
+    );
   }
 
-  async moveLeader(to: NodeId, deadlineMs: number): Promise<NodeId> {
-    return parse(idSchema, await this.#toLeader(PEER_MOVE_LEADER, encodeJson({ id: to }), deadlineMs)).id;
+  async moveLeader(to: NodeId, deadlineMs: number, identity: Identity | undefined): Promise<NodeId> {
+    return parse(
+      idSchema,
+      await this.#toLeader(PEER_MOVE_LEADER, encodeJson({ id: to, identity }), deadlineMs),
+    ).id;
   }
 
   async clusterStatus(own: NodeStatus, deadlineMs: number): Promise<NodeStatus[]> {
@@ -184,14 +219,22 @@ export async function answerPeer(
   switch (operation) {
     case PEER_MEMBERS:
       return encodeJson(await target.members(options));
-    case PEER_MEMBER_ADD:
-      return encodeJson(await target.memberAdd(parse(memberAddSchema, body), options));
-    case PEER_MEMBER_PROMOTE:
-      return encodeJson(await target.memberPromote(parse(idSchema, body).id, options));
-    case PEER_MEMBER_REMOVE:
-      return encodeJson(await target.memberRemove(parse(idSchema, body).id, options));
-    case PEER_MOVE_LEADER:
-      return encodeJson({ id: await target.moveLeader(parse(idSchema, body).id, options) });
+    case PEER_MEMBER_ADD: {
+      const { identity, ...request } = parse(memberAddSchema, body);
+      return encodeJson(await target.memberAdd(request, { timeoutMs, identity }));
+    }
+    case PEER_MEMBER_PROMOTE: {
+      const { id, identity } = parse(idForSchema, body);
+      return encodeJson(await target.memberPromote(id, { timeoutMs, identity }));
+    }
+    case PEER_MEMBER_REMOVE: {
+      const { id, identity } = parse(idForSchema, body);
+      return encodeJson(await target.memberRemove(id, { timeoutMs, identity }));
+    }
+    case PEER_MOVE_LEADER: {
+      const { id, identity } = parse(idForSchema, body);
+      return encodeJson({ id: await target.moveLeader(id, { timeoutMs, identity }) });
+    }
   }
 }
 

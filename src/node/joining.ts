@@ -3,6 +3,7 @@ import { KvError } from '../errors.ts';
 import type { Logger } from '../observability/logger.ts';
 import type { Ports } from '../ports.ts';
 import type { Configuration } from '../raft/types.ts';
+import { THE_CLUSTER } from '../security/identity.ts';
 import type { MemberAddResponse } from '../wire/messages.ts';
 import type { KvorumNode } from './node.ts';
 
@@ -31,7 +32,7 @@ export function keepPromoting(node: KvorumNode, ports: Ports, logger: Logger): {
     if (role !== 'learner') return timer.cancel();
     if (asking) return;
     asking = true;
-    node.service.memberPromote(nodeId).then(
+    node.service.memberPromote(nodeId, { identity: THE_CLUSTER }).then(
       () => {
         asking = false;
         logger.info('caught up: now a voter');

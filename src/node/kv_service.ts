@@ -4,16 +4,19 @@
  * Writes go to the leader's log; linearizable reads are served here behind a read index; weaker reads are served here at once, or after a
  * condition. A node that does not lead forwards writes and membership calls, once: the leader never forwards on.
  */
-import type { CallOptions, LocalService, WatchHandle, WatchSink } from '../api/service.ts';
+import type { AuthService, CallOptions, LocalService, WatchHandle, WatchSink } from '../api/service.ts';
 import type { Config } from '../config.ts';
 import { KvError } from '../errors.ts';
 import type { Command, CommandResult } from '../kv/command.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Alarm, AlarmCommand } from '../kv/upkeep_command.ts';
-import type { Clock } from '../ports.ts';
+import type { Ports } from '../ports.ts';
 import type { Member, RaftCore } from '../raft/types.ts';
+import { type Identity, THE_CLUSTER } from '../security/identity.ts';
+import { type Passwords, ScryptPasswords } from '../security/passwords.ts';
 import type { Engine } from '../storage/engine_port.ts';
 import type { MaybePromise, StoredRecord } from '../storage/record.ts';
+import { checkForwardedCommand } from '../wire/as_user.ts';
 import { checkClientCommand, decodeCommand } from '../wire/command_codec.ts';
 import type {
   GetRequest,
@@ -36,11 +39,16 @@ import type {
   KeyHash,
 } from '../wire/upkeep_messages.ts';
 import type { Applier } from './applier.ts';
+import { AuthDesk } from './auth_desk.ts';
+import { AuthGate } from './auth_gate.ts';
+import { AuthWatches } from './auth_watches.ts';
+import { AuthWrites, whenFresh } from './auth_writes.ts';
 import { assertMakesRoom } from './ballast.ts';
 import type { Conditions } from './conditions.ts';
 import type { Forwarding } from './forwarding.ts';
 import type { LoneWriter } from './lone_writer.ts';
 import type { Membership } from './membership.ts';
+import { MembershipCalls } from './membership_calls.ts';
 import type { Pins } from './pins.ts';
 import type { ReadBarrier } from './read_barrier.ts';
 import { revisionToRead } from './read_revision.ts';
@@ -64,7 +72,9 @@ export interface KvServiceOptions {
   readonly watches: Watches;
   readonly pins: Pins;
   readonly upkeep: Upkeep;
-  readonly clock: Clock;
+  readonly ports: Ports;
+  /** Default: scrypt, on other threads. */
+  readonly passwords: Passwords | undefined;
   /** While a snapshot is being put in place (snapshots.ts): a promise of its end. */
   readonly replaced: () => Promise<void> | undefined;
   /** Grows whenever this node slept for longer than an election timeout. */
@@ -81,6 +91,11 @@ export interface KvServiceOptions {
 const LINEARIZABLE: ReadOptions = { level: 'linearizable', minRevision: 0, revision: 0 };
 
 export class KvService implements LocalService {
+  readonly auth: AuthService;
+  readonly #gate: AuthGate;
+  readonly #authWrites: AuthWrites;
+  readonly #authWatches: AuthWatches;
+  readonly #members: MembershipCalls;
   readonly #options: KvServiceOptions;
   readonly #electionTimeoutMs: number;
   readonly #requestTimeoutMs: number;
@@ -91,11 +106,40 @@ export class KvService implements LocalService {
     this.#options = options;
     this.#electionTimeoutMs = options.config.raft.electionTicks * options.config.raft.tickMs;
     this.#requestTimeoutMs = options.config.node.requestTimeoutMs;
+    const { config, ports, passwords = new ScryptPasswords() } = options;
+    const gate = new AuthGate(options.stateMachine.auth, ports.clock);
+    const barrier = (): Promise<void> => this.#fresh();
+    this.#gate = gate;
+    this.#members = new MembershipCalls({
+      ...options,
+      gate,
+      barrier,
+      deadline: (call) => this.#deadline(call),
+    });
+    this.#authWatches = new AuthWatches(gate, ports.timers);
+    this.#authWrites = new AuthWrites({
+      gate,
+      clock: ports.clock,
+      barrier,
+      submit: (encoded, decoded, timeoutMs) => this.#submit(encoded, decoded, { timeoutMs }),
+    });
+    this.auth = new AuthDesk({
+      ...ports,
+      gate,
+      passwords,
+      limits: config.limits,
+      tokenTtlMs: config.node.tokenTtlMs,
+      barrier,
+      write: async (command, change, call) =>
+        this.#write(command, { type: 'authChange', change }, call, call.identity),
+    });
   }
 
   write(command: Uint8Array, options?: CallOptions): Promise<CommandResult> {
     try {
-      const result = this.writeAtOnce(command, options);
+      const decoded = decodeCommand(command);
+      checkClientCommand(decoded, this.#options.config.limits, command.length);
+      const result = this.#write(command, decoded, options, options?.identity);
       return result instanceof Promise ? result : Promise.resolve(result);
     } catch (error) {
       return Promise.reject(error);
@@ -107,9 +151,30 @@ export class KvService implements LocalService {
     options?: CallOptions,
     decoded: Command = decodeCommand(command),
   ): MaybePromise<CommandResult> {
-    const { config, raft, replica, forwarding, loneWriter, stateMachine, checkOpen } = this.#options;
+    checkClientCommand(decoded, this.#options.config.limits, command.length);
+    return this.#write(command, decoded, options, options?.identity ?? THE_CLUSTER);
+  }
+
+  /** A command that was checked. */
+  #write(
+    command: Uint8Array,
+    decoded: Command,
+    options: CallOptions | undefined,
+    identity: Identity | undefined,
+  ): MaybePromise<CommandResult> {
+    if (!this.#gate.auth.enabled || decoded.type === 'asUser') return this.#submit(command, decoded, options);
+    this.#options.checkOpen();
+    return this.#authWrites.write(command, decoded, identity, this.#deadline(options));
+  }
+
+  /** Into the log, here or on the leader. */
+  #submit(
+    command: Uint8Array,
+    decoded: Command,
+    options: CallOptions | undefined,
+  ): MaybePromise<CommandResult> {
+    const { raft, replica, forwarding, loneWriter, stateMachine, checkOpen } = this.#options;
     checkOpen();
-    checkClientCommand(decoded, config.limits, command.length);
     if (raft.role !== 'leader') return forwarding.write(command, this.#deadline(options));
     if (this.#options.onlyMakesRoom()) assertMakesRoom(decoded);
     const waits = this.#servesAlone()
@@ -132,20 +197,26 @@ export class KvService implements LocalService {
   ): MaybePromise<CommandResult> | undefined {
     this.#options.checkOpen();
     // The ordinary way says why not.
-    if (this.#options.onlyMakesRoom()) return undefined;
+    if (this.#options.onlyMakesRoom() || this.#gate.auth.enabled) return undefined;
     return this.#options.loneWriter.put(key, value, ttlMs, this.#timeoutMs(options));
   }
 
   /** A write that another node has forwarded: not passed on again. */
   writeHere(command: Uint8Array, timeoutMs: number): Promise<CommandResult> {
     if (this.#options.raft.role !== 'leader') return Promise.reject(this.notLeader());
-    return this.write(command, { timeoutMs });
+    try {
+      const decoded = decodeCommand(command);
+      checkForwardedCommand(decoded, this.#options.config.limits, command.length);
+      return Promise.resolve(this.#submit(command, decoded, { timeoutMs }));
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   get(request: GetRequest, options?: CallOptions): MaybePromise<GetResponse> {
     const ready = this.#ready(request, options) ?? this.#options.replaced();
-    if (ready === undefined) return this.#get(request);
-    return ready.then(() => this.#whenWhole(() => this.#get(request)));
+    if (ready === undefined) return this.#get(request, options);
+    return ready.then(() => this.#whenWhole(() => this.#get(request, options)));
   }
 
   readsAtOnce(): boolean {
@@ -159,14 +230,20 @@ export class KvService implements LocalService {
 
   scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse> {
     const ready = this.#ready(request, options) ?? this.#options.replaced();
-    if (ready === undefined) return this.#scan(request);
-    return ready.then(() => this.#whenWhole(() => this.#scan(request)));
+    if (ready === undefined) return this.#scan(request, options);
+    return ready.then(() => this.#whenWhole(() => this.#scan(request, options)));
   }
 
   /** "From now on" begins with what this node applies next: nothing that is written after this call is missed. */
-  async watch(request: WatchRequest, sink: WatchSink): Promise<WatchHandle> {
+  async watch(request: WatchRequest, sink: WatchSink, options?: CallOptions): Promise<WatchHandle> {
     this.#options.checkOpen();
-    return this.#options.watches.start(request, sink);
+    const start = (one: WatchRequest, to: WatchSink): WatchHandle => this.#options.watches.start(one, to);
+    const begin = (): WatchHandle => this.#authWatches.start(request, sink, options?.identity, start);
+    if (!this.#gate.auth.enabled) return begin();
+    return whenFresh(
+      () => this.#fresh(),
+      () => this.#gate.checkKeys(options?.identity, request.start, request.end),
+    ).then(begin);
   }
 
   status(): NodeStatus {
@@ -182,59 +259,37 @@ export class KvService implements LocalService {
   }
 
   members(options?: CallOptions): Promise<MembersResponse> {
-    return this.#onLeader(
-      options,
-      (deadlineMs) => this.#options.forwarding.members(deadlineMs),
-      () => Promise.resolve(this.#options.membership.members()),
-    );
+    return this.#members.members(options);
   }
 
   memberAdd(request: MemberAddRequest, options?: CallOptions): Promise<MemberAddResponse> {
-    const { forwarding, membership } = this.#options;
-    return this.#onLeader(
-      options,
-      (deadlineMs) => forwarding.memberAdd(request, deadlineMs),
-      (deadlineMs) => membership.add(request, deadlineMs),
-    );
+    return this.#members.add(request, options);
   }
 
   memberPromote(id: number, options?: CallOptions): Promise<MembersResponse> {
-    const { forwarding, membership } = this.#options;
-    return this.#onLeader(
-      options,
-      (deadlineMs) => forwarding.memberPromote(id, deadlineMs),
-      (deadlineMs) => membership.promote(id, deadlineMs),
-    );
+    return this.#members.promote(id, options);
   }
 
   memberRemove(id: number, options?: CallOptions): Promise<MembersResponse> {
-    const { forwarding, membership } = this.#options;
-    return this.#onLeader(
-      options,
-      (deadlineMs) => forwarding.memberRemove(id, deadlineMs),
-      (deadlineMs) => membership.remove(id, deadlineMs),
-    );
+    return this.#members.remove(id, options);
   }
 
   moveLeader(to: number, options?: CallOptions): Promise<number> {
-    const { forwarding, membership } = this.#options;
-    return this.#onLeader(
-      options,
-      (deadlineMs) => forwarding.moveLeader(to, deadlineMs),
-      (deadlineMs) => membership.moveLeader(to, deadlineMs),
-    );
+    return this.#members.moveLeader(to, options);
   }
 
   compact(request: CompactRequest, options?: CallOptions): Promise<number> {
     return this.#options.upkeep.compact(request, options);
   }
 
-  hash(request: HashRequest, options?: CallOptions): Promise<KeyHash> {
+  async hash(request: HashRequest, options?: CallOptions): Promise<KeyHash> {
+    this.#gate.checkRoot(options?.identity);
     return this.#options.upkeep.hash(request, options);
   }
 
   async clusterHash(options?: CallOptions): Promise<ClusterHash> {
     await this.#ready(LINEARIZABLE, options);
+    this.#gate.checkRoot(options?.identity);
     return this.#options.upkeep.clusterHash(options);
   }
 
@@ -273,17 +328,13 @@ export class KvService implements LocalService {
   }
 
   #deadline(options: CallOptions | undefined): number {
-    return this.#options.clock.monotonicMs() + this.#timeoutMs(options);
+    return this.#options.ports.clock.monotonicMs() + this.#timeoutMs(options);
   }
 
-  async #onLeader<T>(
-    options: CallOptions | undefined,
-    forward: (deadlineMs: number) => Promise<T>,
-    here: (deadlineMs: number) => Promise<T>,
-  ): Promise<T> {
-    this.#options.checkOpen();
-    const deadlineMs = this.#deadline(options);
-    return this.#options.raft.role === 'leader' ? here(deadlineMs) : forward(deadlineMs);
+  /** Resolves when this node has applied all that was acknowledged before the call. */
+  async #fresh(): Promise<void> {
+    await this.#ready(LINEARIZABLE, undefined);
+    await this.#options.replaced();
   }
 
   /** A cluster of one has nobody to ask: what it has applied is all that was ever acknowledged. */
@@ -346,9 +397,10 @@ export class KvService implements LocalService {
     );
   }
 
-  #get(request: GetRequest): MaybePromise<GetResponse> {
+  #get(request: GetRequest, options: CallOptions | undefined): MaybePromise<GetResponse> {
+    if (this.#gate.auth.enabled) this.#gate.checkKeys(options?.identity, request.key, undefined);
     const { engine, stateMachine } = this.#options;
-    const found = engine.get(request.key, revisionToRead(request, stateMachine, this.#options.clock));
+    const found = engine.get(request.key, revisionToRead(request, stateMachine, this.#options.ports.clock));
     if (found instanceof Promise) {
       const { revision } = stateMachine;
       return found.then((record) => ({ revision, record }));
@@ -356,9 +408,10 @@ export class KvService implements LocalService {
     return { revision: stateMachine.revision, record: found };
   }
 
-  #scan(request: ScanPageRequest): MaybePromise<ScanPageResponse> {
-    const { engine, pins, stateMachine, clock } = this.#options;
-    const revision = revisionToRead(request, stateMachine, clock);
+  #scan(request: ScanPageRequest, options: CallOptions | undefined): MaybePromise<ScanPageResponse> {
+    if (this.#gate.auth.enabled) this.#gate.checkScan(options?.identity, request.start, request.end);
+    const { engine, pins, stateMachine, ports } = this.#options;
+    const revision = revisionToRead(request, stateMachine, ports.clock);
     const { start, end, reverse, limit, maxBytes, keysOnly } = request;
     const page = engine.scan({ start, end, reverse, limit, maxBytes, keysOnly, revision });
     pins.touch(revision);

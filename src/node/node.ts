@@ -4,7 +4,6 @@
  * Invariants: several nodes live in one process (no module state); `stop` leaves no timer, handle or lock behind; after a failure of the disk or of
  * apply the node answers nothing any more and `onEnd` is told why.
  */
-
 import { isAddress } from '../config.ts';
 import { isDamage, KvError } from '../errors.ts';
 import type { TimerHandle } from '../ports.ts';
@@ -198,7 +197,8 @@ export class KvorumNode {
       membership: this.#membership,
       watches: this.#watches,
       pins,
-      clock: ports.clock,
+      ports,
+      passwords: options.passwords,
       replaced,
       upkeep,
       sleeps: () => this.#sleeps,

@@ -8,6 +8,7 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Service } from '../api/service.ts';
 import { KvError } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
+import { THE_CLUSTER } from '../security/identity.ts';
 import { readGet, readScan, writeGot, writePage } from '../wire/client_codec.ts';
 import { asKvError, encodeError } from '../wire/error_codec.ts';
 import type { GetResponse, ScanPageResponse } from '../wire/messages.ts';
@@ -102,13 +103,23 @@ export class MailboxServer {
     try {
       switch (word & 0xff) {
         case REQUEST.WRITE:
-          return this.#answer(id, this.#service.write(bytes, { timeoutMs }), encodeResult);
+          return this.#answer(
+            id,
+            this.#service.write(bytes, { timeoutMs, identity: THE_CLUSTER }),
+            encodeResult,
+          );
         case REQUEST.GET: {
-          const answer = this.#service.get(readGet(new ByteReader(bytes)), { timeoutMs });
+          const answer = this.#service.get(readGet(new ByteReader(bytes)), {
+            timeoutMs,
+            identity: THE_CLUSTER,
+          });
           return this.#answer(id, answer, encodeGot);
         }
         case REQUEST.SCAN: {
-          const answer = this.#service.scan(readScan(new ByteReader(bytes)), { timeoutMs });
+          const answer = this.#service.scan(readScan(new ByteReader(bytes)), {
+            timeoutMs,
+            identity: THE_CLUSTER,
+          });
           return this.#answer(id, answer, encodePage);
         }
         default:

@@ -20,13 +20,13 @@ const AS_USER_BYTES = 24;
 
 /** A command that clients may send, too, as the cluster's own. */
 export function asCluster(command: PlainCommand): Command {
-  return { type: 'asUser', user: '', authRevision: 0, command };
+  return { type: 'asUser', user: '', generation: 0, command };
 }
 
 /** The bytes of a command with who asks for it, around the bytes of the command itself: nothing of it is encoded again. */
-export function encodeAsUser(user: string, authRevision: number, command: Uint8Array): Uint8Array {
+export function encodeAsUser(user: string, generation: number, command: Uint8Array): Uint8Array {
   const writer = new ByteWriter(command.length + AS_USER_BYTES + user.length);
-  writer.u8(COMMAND_VERSION).u8(KIND_AS_USER).string(user).varint(authRevision).raw(command);
+  writer.u8(COMMAND_VERSION).u8(KIND_AS_USER).string(user).varint(generation).raw(command);
   return writer.finish();
 }
 

@@ -10,7 +10,7 @@
  *     kind 6     compact       revision:varint
  *     kinds 7-10 leases                                          (lease_codec.ts)
  *     kind 12    authChange    change                            (auth_codec.ts)
- *     kind 13    asUser        user:string authRevision:varint command       (not one of kind 13; user empty: the cluster itself)
+ *     kind 13    asUser        user:string generation:varint command       (not one of kind 13; user empty: the cluster itself)
  *     kind 14    alarm                                           (upkeep_codec.ts)
  *     id       := 0 | session:varint sequence:varint outstanding:varint     (write_id.ts)
  *     compare  := target+result:u8 key (value | number:varint)
@@ -105,7 +105,7 @@ export function writeCommand(writer: ByteWriter, command: Command): void {
       writeAuthChange(writer, command.change);
       break;
     case 'asUser':
-      writer.u8(KIND_AS_USER).string(command.user).varint(command.authRevision);
+      writer.u8(KIND_AS_USER).string(command.user).varint(command.generation);
       writeCommand(writer, command.command);
       break;
     case 'leaseGrant':
@@ -148,13 +148,13 @@ export function decodeCommand(bytes: Uint8Array, offset = 0, end: number = bytes
 
 function readAsUser(reader: ByteReader): Command {
   const user = reader.string();
-  const authRevision = reader.varint();
+  const generation = reader.varint();
   const { bytes, offset, end } = reader;
   // Looked at before decoding, so that nobody nests them by the million.
   if (end - offset >= 2 && bytes[offset + 1] === KIND_AS_USER) throw malformed('a user within a user');
   const command = decodeCommand(bytes, offset, end);
   if (command.type === 'asUser') throw malformed('a user within a user');
-  return { type: 'asUser', user, authRevision, command };
+  return { type: 'asUser', user, generation, command };
 }
 
 function readBody(reader: ByteReader, kind: number): PlainCommand {

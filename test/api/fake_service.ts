@@ -2,6 +2,7 @@
  * A small real store behind the Service interface, for tests of doors and clients: versions in memory, sessions, watches from any revision. Several services
  * may share one FakeStore, as the nodes of a cluster do.
  */
+
 import type { CallOptions, Service, WatchHandle, WatchSink } from '../../src/api/service.ts';
 import { KvError } from '../../src/errors.ts';
 import type { Command, CommandResult, KvEvent, Operation, WriteId } from '../../src/kv/command.ts';
@@ -19,6 +20,7 @@ import type {
   ScanPageResponse,
   WatchRequest,
 } from '../../src/wire/messages.ts';
+import { FakeAuth } from './fake_auth.ts';
 import { FakeUpkeep } from './fake_upkeep.ts';
 
 interface Watcher {
@@ -208,6 +210,7 @@ export class FakeStore {
 export class FakeService extends FakeUpkeep implements Service {
   readonly id: number;
   readonly store: FakeStore;
+  readonly auth = new FakeAuth();
   /** What the node was asked, by name. */
   readonly calls: string[] = [];
   /** Called before each request; may throw or wait. */
@@ -223,11 +226,13 @@ export class FakeService extends FakeUpkeep implements Service {
 
   async write(command: Uint8Array, options?: CallOptions): Promise<CommandResult> {
     this.lastTimeoutMs = options?.timeoutMs;
+    this.auth.check(options?.identity);
     await this.enter('write');
     return this.store.apply(decodeCommand(command));
   }
 
-  get(request: GetRequest, _options?: CallOptions): MaybePromise<GetResponse> {
+  get(request: GetRequest, options?: CallOptions): MaybePromise<GetResponse> {
+    this.auth.check(options?.identity);
     const entered = this.enter('get');
     const answer = () => {
       if (request.minRevision > this.store.revision) throw new KvError('FUTURE_REVISION', 'behind');
@@ -236,12 +241,14 @@ export class FakeService extends FakeUpkeep implements Service {
     return entered === undefined ? answer() : entered.then(answer);
   }
 
-  scan(request: ScanPageRequest): MaybePromise<ScanPageResponse> {
+  scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse> {
+    this.auth.check(options?.identity);
     const entered = this.enter('scan');
     return entered === undefined ? this.store.scan(request) : entered.then(() => this.store.scan(request));
   }
 
-  async watch(request: WatchRequest, sink: WatchSink): Promise<WatchHandle> {
+  async watch(request: WatchRequest, sink: WatchSink, options?: CallOptions): Promise<WatchHandle> {
+    this.auth.check(options?.identity);
     await this.enter('watch');
     return this.store.watch(request, sink);
   }

@@ -32,7 +32,7 @@ class AuthStore extends Store {
   }
 
   asked(user: string, command: PlainCommand): Command {
-    return { type: 'asUser', user, authRevision: this.machine.auth.revision, command };
+    return { type: 'asUser', user, generation: this.machine.auth.user(user)?.generation ?? 0, command };
   }
 
   as(user: string, command: Command): CommandResult {
@@ -176,11 +176,11 @@ test('a role that is deleted is nobody any more', () => {
   assert.is(codeOf(store.as('ann', write(put('a', '1')))), 'PERMISSION_DENIED', 'the user has it no more');
 });
 
-test('a command is carried out only by the rights of its user at the revision at which it was checked', () => {
+test('a command is carried out only by the rights that its user has when it is applied', () => {
   const store = AuthStore.enabled(grant('write', 'a', 'c'));
   assert.is(codeOf(store.as('ann', write(put('b', '1')))), 'done');
   assert.is(codeOf(store.as('ann', write(put('c', '1')))), 'PERMISSION_DENIED');
-  assert.is(codeOf(store.as('bob', write(put('b', '1')))), 'PERMISSION_DENIED');
+  assert.is(codeOf(store.as('bob', write(put('b', '1')))), 'UNAUTHENTICATED');
   assert.is(codeOf(store.as('root', write(put('c', '1')))), 'done');
   assert.is(codeOf(store.run(write(put('b', '2')))), 'AUTH_STALE', 'nobody asked');
   const early = store.asked('ann', {
@@ -188,13 +188,14 @@ test('a command is carried out only by the rights of its user at the revision at
     id: { session: 0, sequence: 0, acknowledgedBelow: 0 },
     operation: put('b', '3'),
   });
-  store.change({ type: 'roleGrant', role: 'app', grant: grant('read', 'z') });
-  assert.is(codeOf(store.run(early)), 'AUTH_STALE');
+  store.change({ type: 'roleRevoke', role: 'app', key: key('a'), end: key('c') });
+  assert.is(codeOf(store.run(early)), 'PERMISSION_DENIED');
+  store.change({ type: 'roleGrant', role: 'app', grant: grant('write', 'a', 'c') });
+  store.change({ type: 'userChangePassword', user: 'ann', passwordHash: HASH });
+  assert.is(codeOf(store.run(early)), 'UNAUTHENTICATED', 'who asked had another password');
   assert.equal(store.get('b'), ['b', '1', 2, 2, 1]);
   assert.is(
-    codeOf(
-      store.run({ type: 'asUser', user: '', authRevision: 0, command: { type: 'compact', revision: 2 } }),
-    ),
+    codeOf(store.run({ type: 'asUser', user: '', generation: 0, command: { type: 'compact', revision: 2 } })),
     'done',
   );
   assert.is(codeOf(store.run({ type: 'compact', revision: 3 })), 'AUTH_STALE');

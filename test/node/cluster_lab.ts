@@ -15,6 +15,7 @@ import { KvorumNode } from '../../src/node/node.ts';
 import { silentLogger } from '../../src/observability/logger.ts';
 import type { Member } from '../../src/raft/types.ts';
 import { realPorts } from '../../src/real_ports.ts';
+import { ScryptPasswords } from '../../src/security/passwords.ts';
 import { type LossRule, MemoryDisk } from '../../src/storage/memory_disk.ts';
 import type { MemberAddResponse } from '../../src/wire/messages.ts';
 import { MemoryNetwork } from '../../transports/memory.ts';
@@ -94,6 +95,7 @@ export class ClusterLab {
       version: 'test',
       pid: id,
       rssBytes: () => 0,
+      passwords: new ScryptPasswords({ logN: 2 }),
       create: async () => this.#joined.get(id) ?? foundTogether(id, this.#founders, this.config.storage.tree),
       transport: (identity) => this.network.transport(identity.nodeId),
       endpoints: [memberOf(id).clientAddress],

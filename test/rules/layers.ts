@@ -63,6 +63,7 @@ export const LAYERS: readonly Layer[] = [
       'src/wire/',
       'src/api/service.ts',
       'src/observability/',
+      'src/security/',
       'transports/transport.ts',
     ],
     packages: ['zod'],
@@ -77,7 +78,7 @@ export const LAYERS: readonly Layer[] = [
     name: 'service port',
     paths: ['src/api/service.ts'],
     mayImport: [],
-    mayImportTypes: [...FOUNDATION, 'src/kv/', 'src/wire/', RECORD],
+    mayImportTypes: [...FOUNDATION, 'src/kv/', 'src/wire/', 'src/security/', RECORD],
   },
   {
     name: 'api',
@@ -104,7 +105,15 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'threads',
     paths: ['src/readers.ts', 'src/threads/'],
-    mayImport: [...FOUNDATION, 'src/real_ports.ts', 'src/storage/', 'src/wire/', 'src/client/', KEYSPACE],
+    mayImport: [
+      ...FOUNDATION,
+      'src/real_ports.ts',
+      'src/storage/',
+      'src/wire/',
+      'src/client/',
+      'src/security/',
+      KEYSPACE,
+    ],
     mayImportTypes: ['src/kv/', 'src/api/service.ts'],
   },
   { name: 'sim checkers', paths: ['src/sim/check/'], mayImport: ['src/errors.ts'], pure: true },

@@ -171,7 +171,7 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
     arbitrary: fc.record({
       type: fc.constant('asUser' as const),
       user: fc.oneof(name, fc.constant('')),
-      authRevision: safeInteger,
+      generation: safeInteger,
       command: plainCommand,
     }),
     weight: 1,
