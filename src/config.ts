@@ -33,8 +33,11 @@ const limitsSchema = z.strictObject({
   maxValueBytes: integer(1, 8 * MIB).default(8 * MIB),
   /** Bytes of one encoded command: a batch or a transaction with all its operations. */
   maxCommandBytes: integer(KIB, 64 * MIB).default(16 * MIB),
+  /** Operations (or comparisons, if they are more) of a transaction, those of nested ones included. */
   maxTxnOperations: integer(1, 100_000).default(10_000),
-  /** Keys that one delete of a range may touch. */
+  /** Transactions within transactions within ... */
+  maxTxnDepth: integer(0, 32).default(8),
+  /** Keys that one delete of a range may touch, and that a comparison, count, filter or sort over a range may look at within a transaction. */
   maxDeleteRangeKeys: integer(1, 1_000_000).default(100_000),
   /** Client sessions kept for exactly-once retries. */
   maxSessions: integer(1, 1_000_000).default(10_000),

@@ -59,6 +59,9 @@ export const ERROR_CODES = {
   AUTH_FAILED: [52, false],
   AUTH_NOT_ENABLED: [53, false],
   AUTH_STALE: [54, true],
+  KEY_NOT_FOUND: [63, false],
+  TOO_MANY_OPERATIONS: [64, false],
+  TXN_TOO_DEEP: [65, false],
   INVALID_AUTH_MANAGEMENT: [70, false],
   /** An alarm that somebody has to clear. */
   ALARM_NO_SPACE: [55, false],

@@ -4,9 +4,18 @@
  * Invariants: everything a caller gives is checked before it is encoded, with a KvError that names what is wrong; keys in a command are stored keys.
  */
 import { KvError } from '../errors.ts';
-import type { Compare, DeleteOp, Operation, PutOp, TouchOp, TxnResult } from '../kv/command.ts';
+import type {
+  Compare,
+  DeleteOp,
+  Operation,
+  OperationResult,
+  PutOp,
+  TouchOp,
+  TxnResult,
+} from '../kv/command.ts';
 import { userKey } from '../kv/keyspace.ts';
 import { compareKeys, type StoredRecord } from '../storage/record.ts';
+import { PLAIN_SELECTION } from '../wire/selection_codec.ts';
 import { rangeOf, storedKeyOf } from './key_range.ts';
 import type {
   BatchOperation,
@@ -70,7 +79,7 @@ export function checkRevision(revision: number | undefined, what: string): numbe
   return revision;
 }
 
-/** @throws KvError DUPLICATE_KEY when a key stands in the batch twice, REQUEST_TOO_LARGE, and what single operations throw. */
+/** @throws KvError DUPLICATE_KEY when a key stands in the batch twice, TOO_MANY_OPERATIONS, and what single operations throw. */
 export function batchOperations<In>(
   operations: readonly BatchOperation<In>[],
   form: ValueForm<In, unknown>,
@@ -87,7 +96,7 @@ export function batchOperations<In>(
 }
 
 /** Position of the first operation whose key stood there before; -1: none. */
-function firstRepeated(operations: readonly Operation[]): number {
+function firstRepeated(operations: readonly (PutOp | DeleteOp)[]): number {
   if (operations.length <= FEW_OPERATIONS) {
     for (let i = 1; i < operations.length; i++) {
       for (let k = 0; k < i; k++) if (sameKey(operations[i]!.key, operations[k]!.key)) return i;
@@ -105,7 +114,7 @@ function firstRepeated(operations: readonly Operation[]): number {
 }
 
 /** Loads in key order need no set. */
-function ascending(operations: readonly Operation[]): boolean {
+function ascending(operations: readonly (PutOp | DeleteOp)[]): boolean {
   for (let i = 1; i < operations.length; i++)
     if (compareKeys(operations[i - 1]!.key, operations[i]!.key) >= 0) return false;
   return true;
@@ -130,7 +139,7 @@ export function txnOperations<In>(
 function checkCount(count: number, limits: StoreLimits): void {
   if (count <= limits.maxTxnOperations) return;
   throw new KvError(
-    'REQUEST_TOO_LARGE',
+    'TOO_MANY_OPERATIONS',
     `${count} operations in one transaction, allowed: at most ${limits.maxTxnOperations}`,
     { details: { limit: limits.maxTxnOperations } },
   );
@@ -145,7 +154,8 @@ function batchOperation<In>(
   if (operation.type === 'delete') return { type: 'delete', key, end: undefined, prevKv: false };
   if (operation.type !== 'put') throw unknownType(operation);
   const value = valueBytes(operation.value, form, limits);
-  return { type: 'put', key, value, ttlMs: checkTtl(operation.ttlMs), lease: 0n, prevKv: false };
+  const ttlMs = checkTtl(operation.ttlMs);
+  return { type: 'put', key, value, ttlMs, lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false };
 }
 
 function txnOperation<In>(
@@ -156,7 +166,7 @@ function txnOperation<In>(
   switch (operation.type) {
     case 'get': {
       const key = storedKeyOf(operation.key, limits.maxKeyBytes);
-      return { type: 'range', key, end: undefined, revision: 0, limit: 1, reverse: false, keysOnly: false };
+      return { type: 'range', key, end: undefined, revision: 0, ...PLAIN_SELECTION, limit: 1 };
     }
     case 'touch':
       return touchOperation(operation.key, operation.ttlMs, limits);
@@ -194,14 +204,17 @@ export function txnCompares<In>(
   return compares.map((compare) => {
     const key = storedKeyOf(compare.key, limits.maxKeyBytes);
     if ('exists' in compare) {
-      return { target: 'version', result: compare.exists ? '>' : '=', key, value: NO_BYTES, number: 0 };
+      const result = compare.exists ? '>' : '=';
+      return { target: 'version', result, key, end: undefined, value: NO_BYTES, lease: 0n, number: 0 };
     }
     const result = compare.is ?? '=';
     if ('value' in compare) {
-      return { target: 'value', result, key, value: valueBytes(compare.value, form, limits), number: 0 };
+      const value = valueBytes(compare.value, form, limits);
+      return { target: 'value', result, key, end: undefined, value, lease: 0n, number: 0 };
     }
-    const [target, number] = numberCompare(compare);
-    return { target, result, key, value: NO_BYTES, number: checkRevision(number, target) };
+    const [target, operand] = numberCompare(compare);
+    const number = checkRevision(operand, target);
+    return { target, result, key, end: undefined, value: NO_BYTES, lease: 0n, number };
   });
 }
 
@@ -224,7 +237,7 @@ export function txnResponse<Out>(result: TxnResult, form: ValueForm<never, Out>)
 }
 
 function txnOperationResult<Out>(
-  result: TxnResult['results'][number],
+  result: OperationResult,
   form: ValueForm<never, Out>,
 ): TxnOperationResult<Out> {
   switch (result.type) {
@@ -238,6 +251,10 @@ function txnOperationResult<Out>(
       const record = result.records[0];
       return { type: 'get', entry: record === undefined ? undefined : entryOf(record, form) };
     }
+    case 'txn':
+      throw new KvError('PROTOCOL', 'a nested transaction in the answer to one without', {
+        maybeApplied: true,
+      });
   }
 }
 

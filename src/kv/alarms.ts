@@ -119,10 +119,14 @@ function changesKeys(command: Command): boolean {
   }
 }
 
-function isDeletion({ type }: Operation): boolean {
-  return type === 'delete' || type === 'range';
+function isDeletion(operation: Operation): boolean {
+  if (operation.type === 'txn') {
+    return operation.success.every(isDeletion) && operation.failure.every(isDeletion);
+  }
+  return operation.type === 'delete' || operation.type === 'range';
 }
 
-function isRead({ type }: Operation): boolean {
-  return type === 'range';
+function isRead(operation: Operation): boolean {
+  if (operation.type === 'txn') return operation.success.every(isRead) && operation.failure.every(isRead);
+  return operation.type === 'range';
 }

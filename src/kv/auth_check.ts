@@ -8,7 +8,7 @@
  */
 import type { AuthTable, Rights } from './auth.ts';
 import type { KeysOrRange } from './auth_ranges.ts';
-import type { Compare, Operation, PlainCommand, WriteId } from './command.ts';
+import type { Compare, Operation, PlainCommand, TxnBody, WriteId } from './command.ts';
 import type { Refusal } from './txn_plan.ts';
 
 /** The keys that are attached to a lease; none when it does not exist. */
@@ -63,11 +63,7 @@ class CommandCheck {
       case 'write':
         return this.operation(command.operation);
       case 'txn':
-        return (
-          this.compares(command.compares) ??
-          this.operations(command.success) ??
-          this.operations(command.failure)
-        );
+        return this.txn(command);
       case 'openSession':
       case 'closeSession':
       case 'leaseGrant':
@@ -79,9 +75,13 @@ class CommandCheck {
     }
   }
 
+  private txn({ compares, success, failure }: TxnBody): Refusal | undefined {
+    return this.compares(compares) ?? this.operations(success) ?? this.operations(failure);
+  }
+
   private compares(compares: readonly Compare[]): Refusal | undefined {
     for (const compare of compares) {
-      const refusal = this.read(compare.key, undefined);
+      const refusal = this.read(compare.key, compare.end);
       if (refusal !== undefined) return refusal;
     }
     return undefined;
@@ -112,6 +112,8 @@ class CommandCheck {
         return this.write(operation.key, undefined);
       case 'range':
         return this.read(operation.key, operation.end);
+      case 'txn':
+        return this.txn(operation);
     }
   }
 

@@ -27,6 +27,10 @@ export interface PutOp {
   readonly ttlMs: number;
   readonly lease: bigint;
   readonly prevKv: boolean;
+  /** The key keeps its value (`value` is empty then); a missing key refuses the command: KEY_NOT_FOUND. */
+  readonly ignoreValue: boolean;
+  /** The key keeps its lease (`lease` is 0n then); a missing key refuses the command: KEY_NOT_FOUND. */
+  readonly ignoreLease: boolean;
 }
 export interface DeleteOp {
   readonly type: 'delete';
@@ -35,15 +39,35 @@ export interface DeleteOp {
   readonly end: Uint8Array | undefined;
   readonly prevKv: boolean;
 }
-export interface RangeOp {
+export type SortTarget = 'key' | 'version' | 'createRevision' | 'modRevision' | 'value';
+/**
+ * 'none' with a target other than the key means what it means in etcd: the limit counts the first keys of the range (where no filter is given), which are then sorted
+ * upwards.
+ */
+export type SortOrder = 'none' | 'ascend' | 'descend';
+/** What a range shows of the keys that it holds. Equal ones of a sort lie in the order of their keys. */
+export interface RangeSelection {
+  /** 0 for no limit. Counts what the filters let through, after sorting. */
+  readonly limit: number;
+  readonly sortTarget: SortTarget;
+  readonly sortOrder: SortOrder;
+  readonly keysOnly: boolean;
+  /** No records, only their count. */
+  readonly countOnly: boolean;
+  /** The result counts every key of the range, whatever limit and filters say. Otherwise it counts the records that it shows. */
+  readonly counted: boolean;
+  /** Shown are keys whose revisions lie within these bounds; 0 for no bound. */
+  readonly minModRevision: number;
+  readonly maxModRevision: number;
+  readonly minCreateRevision: number;
+  readonly maxCreateRevision: number;
+}
+export interface RangeOp extends RangeSelection {
   readonly type: 'range';
   readonly key: Uint8Array;
   readonly end: Uint8Array | undefined;
-  /** 0: the revision just before this transaction. */
+  /** 0: the newest, with what earlier operations of this transaction wrote. */
   readonly revision: number;
-  readonly limit: number;
-  readonly reverse: boolean;
-  readonly keysOnly: boolean;
 }
 /** Sets a key's time to live anew without changing its value (a new modRevision and version all the same). */
 export interface TouchOp {
@@ -52,7 +76,17 @@ export interface TouchOp {
   /** 0 removes the expiry. */
   readonly ttlMs: number;
 }
-export type Operation = PutOp | DeleteOp | RangeOp | TouchOp;
+/** What a transaction says, the whole one as well as one within another. */
+export interface TxnBody {
+  /** All must hold for `success` to be carried out; of a nested transaction too they see the store as it was before the whole. */
+  readonly compares: readonly Compare[];
+  readonly success: readonly Operation[];
+  readonly failure: readonly Operation[];
+}
+export interface TxnOp extends TxnBody {
+  readonly type: 'txn';
+}
+export type Operation = PutOp | DeleteOp | RangeOp | TouchOp | TxnOp;
 
 export type CompareTarget = 'value' | 'version' | 'createRevision' | 'modRevision' | 'lease';
 export type CompareResult = '=' | '!=' | '>' | '<';
@@ -60,17 +94,19 @@ export interface Compare {
   readonly target: CompareTarget;
   readonly result: CompareResult;
   readonly key: Uint8Array;
-  /** The value for target 'value'; a missing key makes every value comparison false. Others compare with number, 0 for a missing key. */
+  /** When present, the comparison must hold for each key in [key, end); where there is none, as for a missing key. */
+  readonly end: Uint8Array | undefined;
+  /** The value for target 'value', else empty; a missing key makes every value comparison false. */
   readonly value: Uint8Array;
+  /** For the target 'lease', else 0n. A missing key has lease 0n. */
+  readonly lease: bigint;
+  /** For the other targets, else 0; those of a missing key are 0. */
   readonly number: number;
 }
 
-export interface TxnCommand {
+export interface TxnCommand extends TxnBody {
   readonly type: 'txn';
   readonly id: WriteId;
-  readonly compares: readonly Compare[];
-  readonly success: readonly Operation[];
-  readonly failure: readonly Operation[];
 }
 /** One operation outside of a transaction: the common case. */
 export interface WriteCommand {
@@ -166,16 +202,26 @@ export interface TouchResult {
 }
 export interface RangeResult {
   readonly type: 'range';
+  /** The newest when it was read. */
   readonly revision: number;
   readonly records: readonly StoredRecord[];
+  /** Records beyond the limit. */
   readonly more: boolean;
+  /** See RangeSelection.counted. */
+  readonly count: number;
 }
 export interface TxnResult {
   readonly type: 'txn';
+  /** Of a nested transaction too: the one after the whole. */
   readonly revision: number;
   readonly succeeded: boolean;
-  readonly results: readonly (PutResult | DeleteResult | TouchResult | RangeResult)[];
+  /**
+   * One for each operation of the branch that was taken. As in etcd, the revision of each is the store's when its turn was over: until something is
+   * written it is the one before the transaction.
+   */
+  readonly results: readonly OperationResult[];
 }
+export type OperationResult = PutResult | DeleteResult | TouchResult | RangeResult | TxnResult;
 export interface SessionResult {
   readonly type: 'session';
   readonly revision: number;

@@ -11,6 +11,8 @@ export interface StateMachineLimits extends SessionLimits, AuthLimits {
   /** Also bounds the bytes of records in one result. */
   readonly maxCommandBytes: number;
   readonly maxTxnOperations: number;
+  /** Transactions within transactions: 0 for none. */
+  readonly maxTxnDepth: number;
   readonly maxDeleteRangeKeys: number;
   readonly maxLeases: number;
   /** Keys that may be attached to one lease. */
@@ -18,3 +20,6 @@ export interface StateMachineLimits extends SessionLimits, AuthLimits {
   /** A lease that asks for less lives for this long. */
   readonly minLeaseTtlMs: number;
 }
+
+/** The deepest nesting that a configuration may allow: bounds how deep decoding goes before a configuration is asked. */
+export const MAX_TXN_DEPTH = 32;

@@ -5,7 +5,7 @@
  */
 import type { LoadRequest } from '../storage/engine_port.ts';
 import type { KeyRange } from '../storage/record.ts';
-import type { Command, Operation, PlainCommand } from './command.ts';
+import type { Command, Operation, PlainCommand, TxnBody } from './command.ts';
 import { leaseRows, namingRows } from './lease_rows.ts';
 
 const NOTHING: LoadRequest = { keys: [], ranges: [] };
@@ -28,13 +28,9 @@ export class LoadPlanner {
         return this.oneKeyRequest;
       }
       case 'txn': {
-        const keys: Uint8Array[] = [];
-        const ranges: KeyRange[] = [];
-        for (const compare of command.compares) keys.push(compare.key);
-        const revisions: number[] = [];
-        addOperations(command.success, keys, ranges, revisions);
-        addOperations(command.failure, keys, ranges, revisions);
-        return { keys, ranges, revisions };
+        const request: Growing = { keys: [], ranges: [], revisions: [] };
+        addTxn(command, request);
+        return request;
       }
       case 'asUser':
         return withLeases(this.plan(command.command), command.command);
@@ -52,29 +48,57 @@ export class LoadPlanner {
 
 /** A user who attaches a key needs rights to all other keys of its lease (auth_check.ts). */
 function withLeases(request: LoadRequest, command: PlainCommand): LoadRequest {
-  const operations =
+  const leases =
     command.type === 'write'
-      ? [command.operation]
+      ? leasesOf([command.operation])
       : command.type === 'txn'
-        ? [...command.success, ...command.failure]
+        ? leasesOf([...command.success, ...command.failure])
         : [];
-  const leases = operations.flatMap((one) => (one.type === 'put' && one.lease !== 0n ? [one.lease] : []));
   if (leases.length === 0) return request;
   return { ...request, ranges: [...request.ranges, ...leases.map(leaseRows)] };
 }
 
-function addOperations(
-  operations: readonly Operation[],
-  keys: Uint8Array[],
-  ranges: KeyRange[],
-  revisions: number[],
-): void {
+/** The leases that puts name, however deep. */
+function leasesOf(operations: readonly Operation[]): bigint[] {
+  return operations.flatMap((one) => {
+    if (one.type === 'txn') return leasesOf([...one.success, ...one.failure]);
+    return one.type === 'put' && one.lease !== 0n ? [one.lease] : [];
+  });
+}
+
+interface Growing {
+  readonly keys: Uint8Array[];
+  readonly ranges: KeyRange[];
+  readonly revisions: number[];
+}
+
+/** Both branches, and those of all transactions in them. */
+function addTxn({ compares, success, failure }: TxnBody, request: Growing): void {
+  for (const { key, end } of compares) addKeys(key, end, request);
+  addOperations(success, request);
+  addOperations(failure, request);
+}
+
+function addOperations(operations: readonly Operation[], request: Growing): void {
   for (const operation of operations) {
-    if (operation.type === 'range' && operation.revision > 0) revisions.push(operation.revision);
-    if ((operation.type === 'delete' || operation.type === 'range') && operation.end !== undefined) {
-      ranges.push({ start: operation.key, end: operation.end });
-    } else {
-      keys.push(operation.key);
+    switch (operation.type) {
+      case 'txn':
+        addTxn(operation, request);
+        break;
+      case 'range':
+        if (operation.revision > 0) request.revisions.push(operation.revision);
+        addKeys(operation.key, operation.end, request);
+        break;
+      case 'delete':
+        addKeys(operation.key, operation.end, request);
+        break;
+      default:
+        request.keys.push(operation.key);
     }
   }
+}
+
+function addKeys(key: Uint8Array, end: Uint8Array | undefined, request: Growing): void {
+  if (end === undefined) request.keys.push(key);
+  else request.ranges.push({ start: key, end });
 }

@@ -15,4 +15,4 @@ export function recordBytes(record: StoredRecord): number {
   return record.key.length + record.value.length + RECORD_OVERHEAD_BYTES;
 }
 
-const RECORD_OVERHEAD_BYTES = 64;
+export const RECORD_OVERHEAD_BYTES = 64;

@@ -7,7 +7,7 @@
  * Invariants: a sequence is applied at most once; what cannot be told any more (below `acknowledgedBelow`, unknown session) is refused, never
  * applied; everything here follows from the commands alone, so it is the same on every node; sessions, results per session and bytes of results are bounded.
  */
-import type { CommandResult, FailedResult, TxnResult, WriteId } from './command.ts';
+import type { CommandResult, FailedResult, OperationResult, TxnResult, WriteId } from './command.ts';
 import { recordBytes } from './records.ts';
 
 export interface SessionLimits {
@@ -32,6 +32,10 @@ const INITIAL_SLOTS = 16;
 const PACKED_PUT = -1;
 const PACKED_TOUCHED = -2;
 const PACKED_UNTOUCHED = -3;
+/** A nested transaction that succeeded; less 2 for each of its results, which follow. */
+const PACKED_THEN = -4;
+/** One that did not; less 2 for each result. */
+const PACKED_ELSE = -5;
 
 /** A transaction's result without records, one small number per operation: batches are common, and 10,000 objects each would be dear. */
 interface PackedTxn {
@@ -243,28 +247,88 @@ export function failed(code: FailedResult['code'], message: string, revision: nu
   return { type: 'failed', revision, code, message };
 }
 
-/** REQUIRES: every nested result carries the transaction's revision. */
+/** undefined: it holds records. The revisions of the results follow from the transaction's, as transactions.ts gives them. */
 function packTxn(result: TxnResult): PackedTxn | TxnResult {
-  const codes = new Int32Array(result.results.length);
+  const { revision, succeeded, results } = result;
+  let codes = new Int32Array(results.length);
   for (let at = 0; at < codes.length; at++) {
-    const nested = result.results[at] as TxnResult['results'][number];
-    if (nested.type === 'put' && nested.previous === undefined) codes[at] = PACKED_PUT;
-    else if (nested.type === 'touch') codes[at] = nested.found ? PACKED_TOUCHED : PACKED_UNTOUCHED;
-    else if (nested.type === 'delete' && nested.previous.length === 0) codes[at] = nested.deleted;
-    else return result;
+    const code = packedCode(results[at] as OperationResult);
+    if (code === NOT_PACKED) return result;
+    if (code === NESTED) {
+      const all = packNested(results, []);
+      if (all === undefined) return result;
+      codes = Int32Array.from(all);
+      break;
+    }
+    codes[at] = code;
   }
-  return { type: 'packedTxn', revision: result.revision, succeeded: result.succeeded, codes };
+  return { type: 'packedTxn', revision, succeeded, codes };
 }
 
-function unpackTxn(packed: PackedTxn): TxnResult {
-  const revision = packed.revision;
-  const results: TxnResult['results'][number][] = [];
-  for (const code of packed.codes) {
-    if (code === PACKED_PUT) results.push({ type: 'put', revision, previous: undefined });
-    else if (code >= 0) results.push({ type: 'delete', revision, deleted: code, previous: [] });
-    else results.push({ type: 'touch', revision, found: code === PACKED_TOUCHED });
+const NOT_PACKED = -100;
+const NESTED = -101;
+
+function packedCode(result: OperationResult): number {
+  if (result.type === 'put') return result.previous === undefined ? PACKED_PUT : NOT_PACKED;
+  if (result.type === 'delete') return result.previous.length === 0 ? result.deleted : NOT_PACKED;
+  if (result.type === 'touch') return result.found ? PACKED_TOUCHED : PACKED_UNTOUCHED;
+  return result.type === 'txn' ? NESTED : NOT_PACKED;
+}
+
+function packNested(results: readonly OperationResult[], codes: number[]): number[] | undefined {
+  for (const result of results) {
+    const code = packedCode(result);
+    if (code === NOT_PACKED) return undefined;
+    if (result.type !== 'txn') {
+      codes.push(code);
+      continue;
+    }
+    codes.push((result.succeeded ? PACKED_THEN : PACKED_ELSE) - 2 * result.results.length);
+    if (packNested(result.results, codes) === undefined) return undefined;
   }
-  return { type: 'txn', revision, succeeded: packed.succeeded, results };
+  return codes;
+}
+
+function unpackTxn({ revision, succeeded, codes }: PackedTxn): TxnResult {
+  const unpacker = new Unpacker(codes, revision);
+  return { type: 'txn', revision, succeeded, results: unpacker.take(Number.POSITIVE_INFINITY) };
+}
+
+class Unpacker {
+  private readonly codes: Int32Array;
+  private readonly after: number;
+  /** The store's as the operations saw it: until the first write the one before. */
+  private revision: number;
+  private at = 0;
+
+  constructor(codes: Int32Array, after: number) {
+    this.codes = codes;
+    this.after = after;
+    this.revision = codes.some(isWrite) ? after - 1 : after;
+  }
+
+  /** The next results. */
+  take(count: number): OperationResult[] {
+    const results: OperationResult[] = [];
+    while (results.length < count && this.at < this.codes.length) results.push(this.next());
+    return results;
+  }
+
+  private next(): OperationResult {
+    const code = this.codes[this.at++] as number;
+    if (isWrite(code)) this.revision = this.after;
+    const { revision } = this;
+    if (code === PACKED_PUT) return { type: 'put', revision, previous: undefined };
+    if (code >= 0) return { type: 'delete', revision, deleted: code, previous: [] };
+    if (code > PACKED_THEN) return { type: 'touch', revision, found: code === PACKED_TOUCHED };
+    const succeeded = (PACKED_THEN - code) % 2 === 0;
+    const results = this.take(Math.floor((PACKED_THEN - code) / 2));
+    return { type: 'txn', revision: this.after, succeeded, results };
+  }
+}
+
+function isWrite(code: number): boolean {
+  return code > 0 || code === PACKED_PUT || code === PACKED_TOUCHED;
 }
 
 function keptBytesOf(result: KeptResult): number {

@@ -20,21 +20,19 @@ import type {
   LeaseGrantCommand,
   LeaseRevokeCommand,
   PlainCommand,
-  RangeOp,
   TxnCommand,
   WriteCommand,
 } from './command.ts';
-import { compareHolds } from './compare.ts';
 import { KeyWriter } from './key_writer.ts';
 import { type LeasesState, LeaseTable } from './lease_table.ts';
-import { Attachments, Leases } from './leases.ts';
+import { Leases } from './leases.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { LoadPlanner } from './load_planner.ts';
-import { writesOverlap } from './overlap.ts';
 import { live } from './records.ts';
 import { failed, type SessionState, SessionTable } from './sessions.ts';
 import { TimeIndex, type TimeRows } from './time_index.ts';
-import { planBranch, type Refusal, readRange, refuseOperation, refuseTxn, type TxnPlan } from './txn_plan.ts';
+import { Transactions } from './transactions.ts';
+import type { Refusal } from './txn_plan.ts';
 import type { Alarm, AlarmCommand } from './upkeep_command.ts';
 
 export interface StateMachineOptions {
@@ -60,7 +58,6 @@ export interface KvState {
 
 /** Commands that a session repeats safely. */
 type OnceCommand = WriteCommand | TxnCommand | LeaseGrantCommand | LeaseRevokeCommand;
-type NestedResult = Extract<CommandResult, { type: 'txn' }>['results'][number];
 
 export class StateMachine {
   /** Who hears of changes is set here (watches.ts). */
@@ -71,7 +68,7 @@ export class StateMachine {
   readonly alarms = new AlarmTable();
 
   private readonly engine: KvEngine;
-  private readonly limits: StateMachineLimits;
+  private readonly transactions: Transactions;
   private readonly sessions: SessionTable;
   private readonly leaseCommands: Leases;
   private readonly loads = new LoadPlanner();
@@ -82,7 +79,13 @@ export class StateMachine {
   constructor(options: StateMachineOptions) {
     this.engine = options.engine;
     this.writer = new KeyWriter(options.engine, this.leases);
-    this.limits = options.limits;
+    this.transactions = new Transactions({
+      engine: options.engine,
+      writer: this.writer,
+      leases: this.leases,
+      limits: options.limits,
+      compactRevision: () => this.compactedAt,
+    });
     this.leaseCommands = new Leases(options.engine, this.writer, this.leases, options.limits);
     this.sessions = new SessionTable(options.limits);
     this.auth = new AuthTable(options.limits, (session) => this.sessions.has(session));
@@ -216,7 +219,7 @@ export class StateMachine {
     }
     const result =
       this.refusedByAlarm(command) ??
-      (command.type === 'write' ? this.applyWrite(command.operation) : this.applyOther(command));
+      (command.type === 'write' ? this.transactions.write(command.operation) : this.applyOther(command));
     if (id.session !== 0) this.sessions.record(id, result);
     return result;
   }
@@ -224,100 +227,12 @@ export class StateMachine {
   private applyOther(command: Exclude<OnceCommand, WriteCommand>): CommandResult {
     switch (command.type) {
       case 'txn':
-        return this.applyTxn(command);
+        return this.transactions.txn(command);
       case 'leaseGrant':
         return this.leaseCommands.grant(command);
       case 'leaseRevoke':
         return this.leaseCommands.revoke(command);
     }
-  }
-
-  private applyWrite(operation: WriteCommand['operation']): CommandResult {
-    const refusal = refuseOperation(operation, this.limits);
-    if (refusal !== undefined) return this.refuse(refusal);
-    if (operation.type === 'put' && operation.lease === 0n) {
-      const revision = this.writer.revision + 1;
-      this.writer.revision = revision;
-      const previous = this.writer.put(
-        operation.key,
-        operation.value,
-        operation.ttlMs,
-        0n,
-        operation.prevKv,
-        0,
-      );
-      this.writer.publish();
-      return { type: 'put', revision, previous };
-    }
-    const plan = this.plan([operation]);
-    if ('code' in plan) return this.refuse(plan);
-    return this.execute(plan)[0] as NestedResult;
-  }
-
-  private applyTxn(command: TxnCommand): CommandResult {
-    const refusal =
-      refuseTxn(command, this.limits) ??
-      (writesOverlap(command.success) || writesOverlap(command.failure) ? DUPLICATE : undefined);
-    if (refusal !== undefined) return this.refuse(refusal);
-    let succeeded = true;
-    for (const compare of command.compares) {
-      if (!compareHolds(compare, live(this.engine.latest(compare.key)))) {
-        succeeded = false;
-        break;
-      }
-    }
-    const plan = this.plan(succeeded ? command.success : command.failure);
-    if ('code' in plan) return this.refuse(plan);
-    const results = this.execute(plan);
-    return { type: 'txn', revision: this.writer.revision, succeeded, results };
-  }
-
-  private plan(operations: TxnPlan['operations']): TxnPlan | Refusal {
-    const attachments = new Attachments(this.leases, this.engine, this.limits.maxLeaseKeys);
-    return planBranch(operations, this.engine, this, this.limits, this.writer.previousWanted, attachments);
-  }
-
-  /** Carries out a plan that was checked whole: nothing here may fail. Every result carries the revision after the transaction. */
-  private execute(plan: TxnPlan): NestedResult[] {
-    const before = this.writer.revision;
-    if (plan.writes) this.writer.revision = before + 1;
-    const revision = this.writer.revision;
-    const results: NestedResult[] = [];
-    let sub = 0;
-    for (let at = 0; at < plan.operations.length; at++) {
-      const operation = plan.operations[at] as TxnPlan['operations'][number];
-      switch (operation.type) {
-        case 'put': {
-          const { key, value, ttlMs, lease, prevKv } = operation;
-          const previous = this.writer.put(key, value, ttlMs, lease, prevKv, sub++);
-          results.push({ type: 'put', revision, previous });
-          break;
-        }
-        case 'touch': {
-          const found = this.writer.touch(operation, sub);
-          if (found) sub++;
-          results.push({ type: 'touch', revision, found });
-          break;
-        }
-        case 'delete': {
-          const victims = plan.victims[at] ?? [];
-          for (const victim of victims) this.writer.remove(victim, sub++);
-          const previous = operation.prevKv ? victims : [];
-          results.push({ type: 'delete', revision, deleted: victims.length, previous });
-          break;
-        }
-        case 'range':
-          // Sees what earlier operations of this transaction wrote, as in etcd.
-          results.push(this.readRange(plan, operation, sub > 0 ? revision : before));
-      }
-    }
-    this.writer.publish();
-    return results;
-  }
-
-  private readRange(plan: TxnPlan, operation: RangeOp, newest: number): NestedResult {
-    const most = this.limits.maxDeleteRangeKeys;
-    return readRange(this.engine, plan, operation, newest, most, this.writer.revision);
   }
 
   private openSession(index: number): CommandResult {
@@ -377,7 +292,6 @@ export class StateMachine {
   }
 }
 
-const DUPLICATE: Refusal = { code: 'DUPLICATE_KEY', message: 'a key is written twice in one transaction' };
 const SOMEBODY_ELSE: Refusal = {
   code: 'UNAUTHENTICATED',
   message: 'the user or the password has changed: authenticate again',

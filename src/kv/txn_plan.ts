@@ -7,34 +7,58 @@
 import type { ErrorCode } from '../errors.ts';
 import type { KvEngine } from '../storage/engine_port.ts';
 import { copyRecord, copyWithoutValue, type StoredRecord } from '../storage/record.ts';
-import type { DeleteOp, Operation, PutOp, RangeOp, RangeResult, TxnCommand } from './command.ts';
+import type { DeleteOp, Operation, PutOp, RangeOp, RangeResult, TxnBody } from './command.ts';
+import { compareHolds, type LooksLeft } from './compare.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { live, recordBytes } from './records.ts';
+import { findRecords, PutWeights, selectRecords } from './txn_ranges.ts';
 
 export interface Refusal {
   readonly code: ErrorCode;
   readonly message: string;
 }
-export interface TxnPlan {
+/** A transaction whose branch is chosen, and those of the transactions in it. */
+export interface Decision {
+  readonly succeeded: boolean;
   readonly operations: readonly Operation[];
-  /** By operation: copies of what a delete will remove. */
-  readonly victims: (readonly StoredRecord[] | undefined)[];
+  /** One for each nested transaction of `operations`, in order. */
+  readonly nested: readonly Decision[];
+}
+export interface TxnPlan {
+  readonly decision: Decision;
+  /** One for each delete, in the order of execution: copies of what it will remove. */
+  readonly victims: (readonly StoredRecord[])[];
+  /** One for each range, in the order of execution: its result as of the revision before; undefined where it must be read in its turn. */
+  readonly ranges: (RangeResult | undefined)[];
   /** Whether anything will be written, and so whether the revision grows. */
-  readonly writes: boolean;
-  /** Bytes of records that ranges may still put into the result. */
+  writes: boolean;
+  /** Bytes of records that ranges with a limit may still put into the result. */
   resultBytesLeft: number;
 }
 /** Whether puts may attach their keys to leases (leases.ts). Asked once per put of a plan. */
 export interface AttachmentRules {
   refuse(put: PutOp): Refusal | undefined;
 }
-interface Revisions {
+export interface PlanContext {
+  readonly engine: KvEngine;
+  readonly limits: StateMachineLimits;
   readonly revision: number;
   readonly compactRevision: number;
+  /** Victims are copied with their values whether or not the client asked for them. */
+  readonly valuesWanted: boolean;
+  /** What comparisons and ranges may still look at. */
+  readonly looks: LooksLeft;
+  readonly attachments: AttachmentRules;
 }
 
+const NONE: readonly Decision[] = [];
+const NO_RECORDS: readonly StoredRecord[] = [];
+
 /** Sizes of one operation. Keys are stored keys: one byte longer than what the limit speaks of. */
-export function refuseOperation(operation: Operation, limits: StateMachineLimits): Refusal | undefined {
+export function refuseOperation(
+  operation: Exclude<Operation, { readonly type: 'txn' }>,
+  limits: StateMachineLimits,
+): Refusal | undefined {
   if (operation.key.length > limits.maxKeyBytes + 1) {
     return { code: 'KEY_TOO_LARGE', message: `a key may have ${limits.maxKeyBytes} bytes` };
   }
@@ -44,100 +68,244 @@ export function refuseOperation(operation: Operation, limits: StateMachineLimits
   return undefined;
 }
 
-/** Counts and sizes of a transaction, both branches. */
-export function refuseTxn(command: TxnCommand, limits: StateMachineLimits): Refusal | undefined {
-  const { compares, success, failure } = command;
-  if (Math.max(compares.length, success.length, failure.length) > limits.maxTxnOperations) {
+/** Counts, depth and sizes of a transaction, all branches. */
+export function refuseTxn(txn: TxnBody, limits: StateMachineLimits): Refusal | undefined {
+  const left = { operations: limits.maxTxnOperations };
+  return refuseBody(txn, limits, left, limits.maxTxnDepth);
+}
+
+function refuseBody(
+  txn: TxnBody,
+  limits: StateMachineLimits,
+  left: { operations: number },
+  depthLeft: number,
+): Refusal | undefined {
+  const { compares, success, failure } = txn;
+  left.operations -= Math.max(compares.length, success.length, failure.length);
+  if (left.operations < 0) {
     return {
-      code: 'REQUEST_TOO_LARGE',
+      code: 'TOO_MANY_OPERATIONS',
       message: `a transaction may have ${limits.maxTxnOperations} operations`,
     };
   }
-  for (const operation of success) {
-    const refusal = refuseOperation(operation, limits);
-    if (refusal !== undefined) return refusal;
+  for (const compare of compares) {
+    if (compare.key.length > limits.maxKeyBytes + 1) {
+      return { code: 'KEY_TOO_LARGE', message: `a key may have ${limits.maxKeyBytes} bytes` };
+    }
   }
-  for (const operation of failure) {
-    const refusal = refuseOperation(operation, limits);
+  return (
+    refuseOperations(success, limits, left, depthLeft) ?? refuseOperations(failure, limits, left, depthLeft)
+  );
+}
+
+function refuseOperations(
+  operations: readonly Operation[],
+  limits: StateMachineLimits,
+  left: { operations: number },
+  depthLeft: number,
+): Refusal | undefined {
+  for (const operation of operations) {
+    let refusal: Refusal | undefined;
+    if (operation.type !== 'txn') refusal = refuseOperation(operation, limits);
+    else if (depthLeft > 0) refusal = refuseBody(operation, limits, left, depthLeft - 1);
+    else refusal = { code: 'TXN_TOO_DEEP', message: `transactions may nest ${limits.maxTxnDepth} deep` };
     if (refusal !== undefined) return refusal;
   }
   return undefined;
 }
 
 /**
- * Looks up what the operations will remove and checks revisions and sizes. Writes of one transaction never meet on a key (overlap.ts), so what a delete finds
- * now is what it will find in its turn. `valuesWanted`: victims are copied with their values whether or not the client asked for them.
+ * Chooses the branches of a transaction and, within those, of the ones nested in it. All comparisons see the store as it is before the whole, as in etcd; those of
+ * branches that are not taken are not looked at.
  */
-export function planBranch(
-  operations: readonly Operation[],
-  engine: KvEngine,
-  store: Revisions,
-  limits: StateMachineLimits,
-  valuesWanted: boolean,
-  attachments: AttachmentRules,
-): TxnPlan | Refusal {
-  const victims: (readonly StoredRecord[] | undefined)[] = [];
-  let writes = false;
-  let resultBytesLeft = limits.maxCommandBytes;
-  for (let at = 0; at < operations.length; at++) {
-    const operation = operations[at] as Operation;
-    switch (operation.type) {
-      case 'put': {
-        const refusal = attachments.refuse(operation);
-        if (refusal !== undefined) return refusal;
-        writes = true;
-        const old = operation.prevKv ? live(engine.latest(operation.key)) : undefined;
-        if (old !== undefined) resultBytesLeft -= recordBytes(old);
-        break;
-      }
-      case 'touch':
-        if (live(engine.latest(operation.key)) !== undefined) writes = true;
-        break;
-      case 'delete': {
-        const found = findVictims(operation, engine, store.revision, limits, valuesWanted);
-        if ('code' in found) return found;
-        if (found.length > 0) writes = true;
-        if (operation.prevKv) for (const record of found) resultBytesLeft -= recordBytes(record);
-        victims[at] = found;
-        break;
-      }
-      case 'range': {
-        const refusal = refuseRevision(operation.revision, store);
-        if (refusal !== undefined) return refusal;
-      }
-    }
-    if (resultBytesLeft < 0) {
-      return {
-        code: 'REQUEST_TOO_LARGE',
-        message: `the previous records would take more than ${limits.maxCommandBytes} bytes`,
-      };
+export function decide(txn: TxnBody, context: PlanContext): Decision | Refusal {
+  let succeeded = true;
+  for (const compare of txn.compares) {
+    const holds = compareHolds(compare, context.engine, context.revision, context.looks);
+    if (holds === undefined) return tooManyKeys(context.limits);
+    if (!holds) {
+      succeeded = false;
+      break;
     }
   }
-  return { operations, victims, writes, resultBytesLeft };
+  const operations = succeeded ? txn.success : txn.failure;
+  let nested: Decision[] | undefined;
+  for (const operation of operations) {
+    if (operation.type !== 'txn') continue;
+    const decision = decide(operation, context);
+    if ('code' in decision) return decision;
+    nested ??= [];
+    nested.push(decision);
+  }
+  return { succeeded, operations, nested: nested ?? NONE };
 }
 
-function findVictims(
-  operation: DeleteOp,
-  engine: KvEngine,
+/**
+ * Looks up what the operations will remove, reads the ranges that lie before the first write, and checks revisions and sizes. A put never meets another write of its
+ * transaction on a key (overlap.ts), so what it finds now is what it will find in its turn; where deletes meet, the later one finds less.
+ */
+export function planDecision(decision: Decision, context: PlanContext): TxnPlan | Refusal {
+  const planner = new Planner(decision, context);
+  planner.branch(decision);
+  return planner.refusal ?? planner.plan;
+}
+
+class Planner {
+  readonly plan: TxnPlan;
+  private readonly context: PlanContext;
+  private firstRefusal: Refusal | undefined;
+  /** As in etcd, what is wrong with a put is told before what is wrong with a range. */
+  private rangeRefusal: Refusal | undefined;
+  private victimsLeft: number;
+  private puts: PutWeights | undefined;
+
+  constructor(decision: Decision, context: PlanContext) {
+    this.context = context;
+    const { maxCommandBytes, maxDeleteRangeKeys } = context.limits;
+    this.plan = { decision, victims: [], ranges: [], writes: false, resultBytesLeft: maxCommandBytes };
+    this.victimsLeft = maxDeleteRangeKeys;
+  }
+
+  get refusal(): Refusal | undefined {
+    return this.firstRefusal ?? this.rangeRefusal;
+  }
+
+  branch({ operations, nested }: Decision): void {
+    let child = 0;
+    for (const operation of operations) {
+      switch (operation.type) {
+        case 'put':
+          this.put(operation);
+          break;
+        case 'touch':
+          if (live(this.context.engine.latest(operation.key)) !== undefined) this.plan.writes = true;
+          break;
+        case 'delete':
+          this.delete(operation);
+          break;
+        case 'range':
+          this.range(operation);
+          break;
+        case 'txn':
+          this.branch(nested[child++] as Decision);
+      }
+      if (this.firstRefusal !== undefined) return;
+    }
+  }
+
+  private put(operation: PutOp): void {
+    this.plan.writes = true;
+    const { key, lease, prevKv, ignoreValue, ignoreLease } = operation;
+    if (prevKv || ignoreValue || ignoreLease) {
+      const old = live(this.context.engine.latest(key));
+      if (old === undefined) {
+        if (ignoreValue || ignoreLease) this.firstRefusal = KEY_NOT_FOUND;
+      } else if (prevKv && !this.takeBytes(recordBytes(old))) {
+        this.firstRefusal = resultTooLarge(this.context.limits);
+      }
+    }
+    if (lease !== 0n) this.firstRefusal ??= this.context.attachments.refuse(operation);
+  }
+
+  private delete(operation: DeleteOp): void {
+    const { engine, revision, limits, valuesWanted } = this.context;
+    const { key, end, prevKv } = operation;
+    let found: readonly StoredRecord[];
+    if (end === undefined) {
+      const record = live(engine.latest(key));
+      found = record === undefined ? [] : [record];
+    } else {
+      found = engine.range({ start: key, end }, revision, false, this.victimsLeft + 1);
+      this.victimsLeft -= found.length;
+      if (this.victimsLeft < 0) {
+        this.firstRefusal = {
+          code: 'REQUEST_TOO_LARGE',
+          message: `the deletes of ranges may remove ${limits.maxDeleteRangeKeys} keys, there are more`,
+        };
+        return;
+      }
+    }
+    if (found.length > 0) this.plan.writes = true;
+    if (prevKv) {
+      for (const record of found) {
+        if (this.takeBytes(recordBytes(record))) continue;
+        this.firstRefusal = resultTooLarge(limits);
+        return;
+      }
+    }
+    const copy = prevKv || valuesWanted ? copyRecord : copyWithoutValue;
+    this.plan.victims.push(found.map((record) => copy(record)));
+  }
+
+  /** Reads the range even where it must be read again later: what is there now bounds what will be there then, together with what is put meanwhile. */
+  private range(operation: RangeOp): void {
+    const { plan, context } = this;
+    const refusal = refuseRevision(operation.revision, context);
+    const records = refusal === undefined ? this.look(operation) : NO_RECORDS;
+    if (refusal !== undefined || context.looks.keys < 0) {
+      this.rangeRefusal ??= refusal ?? tooManyKeys(context.limits);
+      return;
+    }
+    if (operation.limit > 0) {
+      plan.ranges.push(undefined);
+      return;
+    }
+    const result = selectRecords(operation, records, context.revision, Math.max(0, plan.resultBytesLeft));
+    const changed = plan.writes && operation.revision === 0;
+    let bytes = changed ? this.putBytesIn(operation) : 0;
+    for (const record of result.records) bytes += recordBytes(record);
+    if (result.more || !this.takeBytes(bytes)) this.rangeRefusal ??= resultTooLarge(context.limits);
+    plan.ranges.push(changed ? undefined : result);
+  }
+
+  /** The records that a range looks at; counts them unless it names one key. */
+  private look(operation: RangeOp): readonly StoredRecord[] {
+    const { engine, revision, looks } = this.context;
+    const records = findRecords(operation, engine, revision, looks.keys);
+    if (operation.end !== undefined) looks.keys -= records.length;
+    return records;
+  }
+
+  private putBytesIn(operation: RangeOp): number {
+    this.puts ??= new PutWeights(putsOf(this.plan.decision, []));
+    return this.puts.within(operation);
+  }
+
+  private takeBytes(bytes: number): boolean {
+    this.plan.resultBytesLeft -= bytes;
+    return this.plan.resultBytesLeft >= 0;
+  }
+}
+
+function putsOf({ operations, nested }: Decision, puts: PutOp[]): PutOp[] {
+  for (const operation of operations) if (operation.type === 'put') puts.push(operation);
+  for (const child of nested) putsOf(child, puts);
+  return puts;
+}
+
+const KEY_NOT_FOUND: Refusal = {
+  code: 'KEY_NOT_FOUND',
+  message: 'there is no such key whose value or lease could stay',
+};
+
+function resultTooLarge(limits: StateMachineLimits): Refusal {
+  return {
+    code: 'REQUEST_TOO_LARGE',
+    message: `the records of the result would take more than ${limits.maxCommandBytes} bytes`,
+  };
+}
+
+function tooManyKeys(limits: StateMachineLimits): Refusal {
+  return {
+    code: 'REQUEST_TOO_LARGE',
+    message: `the comparisons and ranges of a command may look at ${limits.maxDeleteRangeKeys} keys, there are more`,
+  };
+}
+
+function refuseRevision(
   revision: number,
-  limits: StateMachineLimits,
-  valuesWanted: boolean,
-): readonly StoredRecord[] | Refusal {
-  const copy = operation.prevKv || valuesWanted ? copyRecord : copyWithoutValue;
-  if (operation.end === undefined) {
-    const record = live(engine.latest(operation.key));
-    return record === undefined ? [] : [copy(record)];
-  }
-  const most = limits.maxDeleteRangeKeys;
-  const range = { start: operation.key, end: operation.end };
-  const records = engine.range(range, revision, false, most + 1);
-  if (records.length > most) {
-    return { code: 'REQUEST_TOO_LARGE', message: `a delete may remove ${most} keys, the range holds more` };
-  }
-  return records.map((record) => copy(record));
-}
-
-function refuseRevision(revision: number, store: Revisions): Refusal | undefined {
+  store: { readonly revision: number; readonly compactRevision: number },
+): Refusal | undefined {
   if (revision === 0) return undefined;
   if (revision < store.compactRevision) {
     return {
@@ -152,48 +320,4 @@ function refuseRevision(revision: number, store: Revisions): Refusal | undefined
     };
   }
   return undefined;
-}
-
-/**
- * A range within a transaction: at its own revision, or at `newest` where it names none. Cut off (`more`) at its limit, at as many keys as a delete
- * may touch, and where the result's bytes are used up.
- */
-export function readRange(
-  engine: KvEngine,
-  plan: TxnPlan,
-  operation: RangeOp,
-  newest: number,
-  maxRecords: number,
-  resultRevision: number,
-): RangeResult {
-  const at = operation.revision === 0 ? newest : operation.revision;
-  const most = operation.limit === 0 ? maxRecords : Math.min(operation.limit, maxRecords);
-  const found = findRecords(engine, operation, at, newest, most + 1);
-  const records: StoredRecord[] = [];
-  let more = found.length > most;
-  for (const record of found) {
-    if (records.length === most) break;
-    const copy = operation.keysOnly ? copyWithoutValue(record) : copyRecord(record);
-    plan.resultBytesLeft -= recordBytes(copy);
-    if (plan.resultBytesLeft < 0) {
-      more = true;
-      break;
-    }
-    records.push(copy);
-  }
-  return { type: 'range', revision: resultRevision, records, more };
-}
-
-function findRecords(
-  engine: KvEngine,
-  operation: RangeOp,
-  revision: number,
-  newest: number,
-  limit: number,
-): readonly StoredRecord[] {
-  if (operation.end !== undefined) {
-    return engine.range({ start: operation.key, end: operation.end }, revision, operation.reverse, limit);
-  }
-  const record = live(revision >= newest ? engine.latest(operation.key) : engine.at(operation.key, revision));
-  return record === undefined ? [] : [record];
 }

@@ -58,7 +58,8 @@ export class LoneWriter {
     this.#options = options;
     this.#closed = !options.log.appendsAtOnce;
     const nothing = this.#entry.bytes.subarray(0, 0);
-    this.#operation = { type: 'put', key: nothing, value: nothing, ttlMs: 0, lease: 0n, prevKv: false };
+    const fixed = { type: 'put', lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false } as const;
+    this.#operation = { ...fixed, key: nothing, value: nothing, ttlMs: 0 };
     this.#command = { type: 'write', id: NO_WRITE_ID, operation: this.#operation };
   }
 

@@ -3,7 +3,7 @@
  *
  *     command  := version:u8(1) kind:u8 body
  *     kind 1     write         id operation                      (put, delete or touch)
- *     kind 2     txn           id count*compare count*operation count*operation      (success, failure)
+ *     kind 2     txn           id count*compare count*operation count*operation      (compare_codec.ts; success, failure)
  *     kind 3     openSession   -
  *     kind 4     closeSession  session:varint
  *     kind 5     expire        count*key
@@ -13,7 +13,6 @@
  *     kind 13    asUser        user:string generation:varint command       (not one of kind 13; user empty: the cluster itself)
  *     kind 14    alarm                                           (upkeep_codec.ts)
  *     id       := 0 | session:varint sequence:varint outstanding:varint     (write_id.ts)
- *     compare  := target+result:u8 key (value | number:varint)
  *     operation := number:u8 flags:u8 key ...                    (operation_codec.ts)
  *
  * Byte strings and varints as in varint.ts; docs/formats/command.md says the same at length, with the numbers that are kept free.
@@ -21,28 +20,21 @@
  * Invariants: one command has one encoding; decoding allocates nothing before a count was checked against the bytes left; decoded keys and values are views.
  */
 import { KvError } from '../errors.ts';
-import type {
-  Command,
-  Compare,
-  CompareResult,
-  CompareTarget,
-  Operation,
-  PlainCommand,
-  TxnCommand,
-  WriteCommand,
-} from '../kv/command.ts';
+import type { Command, Operation, PlainCommand, TxnBody, TxnCommand, WriteCommand } from '../kv/command.ts';
 import { SPACE_USER, USER_SPACE_END } from '../kv/keyspace.ts';
 import { compareKeys } from '../storage/record.ts';
 import { readAuthChange, writeAuthChange } from './auth_codec.ts';
 import { checkLeaseId, readLeaseCommand, writeLeaseCommand } from './lease_codec.ts';
 import {
-  MIN_OPERATION_BYTES,
   OP_PUT,
   operationBytesAtMost,
   PUT_PREV_KV,
   PUT_TTL,
   readOperation,
+  readTxnBody,
+  txnBytesAtMost,
   writeOperation,
+  writeTxnBody,
 } from './operation_codec.ts';
 import { readUpkeepCommand, writeUpkeepCommand } from './upkeep_codec.ts';
 import { ByteReader, ByteWriter, malformed, putVarint, varintBytes } from './varint.ts';
@@ -58,9 +50,6 @@ export const KIND_COMPACT = 6;
 export const KIND_AUTH_CHANGE = 12;
 export const KIND_AS_USER = 13;
 
-const TARGETS: readonly CompareTarget[] = ['value', 'version', 'createRevision', 'modRevision', 'lease'];
-const RELATIONS: readonly CompareResult[] = ['=', '!=', '>', '<'];
-const MIN_COMPARE_BYTES = 3;
 const SHORT_COPY_BYTES = 32;
 
 /** The bytes of a command. The result owns its memory. @throws RangeError on numbers that are no safe integers. */
@@ -82,10 +71,7 @@ export function writeCommand(writer: ByteWriter, command: Command): void {
     case 'txn':
       writer.u8(KIND_TXN);
       writeWriteId(writer, command.id);
-      writer.varint(command.compares.length);
-      for (const compare of command.compares) writeCompare(writer, compare);
-      writeOperations(writer, command.success);
-      writeOperations(writer, command.failure);
+      writeTxnBody(writer, command);
       break;
     case 'openSession':
       writer.u8(KIND_OPEN_SESSION);
@@ -137,7 +123,9 @@ export function decodeCommand(bytes: Uint8Array, offset = 0, end: number = bytes
     const id = readWriteId(reader);
     const operation = readOperation(reader);
     reader.expectEnd();
-    if (operation.type === 'range') throw malformed('a range is no write');
+    if (operation.type === 'range' || operation.type === 'txn') {
+      throw malformed(`a ${operation.type} is no write`);
+    }
     return { type: 'write', id, operation } satisfies WriteCommand;
   }
   if (kind === KIND_AS_USER) return readAsUser(reader);
@@ -159,14 +147,11 @@ function readAsUser(reader: ByteReader): Command {
 
 function readBody(reader: ByteReader, kind: number): PlainCommand {
   switch (kind) {
-    case KIND_TXN:
-      return {
-        type: 'txn',
-        id: readWriteId(reader),
-        compares: readCompares(reader),
-        success: readOperations(reader),
-        failure: readOperations(reader),
-      } satisfies TxnCommand;
+    case KIND_TXN: {
+      const id = readWriteId(reader);
+      const { compares, success, failure } = readTxnBody(reader);
+      return { type: 'txn', id, compares, success, failure } satisfies TxnCommand;
+    }
     case KIND_OPEN_SESSION:
       return { type: 'openSession' };
     case KIND_CLOSE_SESSION:
@@ -192,50 +177,12 @@ function readCommandOfPart(reader: ByteReader, kind: number): PlainCommand {
   return command;
 }
 
-function writeCompare(writer: ByteWriter, compare: Compare): void {
-  writer.u8(TARGETS.indexOf(compare.target) | (RELATIONS.indexOf(compare.result) << 4));
-  writer.byteString(compare.key);
-  if (compare.target === 'value') writer.byteString(compare.value);
-  else writer.varint(compare.number);
-}
-
-function readCompares(reader: ByteReader): Compare[] {
-  const compares: Compare[] = [];
-  for (let left = reader.count(MIN_COMPARE_BYTES); left > 0; left--) {
-    const byte = reader.u8();
-    const target = TARGETS[byte & 0xf];
-    const result = RELATIONS[byte >> 4];
-    if (target === undefined || result === undefined) throw malformed(`comparison ${byte}`);
-    const key = reader.byteString();
-    if (target === 'value') compares.push({ target, result, key, value: reader.byteString(), number: 0 });
-    else compares.push({ target, result, key, value: NO_VALUE, number: reader.varint() });
-  }
-  return compares;
-}
-
-const NO_VALUE = new Uint8Array(0);
-
-function writeOperations(writer: ByteWriter, operations: readonly Operation[]): void {
-  writer.varint(operations.length);
-  for (const operation of operations) writeOperation(writer, operation);
-}
-
-function readOperations(reader: ByteReader): Operation[] {
-  const operations: Operation[] = [];
-  for (let left = reader.count(MIN_OPERATION_BYTES); left > 0; left--) operations.push(readOperation(reader));
-  return operations;
-}
-
 /** Room for the whole command, so that the writer need not grow and copy. */
 function commandBytesAtMost(command: Command): number {
   let size = 2 + MAX_WRITE_ID_BYTES;
   if (command.type === 'write') size += operationBytesAtMost(command.operation);
   if (command.type === 'expire') for (const key of command.keys) size += key.length + 8;
-  if (command.type !== 'txn') return size;
-  size += 24;
-  for (const compare of command.compares) size += compare.key.length + compare.value.length + 32;
-  for (const operation of command.success) size += operationBytesAtMost(operation);
-  for (const operation of command.failure) size += operationBytesAtMost(operation);
+  if (command.type === 'txn') size += txnBytesAtMost(command);
   return size;
 }
 
@@ -334,12 +281,13 @@ export interface ClientCommandLimits {
   readonly maxValueBytes: number;
   readonly maxCommandBytes: number;
   readonly maxTxnOperations: number;
+  readonly maxTxnDepth: number;
 }
 
 /**
  * Refuses a client's command that is not a client's to send, leaves the user space, or is too large. `sizeBytes` is the
  * length of its encoding.
- * @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE, VALUE_TOO_LARGE or REQUEST_TOO_LARGE.
+ * @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE, VALUE_TOO_LARGE, REQUEST_TOO_LARGE, TOO_MANY_OPERATIONS or TXN_TOO_DEEP.
  */
 export function checkClientCommand(command: Command, limits: ClientCommandLimits, sizeBytes = 0): void {
   if (sizeBytes > limits.maxCommandBytes) {
@@ -350,18 +298,9 @@ export function checkClientCommand(command: Command, limits: ClientCommandLimits
     case 'write':
       checkOperation(command.operation, limits);
       return;
-    case 'txn': {
-      const { compares, success, failure } = command;
-      const most = Math.max(compares.length, success.length, failure.length);
-      if (most > limits.maxTxnOperations) {
-        const details = { limit: limits.maxTxnOperations };
-        throw new KvError('REQUEST_TOO_LARGE', `${most} operations in one transaction`, { details });
-      }
-      for (const compare of compares) checkKey(compare.key, limits);
-      for (const operation of success) checkOperation(operation, limits);
-      for (const operation of failure) checkOperation(operation, limits);
+    case 'txn':
+      checkTxn(command, limits, { operations: limits.maxTxnOperations }, limits.maxTxnDepth);
       return;
-    }
     case 'openSession':
     case 'closeSession':
     case 'leaseGrant':
@@ -400,7 +339,45 @@ export function checkEnd(end: Uint8Array, limits: Pick<ClientCommandLimits, 'max
   }
 }
 
-function checkOperation(operation: Operation, limits: ClientCommandLimits): void {
+/** `left`: operations that it and all transactions in it may have. */
+function checkTxn(
+  { compares, success, failure }: TxnBody,
+  limits: ClientCommandLimits,
+  left: { operations: number },
+  depthLeft: number,
+): void {
+  left.operations -= Math.max(compares.length, success.length, failure.length);
+  if (left.operations < 0) {
+    const details = { limit: limits.maxTxnOperations };
+    throw new KvError(
+      'TOO_MANY_OPERATIONS',
+      `a transaction may have ${limits.maxTxnOperations} operations, all nested ones included`,
+      { details },
+    );
+  }
+  for (const { key, end } of compares) {
+    if (end === undefined) checkKey(key, limits);
+    else checkRange(key, end, limits);
+  }
+  for (const branch of [success, failure]) {
+    for (const operation of branch) {
+      if (operation.type !== 'txn') {
+        checkOperation(operation, limits);
+        continue;
+      }
+      if (depthLeft === 0) {
+        const details = { limit: limits.maxTxnDepth };
+        throw new KvError('TXN_TOO_DEEP', `transactions may nest ${limits.maxTxnDepth} deep`, { details });
+      }
+      checkTxn(operation, limits, left, depthLeft - 1);
+    }
+  }
+}
+
+function checkOperation(
+  operation: Exclude<Operation, { readonly type: 'txn' }>,
+  limits: ClientCommandLimits,
+): void {
   if ((operation.type === 'delete' || operation.type === 'range') && operation.end !== undefined) {
     checkRange(operation.key, operation.end, limits);
     return;

@@ -6,22 +6,24 @@
  *     kind 2  put        previous:record
  *     kind 3  delete     deleted:varint count*record
  *     kind 4  touch      found:u8
- *     kind 5  range      more:u8 count*record
- *     kind 6  txn        succeeded:u8 count*result      (results of kinds 1 to 5)
+ *     kind 5  range      more:u8 count*record           (its count is the number of records)
+ *     kind 6  txn        succeeded:u8 count*result      (results of kinds 1 to 6 and 11)
  *     kind 7  session    session:varint
  *     kind 8  failed     code:u8 message:string         (code numbers: errors.ts)
  *     kind 9  done       -
  *     kind 10 lease      lease:u64 ttlMs:varint
+ *     kind 11 range      count:varint more:u8 count*record
  *     kind 20 alarms     count*alarm                    (upkeep_codec.ts)
  *
  *     record := present:u8 flags:u8 key value mod:varint create:varint version:varint sub:varint [lease:u64] [expiresAtMs:varint]
  *               present: 1 lease, 2 expiresAtMs (then neither is 0)
  *     event  := kind:u8 record [previous:record]       kind: 1 delete, 2 previous present
  *
- * Invariant: a transaction's results are not transactions, so decoding never nests deeper than one level.
+ * Invariant: decoding goes at most MAX_TXN_DEPTH transactions deep.
  */
 import { errorCodeOf, errorNumber, KvError } from '../errors.ts';
-import type { CommandResult, KvEvent, TxnResult } from '../kv/command.ts';
+import type { CommandResult, KvEvent, OperationResult, RangeResult, TxnResult } from '../kv/command.ts';
+import { MAX_TXN_DEPTH } from '../kv/limits.ts';
 import type { StoredRecord } from '../storage/record.ts';
 import { readLease } from './lease_codec.ts';
 import { KIND_ALARMS_RESULT, readAlarms, writeAlarms } from './upkeep_codec.ts';
@@ -37,6 +39,7 @@ const KIND_SESSION = 7;
 const KIND_FAILED = 8;
 const KIND_DONE = 9;
 const KIND_LEASE = 10;
+const KIND_RANGE_COUNTED = 11;
 
 /** Least bytes of a result: for counts. */
 export const MIN_RESULT_BYTES = 2;
@@ -59,8 +62,7 @@ export function encodeResult(result: CommandResult, writer: ByteWriter): void {
       writer.u8(KIND_TOUCH).varint(result.revision).bool(result.found);
       return;
     case 'range':
-      writer.u8(KIND_RANGE).varint(result.revision).bool(result.more);
-      encodeRecords(result.records, writer);
+      encodeRange(result, writer);
       return;
     case 'txn':
       writer.u8(KIND_TXN).varint(result.revision).bool(result.succeeded).varint(result.results.length);
@@ -89,11 +91,9 @@ export function encodeResult(result: CommandResult, writer: ByteWriter): void {
 export function decodeResult(reader: ByteReader): CommandResult {
   const kind = reader.u8();
   const revision = reader.varint();
-  const simple = decodeNested(reader, kind, revision);
+  const simple = decodeOperationResult(reader, kind, revision, 0);
   if (simple !== undefined) return simple;
   switch (kind) {
-    case KIND_TXN:
-      return decodeTxn(reader, revision);
     case KIND_SESSION:
       return { type: 'session', revision, session: reader.varint() };
     case KIND_FAILED:
@@ -109,11 +109,13 @@ export function decodeResult(reader: ByteReader): CommandResult {
   }
 }
 
-function decodeNested(
+/** `depth`: how many transactions are around it. */
+function decodeOperationResult(
   reader: ByteReader,
   kind: number,
   revision: number,
-): TxnResult['results'][number] | undefined {
+  depth: number,
+): OperationResult | undefined {
   switch (kind) {
     case KIND_PUT:
       return { type: 'put', revision, previous: undefined };
@@ -123,25 +125,42 @@ function decodeNested(
       return { type: 'delete', revision, deleted: reader.varint(), previous: decodeRecords(reader) };
     case KIND_TOUCH:
       return { type: 'touch', revision, found: reader.bool() };
-    case KIND_RANGE: {
-      const more = reader.bool();
-      return { type: 'range', revision, records: decodeRecords(reader), more };
-    }
+    case KIND_RANGE:
+    case KIND_RANGE_COUNTED:
+      return decodeRange(reader, revision, kind === KIND_RANGE_COUNTED);
+    case KIND_TXN:
+      return decodeTxn(reader, revision, depth);
     default:
       return undefined;
   }
 }
 
-function decodeTxn(reader: ByteReader, revision: number): TxnResult {
+function decodeTxn(reader: ByteReader, revision: number, depth: number): TxnResult {
+  if (depth > MAX_TXN_DEPTH) throw malformed('results nest too deep');
   const succeeded = reader.bool();
-  const results: TxnResult['results'][number][] = [];
+  const results: OperationResult[] = [];
   for (let left = reader.count(MIN_RESULT_BYTES); left > 0; left--) {
     const kind = reader.u8();
-    const nested = decodeNested(reader, kind, reader.varint());
-    if (nested === undefined) throw malformed(`result kind ${kind} within a transaction`);
-    results.push(nested);
+    const result = decodeOperationResult(reader, kind, reader.varint(), depth + 1);
+    if (result === undefined) throw malformed(`result kind ${kind} within a transaction`);
+    results.push(result);
   }
   return { type: 'txn', revision, succeeded, results };
+}
+
+function encodeRange({ revision, records, more, count }: RangeResult, writer: ByteWriter): void {
+  if (count === records.length) writer.u8(KIND_RANGE).varint(revision);
+  else writer.u8(KIND_RANGE_COUNTED).varint(revision).varint(count);
+  writer.bool(more);
+  encodeRecords(records, writer);
+}
+
+function decodeRange(reader: ByteReader, revision: number, counted: boolean): RangeResult {
+  const count = counted ? reader.varint() : 0;
+  const more = reader.bool();
+  const records = decodeRecords(reader);
+  if (counted && count === records.length) throw malformed('a count written out that need not be');
+  return { type: 'range', revision, records, more, count: counted ? count : records.length };
 }
 
 function encodeRecords(records: readonly StoredRecord[], writer: ByteWriter): void {

@@ -156,8 +156,13 @@ export class FakeStore {
     return result;
   }
 
+  private range(records: StoredRecord[]): CommandResult {
+    return { type: 'range', revision: this.revision, records, more: false, count: records.length };
+  }
+
   private operation(operation: Operation): CommandResult {
     const revision = this.revision;
+    if (operation.type === 'txn') throw new Error('this store has no nested transactions');
     const old = this.at(operation.key, 0);
     switch (operation.type) {
       case 'put':
@@ -167,7 +172,7 @@ export class FakeStore {
         if (old !== undefined) this.set(operation.key, old.value, old);
         return { type: 'touch', revision, found: old !== undefined };
       case 'range':
-        return { type: 'range', revision, records: old === undefined ? [] : [old], more: false };
+        return this.range(old === undefined ? [] : [old]);
       case 'delete': {
         const end = operation.end ?? Uint8Array.of(...operation.key, 0);
         const page = this.scan({

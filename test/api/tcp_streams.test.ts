@@ -175,6 +175,8 @@ test('a revision larger than a frame arrives in parts', () =>
         ttlMs: 0,
         lease: 0n,
         prevKv: false,
+        ignoreValue: false,
+        ignoreLease: false,
       })),
       failure: [],
     });

@@ -119,7 +119,7 @@ test('what is wrong with a call is said before anything is sent', async () => {
     ],
     [
       kv.batch(Array.from({ length: 4 }, (_, i) => ({ type: 'delete' as const, key: `${i}` }))),
-      'REQUEST_TOO_LARGE',
+      'TOO_MANY_OPERATIONS',
     ],
     [kv.batch([{ type: 'grow' as 'delete', key: 'a' }]), 'INVALID_ARGUMENT'],
     [kv.txn({ then: [{ type: 'deleteRange', start: 'b', end: 'a' }] }), 'INVALID_ARGUMENT'],

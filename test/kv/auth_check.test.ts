@@ -6,8 +6,9 @@ import { AuthTable } from '../../src/kv/auth.ts';
 import { refuseCommand } from '../../src/kv/auth_check.ts';
 import { RangeSet } from '../../src/kv/auth_ranges.ts';
 import type { Grant } from '../../src/kv/auth_types.ts';
-import type { Compare, Operation, PlainCommand } from '../../src/kv/command.ts';
+import type { Compare, Operation, PlainCommand, RangeOp, TxnOp } from '../../src/kv/command.ts';
 import { compareKeys } from '../../src/storage/record.ts';
+import { PLAIN_SELECTION } from '../../src/wire/selection_codec.ts';
 import { bytes, LIMITS, NO_ID } from './commands.ts';
 
 // Few and short keys, so that bounds meet.
@@ -51,7 +52,7 @@ test('a request is covered exactly when every place of it lies in some grant', (
 });
 
 const lease = fc.constantFrom(0n, 0n, 7n);
-const operation: fc.Arbitrary<Operation> = fc.oneof(
+const step: fc.Arbitrary<Exclude<Operation, TxnOp>> = fc.oneof(
   fc.record({
     type: fc.constant('put' as const),
     key: shortKey,
@@ -59,25 +60,36 @@ const operation: fc.Arbitrary<Operation> = fc.oneof(
     ttlMs: fc.constant(0),
     lease,
     prevKv: fc.boolean(),
+    ignoreValue: fc.boolean(),
+    ignoreLease: fc.boolean(),
   }),
   fc.record({ type: fc.constant('delete' as const), key: shortKey, end: someEnd, prevKv: fc.boolean() }),
   fc.record({ type: fc.constant('touch' as const), key: shortKey, ttlMs: fc.constant(1) }),
-  fc.record({
-    type: fc.constant('range' as const),
-    key: shortKey,
-    end: someEnd,
-    revision: fc.constant(0),
-    limit: fc.constant(0),
-    reverse: fc.boolean(),
-    keysOnly: fc.boolean(),
-  }),
+  fc.record({ key: shortKey, end: someEnd, countOnly: fc.boolean() }).map(
+    (keys): RangeOp => ({
+      type: 'range',
+      revision: 0,
+      ...PLAIN_SELECTION,
+      ...keys,
+    }),
+  ),
 );
-const compare: fc.Arbitrary<Compare> = shortKey.map((key) => ({
+const compare: fc.Arbitrary<Compare> = request.map((keys) => ({
   target: 'version',
   result: '=',
-  key,
+  ...keys,
   value: new Uint8Array(0),
+  lease: 0n,
   number: 0,
+}));
+const { operation } = fc.letrec<{ operation: Operation; txn: TxnOp }>((tie) => ({
+  operation: fc.oneof({ maxDepth: 2 }, step, step, tie('txn')),
+  txn: fc.record({
+    type: fc.constant('txn' as const),
+    compares: fc.array(compare, { maxLength: 1 }),
+    success: fc.array(tie('operation'), { maxLength: 2 }),
+    failure: fc.array(tie('operation'), { maxLength: 1 }),
+  }),
 }));
 const command: fc.Arbitrary<PlainCommand> = fc.record({
   type: fc.constant('txn' as const),
@@ -88,12 +100,18 @@ const command: fc.Arbitrary<PlainCommand> = fc.record({
 });
 
 /** What a transaction reads and writes, said once more. */
-function touched(one: PlainCommand, leased: readonly Uint8Array[]) {
+function touched(one: PlainCommand | TxnOp, leased: readonly Uint8Array[]) {
   const reads: { key: Uint8Array; end: Uint8Array | undefined }[] = [];
   const writes: { key: Uint8Array; end: Uint8Array | undefined }[] = [];
   if (one.type !== 'txn') throw new Error('transactions only');
-  for (const { key } of one.compares) reads.push({ key, end: undefined });
+  for (const { key, end } of one.compares) reads.push({ key, end });
   for (const step of [...one.success, ...one.failure]) {
+    if (step.type === 'txn') {
+      const inner = touched(step, leased);
+      reads.push(...inner.reads);
+      writes.push(...inner.writes);
+      continue;
+    }
     const keys = { key: step.key, end: 'end' in step ? step.end : undefined };
     if (step.type === 'range' || ('prevKv' in step && step.prevKv)) reads.push(keys);
     if (step.type !== 'range') writes.push(keys);

@@ -10,12 +10,14 @@ import type {
   PutOp,
   RangeOp,
   TouchOp,
+  TxnOp,
   WriteId,
 } from '../../src/kv/command.ts';
 import { storedKey } from '../../src/kv/keyspace.ts';
 import type { StateMachineLimits } from '../../src/kv/limits.ts';
 import { StateMachine } from '../../src/kv/state_machine.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
+import { PLAIN_SELECTION } from '../../src/wire/selection_codec.ts';
 import { PlainEngine } from './plain_engine.ts';
 
 export const LIMITS: StateMachineLimits = {
@@ -23,6 +25,7 @@ export const LIMITS: StateMachineLimits = {
   maxValueBytes: 1024,
   maxCommandBytes: 16 * 1024,
   maxTxnOperations: 32,
+  maxTxnDepth: 3,
   maxDeleteRangeKeys: 16,
   maxSessions: 4,
   maxLeases: 8,
@@ -53,7 +56,8 @@ export function keyName(stored: Uint8Array): string {
 }
 
 export function put(name: string, value: string, more: Partial<PutOp> = {}): PutOp {
-  return { type: 'put', key: key(name), value: bytes(value), ttlMs: 0, lease: 0n, prevKv: false, ...more };
+  const rest = { ttlMs: 0, lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false };
+  return { type: 'put', key: key(name), value: bytes(value), ...rest, ...more };
 }
 export function remove(name: string, end?: string, prevKv = false): DeleteOp {
   return { type: 'delete', key: key(name), end: end === undefined ? undefined : key(end), prevKv };
@@ -63,17 +67,34 @@ export function touch(name: string, ttlMs: number): TouchOp {
 }
 export function range(name: string, end?: string, more: Partial<RangeOp> = {}): RangeOp {
   const to = end === undefined ? undefined : key(end);
-  const rest = { revision: 0, limit: 0, reverse: false, keysOnly: false };
-  return { type: 'range', key: key(name), end: to, ...rest, ...more };
+  return { type: 'range', key: key(name), end: to, revision: 0, ...PLAIN_SELECTION, ...more };
 }
 export function compare(
   target: Compare['target'],
   result: Compare['result'],
   name: string,
-  operand: number | string,
+  operand: number | string | bigint,
+  to?: string,
 ): Compare {
   const value = typeof operand === 'string' ? bytes(operand) : new Uint8Array(0);
-  return { target, result, key: key(name), value, number: typeof operand === 'number' ? operand : 0 };
+  const lease = typeof operand === 'bigint' ? operand : 0n;
+  const number = typeof operand === 'number' ? operand : 0;
+  return {
+    target,
+    result,
+    key: key(name),
+    end: to === undefined ? undefined : key(to),
+    value,
+    lease,
+    number,
+  };
+}
+export function nested(
+  success: readonly Operation[],
+  compares: readonly Compare[] = [],
+  failure: readonly Operation[] = [],
+): TxnOp {
+  return { type: 'txn', compares, success, failure };
 }
 export function write(operation: PutOp | DeleteOp | TouchOp, id: WriteId = NO_ID): Command {
   return { type: 'write', id, operation };

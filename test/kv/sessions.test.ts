@@ -5,7 +5,20 @@ import * as assert from 'uvu/assert';
 import type { CommandResult, WriteId } from '../../src/kv/command.ts';
 import { MAX_KEPT_RESULT_BYTES } from '../../src/kv/sessions.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
-import { put, range, remove, Store, touch, txn, write } from './commands.ts';
+import { compare, nested, put, range, remove, Store, touch, txn, write } from './commands.ts';
+
+/** Results from before and after the first write, empty branches, more than one level, and what follows after them. */
+const NESTED = [
+  remove('none'),
+  nested([], [], [put('no', '')]),
+  nested(
+    [touch('none', 0)],
+    [compare('version', '>', 'none', 0)],
+    [touch('none', 0), nested([put('n1', ''), remove('none')]), nested([])],
+  ),
+  touch('none', 0),
+  put('n2', ''),
+];
 
 function open(store: Store): number {
   const result = store.run({ type: 'openSession' });
@@ -29,6 +42,8 @@ test('known failure 22: a repeated write gets the first result and is not applie
     txn([range('a'), put('c', '1')], [], [], id(session, 4)),
     write(remove('a', 'b', true), id(session, 5)),
     txn([put('z', '1'), put('z', '2')], [], [], id(session, 6)),
+    txn(NESTED, [], [], id(session, 7)),
+    txn([remove('none'), nested([touch('none', 1)])], [], [], id(session, 8)),
   ];
   const first = commands.map((command) => store.run(command));
   const revision = store.machine.revision;

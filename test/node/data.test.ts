@@ -185,6 +185,8 @@ test('a repeated write of a session is applied once, through whichever node it c
         ttlMs: 0,
         lease: 0n,
         prevKv: false,
+        ignoreValue: false,
+        ignoreLease: false,
       },
     });
     const first = await leader.node.service.write(command);

@@ -19,7 +19,16 @@ const key = (text: string): Uint8Array => storedKey(bytes(text));
 const id = { session: 0, sequence: 0, acknowledgedBelow: 0 };
 
 const put = (name: string, value: string, ttlMs = 0) =>
-  ({ type: 'put', key: key(name), value: bytes(value), ttlMs, lease: 0n, prevKv: false }) as const;
+  ({
+    type: 'put',
+    key: key(name),
+    value: bytes(value),
+    ttlMs,
+    lease: 0n,
+    prevKv: false,
+    ignoreValue: false,
+    ignoreLease: false,
+  }) as const;
 
 const told = (command: Command): string => describeCommand(encodeCommand(command));
 
@@ -45,8 +54,24 @@ test('commands', () => {
   const all: Operation = { type: 'delete', key: key('a'), end: key('b'), prevKv: false };
   assert.is(told({ type: 'write', id, operation: all }), 'delete "a" to "b"');
   assert.is(told({ type: 'openSession' }), 'openSession');
-  const compare = { target: 'value', result: '=', key: key('a'), value: bytes('1'), number: 0 } as const;
-  const version = { target: 'version', result: '>', key: key('a'), value: bytes(''), number: 3 } as const;
+  const compare = {
+    target: 'value',
+    result: '=',
+    key: key('a'),
+    end: undefined,
+    value: bytes('1'),
+    lease: 0n,
+    number: 0,
+  } as const;
+  const version = {
+    target: 'version',
+    result: '>',
+    key: key('a'),
+    end: undefined,
+    value: bytes(''),
+    lease: 0n,
+    number: 3,
+  } as const;
   assert.is(
     told({ type: 'txn', id, compares: [compare, version], success: [put('a', '2')], failure: [all] }),
     'txn if value of "a" = "1", version of "a" > 3: put "a" = "2", else delete "a" to "b"',
@@ -94,7 +119,7 @@ test('results of commands', () => {
     [{ type: 'delete', revision: 3, deleted: 2, previous: [] }, 'revision 3, deleted 2'],
     [{ type: 'touch', revision: 3, found: true }, 'revision 3'],
     [{ type: 'touch', revision: 3, found: false }, 'revision 3, no such key'],
-    [{ type: 'range', revision: 3, records: [record('a', '1')], more: true }, '"a" = "1" and more'],
+    [{ type: 'range', revision: 3, records: [record('a', '1')], more: true, count: 1 }, '"a" = "1" and more'],
     [{ type: 'session', revision: 3, session: 8 }, 'session 8'],
     [{ type: 'failed', revision: 3, code: 'COMPACTED', message: 'gone' }, 'refused: COMPACTED'],
     [{ type: 'done', revision: 3 }, 'revision 3'],

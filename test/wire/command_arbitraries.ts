@@ -10,8 +10,9 @@ import type {
   Compare,
   KvEvent,
   Operation,
+  OperationResult,
   PlainCommand,
-  TxnResult,
+  TxnOp,
   WriteId,
 } from '../../src/kv/command.ts';
 import type { Alarm } from '../../src/kv/upkeep_command.ts';
@@ -25,6 +26,7 @@ export const safeInteger = fc.oneof(
 );
 export const someBytes = fc.uint8Array({ maxLength: 200 });
 const lease = fc.oneof(fc.constant(0n), leaseId);
+const maybeZero = fc.oneof(fc.constant(0), safeInteger);
 const maybeBytes = fc.option(someBytes, { nil: undefined });
 
 export const writeId: fc.Arbitrary<WriteId> = fc.oneof(
@@ -37,14 +39,22 @@ export const writeId: fc.Arbitrary<WriteId> = fc.oneof(
       acknowledgedBelow: Math.min(below, sequence),
     })),
 );
-const putOp = fc.record({
-  type: fc.constant('put' as const),
-  key: someBytes,
-  value: someBytes,
-  ttlMs: safeInteger,
-  lease,
-  prevKv: fc.boolean(),
-});
+const putOp = fc
+  .record({
+    type: fc.constant('put' as const),
+    key: someBytes,
+    value: someBytes,
+    ttlMs: safeInteger,
+    lease,
+    prevKv: fc.boolean(),
+    ignoreValue: fc.boolean(),
+    ignoreLease: fc.boolean(),
+  })
+  .map((put) => ({
+    ...put,
+    value: put.ignoreValue ? new Uint8Array(0) : put.value,
+    lease: put.ignoreLease ? 0n : put.lease,
+  }));
 const deleteOp = fc.record({
   type: fc.constant('delete' as const),
   key: someBytes,
@@ -58,21 +68,45 @@ const rangeOp = fc.record({
   end: maybeBytes,
   revision: safeInteger,
   limit: safeInteger,
-  reverse: fc.boolean(),
+  sortTarget: fc.constantFrom('key', 'key', 'version', 'createRevision', 'modRevision', 'value'),
+  sortOrder: fc.constantFrom('none', 'ascend', 'descend'),
   keysOnly: fc.boolean(),
-});
-const operations: fc.Arbitrary<Operation[]> = fc.array(fc.oneof(putOp, deleteOp, touchOp, rangeOp), {
-  maxLength: 5,
+  countOnly: fc.boolean(),
+  counted: fc.boolean(),
+  minModRevision: maybeZero,
+  maxModRevision: maybeZero,
+  minCreateRevision: maybeZero,
+  maxCreateRevision: maybeZero,
 });
 const compare: fc.Arbitrary<Compare> = fc
   .record({
     target: fc.constantFrom('value', 'version', 'createRevision', 'modRevision', 'lease'),
     result: fc.constantFrom('=', '!=', '>', '<'),
     key: someBytes,
+    end: maybeBytes,
     value: someBytes,
+    lease,
     number: safeInteger,
   })
-  .map((one) => (one.target === 'value' ? { ...one, number: 0 } : { ...one, value: new Uint8Array(0) }));
+  .map((one) => ({
+    ...one,
+    value: one.target === 'value' ? one.value : new Uint8Array(0),
+    lease: one.target === 'lease' ? one.lease : 0n,
+    number: one.target === 'value' || one.target === 'lease' ? 0 : one.number,
+  }));
+/** Lists of operations, with transactions in them that nest a few levels deep. */
+const { operations } = fc.letrec<{ operations: Operation[]; txn: TxnOp }>((tie) => ({
+  operations: fc.array(
+    fc.oneof({ depthSize: 'small', withCrossShrink: true }, putOp, deleteOp, touchOp, rangeOp, tie('txn')),
+    { maxLength: 5 },
+  ),
+  txn: fc.record({
+    type: fc.constant('txn' as const),
+    compares: fc.array(compare, { maxLength: 2 }),
+    success: tie('operations'),
+    failure: tie('operations'),
+  }),
+}));
 
 const name = fc.string({ unit: 'grapheme', minLength: 1, maxLength: 12 });
 const hash = fc.option(fc.uint8Array({ minLength: 1, maxLength: 100 }), { nil: undefined });
@@ -196,7 +230,7 @@ export const event: fc.Arbitrary<KvEvent> = fc.record({
   previous: fc.option(record, { nil: undefined }),
 });
 const records = fc.array(record, { maxLength: 3 });
-const nested: fc.Arbitrary<TxnResult['results'][number]> = fc.oneof(
+const simpleResult: fc.Arbitrary<OperationResult> = fc.oneof(
   fc.record({
     type: fc.constant('put' as const),
     revision: safeInteger,
@@ -209,16 +243,28 @@ const nested: fc.Arbitrary<TxnResult['results'][number]> = fc.oneof(
     previous: records,
   }),
   fc.record({ type: fc.constant('touch' as const), revision: safeInteger, found: fc.boolean() }),
-  fc.record({ type: fc.constant('range' as const), revision: safeInteger, records, more: fc.boolean() }),
-);
-export const result: fc.Arbitrary<CommandResult> = fc.oneof(
-  nested,
   fc.record({
-    type: fc.constant('txn' as const),
+    type: fc.constant('range' as const),
     revision: safeInteger,
-    succeeded: fc.boolean(),
-    results: fc.array(nested, { maxLength: 4 }),
+    records,
+    more: fc.boolean(),
+    count: safeInteger,
   }),
+);
+const { result: operationResult } = fc.letrec<{ result: OperationResult }>((tie) => ({
+  result: fc.oneof(
+    { depthSize: 'small', withCrossShrink: true },
+    simpleResult,
+    fc.record({
+      type: fc.constant('txn' as const),
+      revision: safeInteger,
+      succeeded: fc.boolean(),
+      results: fc.array(tie('result'), { maxLength: 4 }),
+    }),
+  ),
+}));
+export const result: fc.Arbitrary<CommandResult> = fc.oneof(
+  operationResult,
   fc.record({ type: fc.constant('session' as const), revision: safeInteger, session: safeInteger }),
   fc.record({
     type: fc.constant('failed' as const),

@@ -3,10 +3,23 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
-import type { Command } from '../../src/kv/command.ts';
+import type { Command, Operation } from '../../src/kv/command.ts';
 import { USER_SPACE_END, USER_SPACE_START } from '../../src/kv/keyspace.ts';
+import { MAX_TXN_DEPTH } from '../../src/kv/limits.ts';
 import { checkClientCommand, decodeCommand, encodeCommand, encodePut } from '../../src/wire/command_codec.ts';
-import { bytes, compare, key, LIMITS, put, range, remove, touch, txn, write } from '../kv/commands.ts';
+import {
+  bytes,
+  compare,
+  key,
+  LIMITS,
+  nested,
+  put,
+  range,
+  remove,
+  touch,
+  txn,
+  write,
+} from '../kv/commands.ts';
 import { command, mutation, plain, spoil } from './command_arbitraries.ts';
 
 function codeOf(run: () => unknown): string {
@@ -133,18 +146,29 @@ test('unknown versions, kinds and operations are told apart from garbage', () =>
   const decode = (...list: number[]) => codeOf(() => decodeCommand(Uint8Array.from(list)));
   assert.is(decode(2, 3), 'UNSUPPORTED_VERSION');
   assert.is(decode(1, 99), 'UNSUPPORTED');
-  assert.is(decode(1, 1, 0, 5, 0, 0), 'UNSUPPORTED');
+  assert.is(decode(1, 1, 0, 7, 0, 0), 'UNSUPPORTED');
+  assert.is(decode(1, 1, 0, 5, 0, 0, 0, 0), 'PROTOCOL', 'a transaction is no write');
   assert.is(decode(1, 3, 0), 'PROTOCOL');
   assert.is(decode(1, 1, 0, 3, 0, 1, 1), 'PROTOCOL', 'a range is no write');
   assert.is(decode(1, 1, 1, 0, 0, 4, 0, 1, 1, 1), 'PROTOCOL', 'sequence 0');
   assert.is(decode(1, 1, 1, 1, 2, 4, 0, 1, 1, 1), 'PROTOCOL', 'more outstanding than written');
-  assert.is(decode(1, 1, 0, 1, 8, 1, 1, 0), 'PROTOCOL', 'unknown flag of a put');
+  assert.is(decode(1, 1, 0, 1, 32, 1, 1, 0), 'PROTOCOL', 'unknown flag of a put');
   assert.is(decode(1, 1, 0, 1, 2, 1, 1, 0, 0), 'PROTOCOL', 'ttl 0 written out');
   assert.is(decode(1, 1, 0, 1, 4, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0), 'PROTOCOL', 'lease 0 written out');
+  assert.is(decode(1, 1, 0, 1, 20, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0), 'PROTOCOL', 'a lease that is ignored');
+  assert.is(decode(1, 1, 0, 1, 8, 1, 1, 0), 'PROTOCOL', 'a value that is ignored');
   assert.is(decode(1, 1, 0, 2, 4, 1, 1), 'PROTOCOL', 'unknown flag of a delete');
   assert.is(decode(1, 1, 0, 4, 1, 1, 1, 0), 'PROTOCOL', 'a touch has no flags');
   assert.is(decode(1, 2, 0, 0, 1, 3, 32, 1, 1), 'PROTOCOL', 'unknown flag of a range');
+  assert.is(decode(1, 2, 0, 0, 1, 6, 0, 0, 0, 1, 1, 0), 'PROTOCOL', 'a range written as a select');
+  assert.is(decode(1, 2, 0, 0, 1, 6, 0, 4, 0, 1, 1, 0), 'fine');
+  assert.is(decode(1, 2, 0, 0, 1, 6, 1, 4, 0, 1, 1, 0), 'PROTOCOL', 'unknown flag of a select');
+  assert.is(decode(1, 2, 0, 0, 1, 6, 0, 4, 5, 1, 1, 0), 'PROTOCOL', 'unknown target of a sort');
+  assert.is(decode(1, 2, 0, 0, 1, 6, 0, 4, 48, 1, 1, 0), 'PROTOCOL', 'unknown order of a sort');
+  assert.is(decode(1, 2, 0, 0, 1, 6, 0, 12, 0, 0, 1, 1, 0), 'PROTOCOL', 'limit 0 written out');
+  assert.is(decode(1, 2, 0, 0, 1, 5, 1, 0, 0, 0, 0), 'PROTOCOL', 'a nested transaction has no flags');
   assert.is(decode(1, 2, 0, 1, 0x45, 1, 1, 0, 0, 0), 'PROTOCOL', 'unknown comparison');
+  assert.is(decode(1, 2, 0, 1, 0x05, 1, 1, 0, 0, 0), 'PROTOCOL', 'unknown target of a comparison');
 });
 
 test('an id that makes no sense is not written', () => {
@@ -179,8 +203,41 @@ test('what a client may send', () => {
   assert.is(check(txn([], [compare('version', '=', '', 0)])), 'INVALID_ARGUMENT');
   assert.is(check(write(put('k'.repeat(65), ''))), 'KEY_TOO_LARGE');
   assert.is(check(txn([], [], [put('a', 'v'.repeat(1025))])), 'VALUE_TOO_LARGE');
-  assert.is(check(txn(Array.from({ length: 33 }, () => range('a')))), 'REQUEST_TOO_LARGE');
+  assert.is(check(txn(Array.from({ length: 33 }, () => range('a')))), 'TOO_MANY_OPERATIONS');
   assert.is(check(write(put('a', '')), LIMITS.maxCommandBytes + 1), 'REQUEST_TOO_LARGE');
+});
+
+test('what a client may send within transactions: every level is looked at', () => {
+  const check = (...operations: Operation[]) => codeOf(() => checkClientCommand(txn(operations), LIMITS));
+  const deep = (levels: number, inner: Operation): Operation =>
+    levels === 0 ? inner : nested([], [], [deep(levels - 1, inner)]);
+  assert.is(check(deep(LIMITS.maxTxnDepth, put('a', '1'))), 'fine');
+  assert.is(check(deep(LIMITS.maxTxnDepth + 1, put('a', '1'))), 'TXN_TOO_DEEP');
+  assert.is(check(deep(2, put('', '1'))), 'INVALID_ARGUMENT');
+  assert.is(check(deep(2, put('a', 'v'.repeat(1025)))), 'VALUE_TOO_LARGE');
+  assert.is(check(nested([], [compare('version', '=', 'k'.repeat(65), 0)])), 'KEY_TOO_LARGE');
+  assert.is(check(nested([], [compare('version', '=', '', 0, 'b')])), 'fine');
+  const beyond = { ...compare('version', '=', 'a', 0), end: Uint8Array.of(2, 0) };
+  assert.is(check(nested([], [beyond])), 'INVALID_ARGUMENT');
+  const tenGets = nested(Array.from({ length: 10 }, () => range('a')));
+  assert.is(check(tenGets, tenGets), 'fine');
+  assert.is(check(tenGets, tenGets, tenGets), 'TOO_MANY_OPERATIONS');
+});
+
+test('transactions that nest too deep are neither written nor read', () => {
+  let operation: Operation = put('a', '1');
+  for (let level = 0; level < MAX_TXN_DEPTH; level++) operation = nested([operation]);
+  const command = txn([operation]);
+  assert.equal(plain(decodeCommand(encodeCommand(command))), plain(command));
+  assert.is(
+    codeOf(() => encodeCommand(txn([nested([operation])]))),
+    'TXN_TOO_DEEP',
+  );
+  const levels = Array.from({ length: 100_000 }, () => [5, 0, 0, 1]).flat();
+  assert.is(
+    codeOf(() => decodeCommand(Uint8Array.from([1, 2, 0, 0, 1, ...levels]))),
+    'TXN_TOO_DEEP',
+  );
 });
 
 test.run();

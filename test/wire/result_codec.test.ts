@@ -3,6 +3,7 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
+import { MAX_TXN_DEPTH } from '../../src/kv/limits.ts';
 import {
   decodeEvent,
   decodeRecord,
@@ -70,7 +71,7 @@ check({ name: 'record', values: record, encode: encodeRecord, decode: decodeReco
 check({ name: 'event', values: event, encode: encodeEvent, decode: decodeEvent });
 check({ name: 'result', values: result, encode: encodeResult, decode: decodeResult });
 
-test('refused: unknown kinds, transactions within transactions, numbers written out as 0', () => {
+test('refused: unknown kinds, results that nest too deep, numbers written out that need not be', () => {
   const codeOf = (decode: (reader: ByteReader) => unknown, ...list: number[]): string => {
     try {
       decode(new ByteReader(Uint8Array.from(list)));
@@ -80,6 +81,11 @@ test('refused: unknown kinds, transactions within transactions, numbers written 
     return 'fine';
   };
   assert.is(codeOf(decodeResult, 99, 0), 'UNSUPPORTED');
+  assert.is(codeOf(decodeResult, 11, 1, 1, 0, 0), 'fine');
+  assert.is(codeOf(decodeResult, 11, 1, 0, 0, 0), 'PROTOCOL');
+  const levels = Array.from({ length: 1_000 }, () => [6, 1, 1, 1]).flat();
+  assert.is(codeOf(decodeResult, ...levels.slice(0, 4 * (MAX_TXN_DEPTH + 1)), 1, 1), 'fine');
+  assert.is(codeOf(decodeResult, ...levels, 1, 1), 'PROTOCOL');
   assert.is(codeOf(decodeResult, 6, 1, 1, 1, 9, 1), 'PROTOCOL');
   assert.is(codeOf(decodeResult, 6, 1, 1, 255, 255, 3), 'PROTOCOL');
   assert.is(codeOf(decodeRecord, 4, 0, 0, 0, 0, 0, 0, 0), 'PROTOCOL');

@@ -1,5 +1,5 @@
 /** Calls of clients and their answers in a few words, for timelines. Invariants: bounded, whatever keys and values hold; only called where a run is recorded. */
-import type { CommandResult, Compare, Operation } from '../../kv/command.ts';
+import type { CommandResult, Compare, Operation, TxnBody } from '../../kv/command.ts';
 import { USER_SPACE_END, userKey } from '../../kv/keyspace.ts';
 import type { StoredRecord } from '../../storage/record.ts';
 import { decodeCommand } from '../../wire/command_codec.ts';
@@ -41,21 +41,28 @@ export function describeCommand(bytes: Uint8Array): string {
   const command = decodeCommand(bytes);
   if (command.type === 'write') return describeOperation(command.operation);
   if (command.type !== 'txn') return command.type;
-  const { compares, success, failure } = command;
+  return describeTxn(command);
+}
+
+function describeTxn({ compares, success, failure }: TxnBody): string {
   const when = compares.length === 0 ? '' : ` if ${listText(compares, describeCompare)}`;
   const otherwise = failure.length === 0 ? '' : `, else ${listText(failure, describeOperation)}`;
   return `txn${when}: ${listText(success, describeOperation) || 'nothing'}${otherwise}`;
 }
 
-function describeCompare({ target, result, key, value, number }: Compare): string {
-  return `${target} of ${keyText(key)} ${result} ${target === 'value' ? bytesText(value) : number}`;
+function describeCompare({ target, result, key, end, value, lease, number }: Compare): string {
+  const operand = target === 'value' ? bytesText(value) : target === 'lease' ? lease : number;
+  return `${target} of ${keyText(key)}${end === undefined ? '' : endText(end)} ${result} ${operand}`;
 }
 
 function describeOperation(operation: Operation): string {
+  if (operation.type === 'txn') return `(${describeTxn(operation)})`;
   const key = keyText(operation.key);
   switch (operation.type) {
-    case 'put':
-      return `put ${key} = ${bytesText(operation.value)}${ttlText(operation.ttlMs)}`;
+    case 'put': {
+      const value = operation.ignoreValue ? 'its value' : bytesText(operation.value);
+      return `put ${key} = ${value}${ttlText(operation.ttlMs)}`;
+    }
     case 'touch':
       return `touch ${key}${ttlText(operation.ttlMs)}`;
     default:

@@ -1,0 +1,255 @@
+/**
+ * Carries out the writes of the log: single operations and transactions.
+ *
+ * Invariants: everything is checked before the first write (txn_plan.ts), so that a command takes effect whole or not at all; the revision grows by one per command that
+ * writes, and never otherwise; the versions that one command writes are numbered by subRevision in the order of its operations, nested ones in their place.
+ */
+import type { KvEngine } from '../storage/engine_port.ts';
+import { copyRecord, copyWithoutValue, type StoredRecord } from '../storage/record.ts';
+import type {
+  CommandResult,
+  DeleteOp,
+  DeleteResult,
+  OperationResult,
+  PutOp,
+  PutResult,
+  RangeOp,
+  RangeResult,
+  TouchOp,
+  TouchResult,
+  TxnBody,
+  TxnResult,
+  WriteCommand,
+} from './command.ts';
+import type { KeyWriter } from './key_writer.ts';
+import type { LeaseTable } from './lease_table.ts';
+import { Attachments } from './leases.ts';
+import type { StateMachineLimits } from './limits.ts';
+import { type Meeting, txnMeeting } from './overlap.ts';
+import { live, recordBytes } from './records.ts';
+import { failed } from './sessions.ts';
+import {
+  type Decision,
+  decide,
+  type PlanContext,
+  planDecision,
+  type Refusal,
+  refuseOperation,
+  refuseTxn,
+  type TxnPlan,
+} from './txn_plan.ts';
+import { findRecords, selectRecords } from './txn_ranges.ts';
+
+export interface TransactionsOptions {
+  readonly engine: KvEngine;
+  readonly writer: KeyWriter;
+  readonly leases: LeaseTable;
+  readonly limits: StateMachineLimits;
+  /** Reads below it are refused. */
+  readonly compactRevision: () => number;
+}
+
+const NO_RECORDS: readonly StoredRecord[] = [];
+
+export class Transactions {
+  private readonly options: TransactionsOptions;
+  private readonly engine: KvEngine;
+  private readonly writer: KeyWriter;
+  private readonly limits: StateMachineLimits;
+
+  constructor(options: TransactionsOptions) {
+    this.options = options;
+    this.engine = options.engine;
+    this.writer = options.writer;
+    this.limits = options.limits;
+  }
+
+  /** A single operation. */
+  write(operation: WriteCommand['operation']): CommandResult {
+    const refusal = refuseOperation(operation, this.limits);
+    if (refusal !== undefined) return this.refuse(refusal);
+    if (
+      operation.type === 'put' &&
+      operation.lease === 0n &&
+      !operation.ignoreValue &&
+      !operation.ignoreLease
+    ) {
+      const { writer } = this;
+      const revision = writer.revision + 1;
+      writer.revision = revision;
+      const { key, value, ttlMs, prevKv } = operation;
+      const previous = writer.put(key, value, ttlMs, 0n, prevKv, 0);
+      writer.publish();
+      return { type: 'put', revision, previous };
+    }
+    return operation.type === 'delete' && operation.end === undefined
+      ? this.deleteKey(operation)
+      : this.only(operation);
+  }
+
+  txn(txn: TxnBody): CommandResult {
+    const refusal = refuseTxn(txn, this.limits);
+    if (refusal !== undefined) return this.refuse(refusal);
+    const meeting = txnMeeting(txn);
+    if (meeting === 'writes') return this.refuse(DUPLICATE);
+    const context = this.context();
+    const decision = decide(txn, context);
+    if ('code' in decision) return this.refuse(decision);
+    const plan = planDecision(decision, context);
+    return 'code' in plan ? this.refuse(plan) : this.execute(plan, meeting);
+  }
+
+  private deleteKey({ key, prevKv }: DeleteOp): CommandResult {
+    const { writer } = this;
+    const found = live(this.engine.latest(key));
+    if (found === undefined) {
+      return { type: 'delete', revision: writer.revision, deleted: 0, previous: NO_RECORDS };
+    }
+    if (prevKv && recordBytes(found) > this.limits.maxCommandBytes)
+      return this.only({ type: 'delete', key, end: undefined, prevKv });
+    const victim = (prevKv || writer.previousWanted ? copyRecord : copyWithoutValue)(found);
+    writer.revision++;
+    writer.remove(victim, 0);
+    writer.publish();
+    return {
+      type: 'delete',
+      revision: writer.revision,
+      deleted: 1,
+      previous: prevKv ? [victim] : NO_RECORDS,
+    };
+  }
+
+  /** A single operation with the checks of a transaction. */
+  private only(operation: WriteCommand['operation']): CommandResult {
+    const decision: Decision = { succeeded: true, operations: [operation], nested: [] };
+    const plan = planDecision(decision, this.context());
+    return 'code' in plan ? this.refuse(plan) : (this.execute(plan, 'apart').results[0] as OperationResult);
+  }
+
+  private context(): PlanContext {
+    const { engine, limits, writer } = this;
+    const { leases } = this.options;
+    return {
+      engine,
+      limits,
+      revision: writer.revision,
+      compactRevision: this.options.compactRevision(),
+      valuesWanted: writer.previousWanted,
+      looks: { keys: limits.maxDeleteRangeKeys },
+      attachments: new Attachments(leases, engine, limits.maxLeaseKeys),
+    };
+  }
+
+  /** Carries out a plan that was checked whole: nothing here may fail. */
+  private execute(plan: TxnPlan, meeting: Meeting): TxnResult {
+    const { engine, writer } = this;
+    const before = writer.revision;
+    if (plan.writes) writer.revision = before + 1;
+    const result = new Execution(engine, writer, plan, before, meeting).branch(plan.decision);
+    writer.publish();
+    return result;
+  }
+
+  private refuse(refusal: Refusal): CommandResult {
+    return failed(refusal.code, refusal.message, this.writer.revision);
+  }
+}
+
+/** One transaction on its way through its operations. */
+class Execution {
+  private readonly engine: KvEngine;
+  private readonly writer: KeyWriter;
+  private readonly plan: TxnPlan;
+  private readonly before: number;
+  private readonly deletesMeet: boolean;
+  /** The next write's. */
+  private sub = 0;
+  private nextDelete = 0;
+  private nextRange = 0;
+
+  constructor(engine: KvEngine, writer: KeyWriter, plan: TxnPlan, before: number, meeting: Meeting) {
+    this.engine = engine;
+    this.writer = writer;
+    this.plan = plan;
+    this.before = before;
+    this.deletesMeet = meeting === 'deletes';
+  }
+
+  branch({ succeeded, operations, nested }: Decision): TxnResult {
+    const results: OperationResult[] = [];
+    let child = 0;
+    for (const operation of operations) {
+      switch (operation.type) {
+        case 'put':
+          results.push(this.put(operation));
+          break;
+        case 'touch':
+          results.push(this.touch(operation));
+          break;
+        case 'delete':
+          results.push(this.delete(operation));
+          break;
+        case 'range':
+          results.push(this.range(operation));
+          break;
+        case 'txn':
+          results.push(this.branch(nested[child++] as Decision));
+      }
+    }
+    return { type: 'txn', revision: this.writer.revision, succeeded, results };
+  }
+
+  /** What the store's revision looks like from here: the new one once something is written. */
+  private get revision(): number {
+    return this.sub > 0 ? this.writer.revision : this.before;
+  }
+
+  private put(operation: PutOp): PutResult {
+    const { writer } = this;
+    const { key, ttlMs, prevKv, ignoreValue, ignoreLease } = operation;
+    let { value, lease } = operation;
+    if (ignoreValue || ignoreLease) {
+      // Found by the plan; no other operation of the transaction writes it.
+      const old = this.engine.latest(key) as StoredRecord;
+      // A view of the memory that is about to be written to.
+      if (ignoreValue) value = new Uint8Array(old.value);
+      if (ignoreLease) lease = writer.leaseOf(old);
+    }
+    const previous = writer.put(key, value, ttlMs, lease, prevKv, this.sub++);
+    return { type: 'put', revision: writer.revision, previous };
+  }
+
+  private touch(operation: TouchOp): TouchResult {
+    const found = this.writer.touch(operation, this.sub);
+    if (found) this.sub++;
+    return { type: 'touch', revision: this.revision, found };
+  }
+
+  private delete(operation: DeleteOp): DeleteResult {
+    let victims = this.plan.victims[this.nextDelete++] as readonly StoredRecord[];
+    if (this.deletesMeet)
+      victims = victims.filter((victim) => live(this.engine.latest(victim.key)) !== undefined);
+    for (const victim of victims) this.writer.remove(victim, this.sub++);
+    const previous = operation.prevKv ? victims : NO_RECORDS;
+    return { type: 'delete', revision: this.revision, deleted: victims.length, previous };
+  }
+
+  /** Sees what earlier operations of this transaction wrote, as in etcd. */
+  private range(operation: RangeOp): RangeResult {
+    const { plan, engine } = this;
+    const known = plan.ranges[this.nextRange++];
+    const newest = this.revision;
+    // One of the past may be told after a write, and then tells of it.
+    if (known !== undefined) return known.revision === newest ? known : { ...known, revision: newest };
+    const records = findRecords(operation, engine, newest, ALL_KEYS);
+    const maxBytes = operation.limit === 0 ? Number.POSITIVE_INFINITY : plan.resultBytesLeft;
+    const result = selectRecords(operation, records, newest, maxBytes);
+    if (operation.limit > 0) for (const record of result.records) plan.resultBytesLeft -= recordBytes(record);
+    return result;
+  }
+}
+
+/** The plan has seen that it is not too many. */
+const ALL_KEYS = 0x7fff_fffe;
+
+const DUPLICATE: Refusal = { code: 'DUPLICATE_KEY', message: 'a key is written twice in one transaction' };
