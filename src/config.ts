@@ -101,6 +101,8 @@ const doorSchema = z.strictObject({
   clientListen: address.default('127.0.0.1:7400'),
   /** What clients are told to connect to, where that differs from clientListen. */
   clientAdvertise: address.optional(),
+  /** Where clients of etcd connect as well: gRPC and JSON. `clientListen` takes them, too; without this setting only that does. */
+  etcdListen: address.optional(),
   peerListen: address.default('127.0.0.1:7401'),
   peerAdvertise: address.optional(),
   maxConnections: integer(1, 1_000_000).default(10_000),

@@ -1,5 +1,5 @@
 /** Byte streams over TCP (node:net). */
-import { connect, createServer } from 'node:net';
+import { connect, createServer, Socket } from 'node:net';
 import type { ByteStream, ListenEvents, StreamListener } from './byte_stream.ts';
 import { KvError } from './errors.ts';
 
@@ -23,6 +23,36 @@ export function listenTcp(address: string, events: ListenEvents): Promise<Stream
         close: () => new Promise((closed) => server.close(() => closed())),
       });
     });
+  });
+}
+
+/**
+ * Looks at the first bytes of a connection that nobody has read from yet, and puts them back: at least `count`, or what there is when the other side sends no more. A stream that is no
+ * socket can't be looked at: `then` gets nothing, at once. Never calls back when the connection is lost before.
+ */
+export function peek(stream: ByteStream, count: number, then: (head: Uint8Array) => void): void {
+  if (!(stream instanceof Socket)) {
+    then(new Uint8Array(0));
+    return;
+  }
+  const socket = stream;
+  let head: Buffer = Buffer.alloc(0);
+  const look = (): void => {
+    for (let chunk: unknown = socket.read(); Buffer.isBuffer(chunk); chunk = socket.read()) {
+      head = head.length === 0 ? chunk : Buffer.concat([head, chunk]);
+    }
+    if (head.length < count && !socket.readableEnded) return;
+    socket.removeListener('readable', look);
+    if (head.length === 0) {
+      socket.destroy();
+      return;
+    }
+    socket.unshift(head);
+    then(head);
+  };
+  socket.on('readable', look);
+  socket.once('end', () => {
+    if (head.length < count) socket.destroy();
   });
 }
 

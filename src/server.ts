@@ -8,6 +8,8 @@
  */
 import { createServer } from 'node:net';
 import { TcpTransport } from '../transports/tcp.ts';
+import { EtcdDoor } from './api/grpc/door.ts';
+import { sharePort } from './api/shared_port.ts';
 import { startTcpDoor, type TcpDoor } from './api/tcp/door.ts';
 import { connectAdmin } from './client/admin.ts';
 import { type Config, type ConfigInput, parseConfig } from './config.ts';
@@ -32,6 +34,8 @@ export interface ServerOptions {
   readonly founders?: { readonly id: number; readonly members: readonly Member[] } | undefined;
   /** HOST:PORT of any member of a running cluster (its client address): join it. */
   readonly join?: string | undefined;
+  /** Where clients of etcd are served as well if that is free, unless `door.etcdListen` says where they are in any case. */
+  readonly etcdListenIfFree?: string | undefined;
   /** Stay a learner after joining instead of becoming a voter. */
   readonly learner?: boolean | undefined;
 }
@@ -41,6 +45,8 @@ export interface Server {
   readonly clusterId: string;
   readonly clientAddress: string;
   readonly peerAddress: string;
+  /** Where clients of etcd are served beside `clientAddress`; undefined: nowhere else. */
+  readonly etcdAddress: string | undefined;
   readonly service: KvService;
   /** Resolves when the server has ended by itself: with the reason, or undefined when it was removed from its cluster. */
   readonly ended: Promise<KvError | undefined>;
@@ -79,33 +85,85 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     batching: 'io',
     onEnd: end,
   });
-  let door: TcpDoor;
-  try {
-    const { limits } = config;
-    const doorConfig = { ...config.door, clientListen: addresses.clientListen };
-    door = await startTcpDoor({ service: node.service, config: doorConfig, limits, ports });
-  } catch (error) {
+  const doors = await openDoors(options, config, addresses, node.service, ports).catch(async (error) => {
     await node.stop();
     throw error;
-  }
+  });
   const promotion = keepPromoting(node, ports, options.logger);
   return {
     nodeId: node.identity.nodeId,
     clusterId: node.identity.clusterId,
     clientAddress: addresses.client,
     peerAddress: addresses.peer,
+    etcdAddress: doors.etcdAddress,
     service: node.service,
     ended,
     whenLed: (timeoutMs) => node.whenLed(timeoutMs),
     async stop() {
       promotion.stop();
       try {
-        await door.close();
+        await doors.close();
       } finally {
         await node.stop();
       }
     },
   };
+}
+
+interface Doors {
+  readonly etcdAddress: string | undefined;
+  close(): Promise<void>;
+}
+
+/** @throws KvError UNAVAILABLE when an address is taken; nothing is open then. */
+async function openDoors(
+  options: ServerOptions,
+  config: Config,
+  addresses: Addresses,
+  service: KvService,
+  ports: Ports,
+): Promise<Doors> {
+  const { limits } = config;
+  const { logger } = options;
+  const log = (message: string, details?: Readonly<Record<string, unknown>>): void =>
+    logger.warn(message, { ...details });
+  const etcd = new EtcdDoor({ service, config: config.door, limits, ports, log });
+  let tcp: TcpDoor | undefined;
+  try {
+    tcp = await startTcpDoor({
+      service,
+      config: { ...config.door, clientListen: addresses.clientListen },
+      limits,
+      ports,
+      listen: sharePort({
+        others: (stream) => etcd.accept(stream),
+        ports,
+        maxWaiting: config.door.maxConnections,
+      }),
+    });
+    const etcdAddress = await listenForEtcd(etcd, config.door.etcdListen, options);
+    const both = [tcp, etcd];
+    return { etcdAddress, close: async () => void (await Promise.all(both.map((door) => door.close()))) };
+  } catch (error) {
+    await Promise.all([tcp?.close(), etcd.close()]);
+    throw error;
+  }
+}
+
+async function listenForEtcd(
+  etcd: EtcdDoor,
+  wanted: string | undefined,
+  { etcdListenIfFree, logger }: ServerOptions,
+): Promise<string | undefined> {
+  if (wanted !== undefined) return etcd.listen(wanted);
+  if (etcdListenIfFree === undefined) return undefined;
+  try {
+    return await etcd.listen(etcdListenIfFree);
+  } catch (error) {
+    if (!(error instanceof KvError && error.code === 'UNAVAILABLE')) throw error;
+    logger.info('clients of etcd are served on the port of other clients only', { why: error.message });
+    return undefined;
+  }
 }
 
 async function createIdentity(

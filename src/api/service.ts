@@ -53,6 +53,18 @@ export interface AuthService {
   roles(options?: CallOptions): Promise<string[]>;
 }
 
+/** What a node knows of itself and its cluster, at no cost. */
+export interface Standing {
+  readonly nodeId: number;
+  /** Decimal, 64 bits. */
+  readonly clusterId: string;
+  readonly term: number;
+  /** 0 when unknown. */
+  readonly leader: number;
+  /** The store's revision at this node. */
+  readonly revision: number;
+}
+
 /** Where a watch delivers to. */
 export interface WatchSink {
   /** Takes a batch. False: full, send nothing more until `resume` of the handle is called (the batch itself was taken). */
@@ -65,6 +77,8 @@ export interface WatchHandle {
   readonly fromRevision: number;
   resume(): void;
   cancel(): void;
+  /** Has a batch without events delivered now if everything up to the store's revision has been, and the watch is not held; false: not so. */
+  progress(): boolean;
 }
 
 /** What a service in the same process answers without a promise, where it can. Whoever calls these has the store open: without an identity they are the cluster's own. */
@@ -101,6 +115,7 @@ export interface Service {
   status(): NodeStatus;
   /** The members as this node knows them at the moment, perhaps behind the others: the same array until they or their addresses change. */
   knownMembers(): readonly { readonly clientAddress: string }[];
+  standing(): Standing;
   /** Statuses of all members as far as they can be reached from here; an unreachable one is left out. */
   clusterStatus(options?: CallOptions): Promise<NodeStatus[]>;
   members(options?: CallOptions): Promise<MembersResponse>;

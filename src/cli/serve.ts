@@ -13,11 +13,15 @@ import type { Server, ServerOptions } from '../server.ts';
 import { positiveInteger } from './endpoints.ts';
 import { EXIT_FAILED, fail, note, print } from './output.ts';
 
+/** etcd's own port: programs look for it there. */
+const ETCD_LISTEN = '127.0.0.1:2379';
+
 interface ServeOptions {
   data: string;
   config?: string;
   listen?: string;
   peerListen?: string;
+  etcdListen?: string;
   advertise?: string;
   peerAdvertise?: string;
   id?: string;
@@ -37,6 +41,10 @@ export function addServe(program: Command): void {
     .option('--config <file>', 'settings as JSON; options given here come before it')
     .option('--listen <host:port>', 'where clients connect (default 127.0.0.1:7400)')
     .option('--peer-listen <host:port>', 'where other nodes connect (default 127.0.0.1:7401)')
+    .option(
+      '--etcd-listen <host:port>',
+      `where clients of etcd connect as well; "none" for nowhere else (default ${ETCD_LISTEN} if that is free)`,
+    )
     .option('--advertise <host:port>', 'the address clients are told, where it differs')
     .option('--peer-advertise <host:port>', 'the address other nodes are told, where it differs')
     .option('--id <n>', 'with --cluster: which of the founders this node is')
@@ -76,6 +84,7 @@ async function serve(options: ServeOptions): Promise<void> {
     config,
     logger,
     founders: foundersOf(options),
+    etcdListenIfFree: options.etcdListen === undefined ? ETCD_LISTEN : undefined,
     join: options.join,
     learner: options.learner,
   };
@@ -93,6 +102,7 @@ async function serve(options: ServeOptions): Promise<void> {
       pid: process.pid,
       clients: server.clientAddress,
       peers: server.peerAddress,
+      ...(server.etcdAddress === undefined ? {} : { etcd: server.etcdAddress }),
       data: options.data,
     }),
   );
@@ -138,6 +148,7 @@ function readConfig(options: ServeOptions): ConfigInput {
   const node: Record<string, unknown> = { ...section(file, 'node') };
   if (options.listen !== undefined) door['clientListen'] = options.listen;
   if (options.peerListen !== undefined) door['peerListen'] = options.peerListen;
+  if (options.etcdListen !== undefined && options.etcdListen !== 'none') door['etcdListen'] = options.etcdListen;
   if (options.advertise !== undefined) door['clientAdvertise'] = options.advertise;
   if (options.peerAdvertise !== undefined) door['peerAdvertise'] = options.peerAdvertise;
   if (options.durability !== undefined) storage['durability'] = options.durability;

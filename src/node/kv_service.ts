@@ -4,7 +4,14 @@
  * Writes go to the leader's log; linearizable reads are served here behind a read index; weaker reads are served here at once, or after a
  * condition. A node that does not lead forwards writes and membership calls, once: the leader never forwards on.
  */
-import type { AuthService, CallOptions, LocalService, WatchHandle, WatchSink } from '../api/service.ts';
+import type {
+  AuthService,
+  CallOptions,
+  LocalService,
+  Standing,
+  WatchHandle,
+  WatchSink,
+} from '../api/service.ts';
 import type { Config } from '../config.ts';
 import { KvError } from '../errors.ts';
 import type { Command, CommandResult } from '../kv/command.ts';
@@ -80,6 +87,7 @@ export interface KvServiceOptions {
   /** Grows whenever this node slept for longer than an election timeout. */
   readonly sleeps: () => number;
   readonly status: () => NodeStatus;
+  readonly clusterId: string;
   /** Throws when the node takes no calls (stopping, failed, removed). */
   readonly checkOpen: () => void;
   /** The disk is full: only writes that make room are taken (ballast.ts). */
@@ -252,6 +260,17 @@ export class KvService implements LocalService {
 
   knownMembers(): readonly Member[] {
     return this.#options.raft.status().configuration.members;
+  }
+
+  standing(): Standing {
+    const { raft, stateMachine, clusterId } = this.#options;
+    return {
+      nodeId: raft.id,
+      clusterId,
+      term: raft.term,
+      leader: raft.leader,
+      revision: stateMachine.revision,
+    };
   }
 
   clusterStatus(options?: CallOptions): Promise<NodeStatus[]> {

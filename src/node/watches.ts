@@ -89,6 +89,7 @@ export class Watches {
     return {
       fromRevision: this.#hub.nextRevision(id) ?? fromRevision,
       resume: () => this.#hub.resume(id),
+      progress: () => this.#hub.progress(id),
       cancel: () => {
         this.#ids.delete(id);
         this.#hub.cancel(id);

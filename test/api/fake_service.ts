@@ -2,8 +2,7 @@
  * A small real store behind the Service interface, for tests of doors and clients: versions in memory, sessions, watches from any revision. Several services
  * may share one FakeStore, as the nodes of a cluster do.
  */
-
-import type { CallOptions, Service, WatchHandle, WatchSink } from '../../src/api/service.ts';
+import type { CallOptions, Service, Standing, WatchHandle, WatchSink } from '../../src/api/service.ts';
 import { KvError } from '../../src/errors.ts';
 import type { Command, CommandResult, KvEvent, Operation, WriteId } from '../../src/kv/command.ts';
 import type { MaybePromise, StoredRecord } from '../../src/storage/record.ts';
@@ -111,6 +110,7 @@ export class FakeStore {
         watcher.done = true;
         this.watchers.delete(watcher);
       },
+      progress: () => !watcher.held && sink.deliver({ revision: this.revision, events: [] }),
     };
   }
 
@@ -282,6 +282,11 @@ export class FakeService extends FakeUpkeep implements Service {
 
   knownMembers(): readonly MemberInfo[] {
     return this.store.members;
+  }
+
+  standing(): Standing {
+    const { id, clusterId, term, leader, revision } = this.status();
+    return { nodeId: id, clusterId, term, leader, revision };
   }
 
   async clusterStatus(): Promise<NodeStatus[]> {

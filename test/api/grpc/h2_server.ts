@@ -75,6 +75,7 @@ export async function startH2Server(options: H2ServerOptions = {}): Promise<H2Se
             request.aborted = true;
           },
           roomAgain: () => options.roomAgain?.(request),
+          goingAway: () => undefined,
         };
       },
       failed(error) {

@@ -139,6 +139,7 @@ export class Http2Connection implements StreamHost {
     if (this.#gone || this.leaving) return;
     this.leaving = true;
     writeGoAway(this.sender.out, this.lastStreamId, REASON.NO_ERROR, 'the node is closing');
+    for (const stream of [...this.streams.values()]) stream.receiver?.goingAway();
     this.#endTurn();
   }
 

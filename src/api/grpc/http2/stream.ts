@@ -20,6 +20,8 @@ export interface StreamReceiver {
   aborted(): void;
   /** After `hasRoom` was false: there is room again. */
   roomAgain(): void;
+  /** The connection is about to close: an answer that would go on and on should end. */
+  goingAway(): void;
 }
 
 export interface StreamHost {
@@ -95,6 +97,11 @@ export class Http2Stream {
       sender.someHeld = true;
     }
     return room;
+  }
+
+  /** So much waits for this client that an answer that can be asked for again should be refused. */
+  get isOverloaded(): boolean {
+    return this.#host.sender.queuedBytes >= 2 * this.#host.maxQueuedBytes;
   }
 
   /** Tells a receiver that was held back when there is room again. */

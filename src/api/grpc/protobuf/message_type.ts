@@ -75,7 +75,8 @@ export interface AnyMessageType {
   readonly fields: readonly NamedField[];
   readonly defaults: GenericMessage;
   decodeFrom(reader: WireReader, depth: number): GenericMessage;
-  encodeGeneric(out: ByteOutput, message: GenericMessage): void;
+  /** @throws TypeError for what is no message of this type */
+  encodeGeneric(out: ByteOutput, message: object): void;
 }
 
 const NO_BYTES = new Uint8Array(0);
@@ -115,7 +116,7 @@ export class MessageType<T extends object> implements AnyMessageType {
   }
 
   encode(out: ByteOutput, message: T): void {
-    this.encodeGeneric(out, genericOf(message));
+    this.encodeGeneric(out, message);
   }
 
   /** A generic message made by this type's own tables. */
@@ -141,9 +142,10 @@ export class MessageType<T extends object> implements AnyMessageType {
     return message;
   }
 
-  encodeGeneric(out: ByteOutput, message: GenericMessage): void {
+  encodeGeneric(out: ByteOutput, message: object): void {
+    const generic = genericOf(message);
     for (const field of this.fields) {
-      const value = message[field.name];
+      const value = generic[field.name];
       if (value === undefined || value === field.absent) continue;
       if (field.repeated) writeList(out, field, value);
       else if (!isDefault(field, value)) writeValue(out, field, value);
@@ -249,12 +251,13 @@ function writeValue(out: ByteOutput, field: NamedField, value: unknown): void {
     return;
   }
   const start = beginNested(out);
-  field.message().encodeGeneric(out, genericOf(value));
+  if (typeof value !== 'object' || value === null) throw new TypeError(`${field.name} is no message`);
+  field.message().encodeGeneric(out, value);
   endNested(out, start);
 }
 
-function genericOf(value: unknown): GenericMessage {
-  if (typeof value !== 'object' || value === null) throw new TypeError('not a message');
+/** Any object can be looked at by name. */
+export function genericOf(value: object): GenericMessage {
   return value as GenericMessage;
 }
 

@@ -1,0 +1,33 @@
+/** A request over HTTP and its answer, whichever version of HTTP it came with (http1.ts, http2.ts). */
+
+export interface HttpRequest {
+  readonly method: string;
+  /** Without its query. */
+  readonly path: string;
+  /** The value of a header field (lower case); undefined when there is none. */
+  header(name: string): string | undefined;
+  /** All of it. */
+  readonly body: Buffer;
+}
+
+export interface HttpAnswer {
+  /** Answers, once. */
+  send(status: number, contentType: string, body: string): void;
+  /** Begins an answer in parts instead. */
+  begin(status: number, contentType: string): HttpParts;
+  /** Hears when the client is gone. */
+  onAborted(run: () => void): void;
+  /** Hears when there is room for more parts. */
+  onRoom(run: () => void): void;
+  /** Hears when the server closes: an answer in parts should end. */
+  onGoingAway(run: () => void): void;
+}
+
+export interface HttpParts {
+  readonly hasRoom: boolean;
+  part(text: string): void;
+  end(): void;
+}
+
+/** Answers a request. Must not throw. */
+export type HttpHandler = (request: HttpRequest, answer: HttpAnswer) => void;

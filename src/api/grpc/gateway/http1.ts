@@ -1,0 +1,118 @@
+/** The gateway over HTTP/1.1: Node's own server, given sockets that were found to speak it. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { HttpAnswer, HttpHandler, HttpParts } from './exchange.ts';
+
+const MAX_HEADER_BYTES = 16 * 1024;
+const HEADERS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 60_000;
+const KEEP_ALIVE_MS = 60_000;
+const QUEUE_BYTES = 1024 * 1024;
+
+export interface Http1Options {
+  readonly handler: HttpHandler;
+  readonly maxBodyBytes: number;
+}
+
+export class Http1Server {
+  readonly #server: Server;
+  readonly #options: Http1Options;
+  /** Ends answers that would go on and on. */
+  readonly #goingAway = new Set<() => void>();
+
+  constructor(options: Http1Options) {
+    this.#options = options;
+    this.#server = createServer(
+      {
+        maxHeaderSize: MAX_HEADER_BYTES,
+        headersTimeout: HEADERS_TIMEOUT_MS,
+        requestTimeout: REQUEST_TIMEOUT_MS,
+        keepAliveTimeout: KEEP_ALIVE_MS,
+        connectionsCheckingInterval: HEADERS_TIMEOUT_MS / 2,
+      },
+      (request, response) => this.#read(request, response),
+    );
+  }
+
+  /** Takes a connection whose first bytes have been put back. */
+  take(socket: Socket): void {
+    this.#server.emit('connection', socket);
+  }
+
+  /** Ends idle connections; those with a request end behind its answer. */
+  goAway(): void {
+    this.#server.close();
+    for (const run of [...this.#goingAway]) run();
+    this.#server.closeIdleConnections();
+  }
+
+  destroy(): void {
+    this.#server.close();
+    this.#server.closeAllConnections();
+  }
+
+  #read(request: IncomingMessage, response: ServerResponse): void {
+    const { handler, maxBodyBytes } = this.#options;
+    const parts: Buffer[] = [];
+    let size = 0;
+    request.on('data', (part: Buffer) => {
+      size += part.length;
+      if (size <= maxBodyBytes) parts.push(part);
+      else if (!response.headersSent) {
+        response.writeHead(413, { connection: 'close', 'content-length': 0 }).end();
+        parts.length = 0;
+        request.unpipe();
+        request.resume();
+      }
+    });
+    request.on('end', () => {
+      if (size > maxBodyBytes) return;
+      handler(
+        {
+          method: request.method ?? '',
+          path: pathOf(request.url ?? ''),
+          header: (name) => {
+            const value = request.headers[name];
+            return Array.isArray(value) ? value[0] : value;
+          },
+          body: Buffer.concat(parts),
+        },
+        this.#answerOf(response),
+      );
+    });
+    // The response hears of it, too.
+    request.on('error', () => undefined);
+  }
+
+  #answerOf(response: ServerResponse): HttpAnswer {
+    return {
+      send(status, contentType, body) {
+        if (response.headersSent) return;
+        const length = Buffer.byteLength(body);
+        response.writeHead(status, { 'content-type': contentType, 'content-length': length }).end(body);
+      },
+      begin(status, contentType): HttpParts {
+        response.writeHead(status, { 'content-type': contentType });
+        response.flushHeaders();
+        return {
+          get hasRoom() {
+            return !response.destroyed && response.writableLength < QUEUE_BYTES;
+          },
+          part: (text) => void response.write(text),
+          end: () => void response.end(),
+        };
+      },
+      onAborted: (run) => void response.on('close', run),
+      onRoom: (run) => void response.on('drain', run),
+      onGoingAway: (run) => {
+        this.#goingAway.add(run);
+        response.on('close', () => this.#goingAway.delete(run));
+      },
+    };
+  }
+}
+
+export function pathOf(url: string): string {
+  const query = url.indexOf('?');
+  return query < 0 ? url : url.slice(0, query);
+}

@@ -1,0 +1,30 @@
+/** Every method of the door, by its path. */
+import type { Ports } from '../../../ports.ts';
+import type { Method, ServiceTable } from '../method.ts';
+import { clusterService, maintenanceMethods } from './cluster_methods.ts';
+import type { EtcdContext } from './etcd_context.ts';
+import { healthService } from './health_methods.ts';
+import { kvService } from './kv_methods.ts';
+import { watchService } from './watch_methods.ts';
+
+export function etcdServices(context: EtcdContext, ports: Ports): ServiceTable[] {
+  const services: ServiceTable[] = [
+    kvService(context),
+    watchService(context, ports),
+    clusterService(context),
+    { name: 'etcdserverpb.Maintenance', methods: maintenanceMethods(context) },
+  ];
+  services.push(
+    healthService(context.service, ports, (name) => services.some((service) => service.name === name)),
+  );
+  return services;
+}
+
+/** By path, as gRPC has them. */
+export function etcdMethods(context: EtcdContext, ports: Ports): ReadonlyMap<string, Method> {
+  return new Map(
+    etcdServices(context, ports).flatMap(({ name, methods }) =>
+      methods.map((method) => [`/${name}/${method.name}`, method] as const),
+    ),
+  );
+}
