@@ -9,6 +9,7 @@
 import { createServer } from 'node:net';
 import { TcpTransport } from '../transports/tcp.ts';
 import { EtcdDoor } from './api/grpc/door.ts';
+import { http1Server } from './api/grpc/gateway/http1.ts';
 import { sharePort } from './api/shared_port.ts';
 import { startTcpDoor, type TcpDoor } from './api/tcp/door.ts';
 import { connectAdmin } from './client/admin.ts';
@@ -127,7 +128,14 @@ async function openDoors(
   const { logger } = options;
   const log = (message: string, details?: Readonly<Record<string, unknown>>): void =>
     logger.warn(message, { ...details });
-  const etcd = new EtcdDoor({ service, config: config.door, limits, ports, log });
+  const etcd = new EtcdDoor({
+    service,
+    config: config.door,
+    limits,
+    ports,
+    log,
+    http1: http1Server,
+  });
   let tcp: TcpDoor | undefined;
   try {
     tcp = await startTcpDoor({

@@ -1,8 +1,8 @@
 /**
  * One port for two kinds of clients: those of Kvorum's own protocol, whose door listens with what `sharePort` gives, and all others.
  *
- * A connection's first four bytes tell: in our own protocol they are the length of a HELLO, which is small; clients of HTTP, whichever version, begin with letters, which as a length would be half a
- * gigabyte at least.
+ * A connection's first four bytes tell: in our own protocol they are the length of a HELLO, which is far below what the three letters would say that every request of HTTP
+ * begins with, whichever its version (four million at least).
  *
  * Invariants: who says nothing is closed after a while, and not more than `maxWaiting` are waited for.
  */

@@ -22,11 +22,15 @@ const WORKED_MS = 10_000;
 const LEADER_WAIT_MS = 30_000;
 const STOP_WAIT_MS = 10_000;
 const MAX_NODES = 9;
+/** etcd's own port, and the step to the next node: etcd has its peers in between. */
+const ETCD_PORT = 2379;
+const ETCD_PORT_STEP = 2;
 
 interface LocalOptions {
   nodes: string;
   data: string;
   basePort: string;
+  etcdPort: string;
   durability?: string;
   tree?: string;
 }
@@ -35,6 +39,8 @@ interface LocalNode {
   readonly id: number;
   readonly client: string;
   readonly peer: string;
+  /** Where clients of etcd are served; undefined: its port is taken by others. */
+  etcd: string | undefined;
   readonly data: string;
   child: ChildProcess | undefined;
   startedMs: number;
@@ -51,6 +57,11 @@ export function addLocal(program: Command): void {
       '--base-port <port>',
       `client port of the first node; the next node's is ${PORT_STEP} higher`,
       String(FIRST_PORT),
+    )
+    .option(
+      '--etcd-port <port>',
+      `port for clients of etcd of the first node; the next node's is ${ETCD_PORT_STEP} higher; those that are taken are left out`,
+      String(ETCD_PORT),
     )
     .option('--durability <mode>', 'fsync (default), os or relaxed')
     .option('--tree <kind>', 'tables (default) or rocksdb')
@@ -69,6 +80,7 @@ class LocalCluster {
     const count = positiveInteger('--nodes', options.nodes);
     if (count > MAX_NODES)
       throw new KvError('INVALID_ARGUMENT', `--nodes is ${count}, allowed: 1 to ${MAX_NODES}`);
+    const etcdBase = positiveInteger('--etcd-port', options.etcdPort);
     const base = positiveInteger('--base-port', options.basePort);
     const lastBase = 65_534 - (count - 1) * PORT_STEP;
     if (base > lastBase)
@@ -77,6 +89,7 @@ class LocalCluster {
       id: i + 1,
       client: `127.0.0.1:${base + i * PORT_STEP}`,
       peer: `127.0.0.1:${base + i * PORT_STEP + 1}`,
+      etcd: `127.0.0.1:${etcdBase + i * ETCD_PORT_STEP}`,
       data: join(options.data, `node-${i + 1}`),
       child: undefined,
       startedMs: 0,
@@ -94,6 +107,9 @@ class LocalCluster {
       await mustBeFree(client);
       await mustBeFree(peer);
     }
+    for (const node of this.#nodes) {
+      if (node.etcd !== undefined && !(await isFree(node.etcd))) node.etcd = undefined;
+    }
     mkdirSync(this.#options.data, { recursive: true });
     for (const node of this.#nodes) this.#start(node);
     await this.#announce();
@@ -103,6 +119,7 @@ class LocalCluster {
   #start(node: LocalNode): void {
     const main = fileURLToPath(new URL('./main.js', import.meta.url));
     const args = [main, 'serve', '--data', node.data, '--listen', node.client, '--peer-listen', node.peer];
+    args.push('--etcd-listen', node.etcd ?? 'none');
     if (this.#nodes.length > 1) args.push('--id', String(node.id), '--cluster', this.#founders());
     for (const name of ['durability', 'tree'] as const) {
       const value = this.#options[name];
@@ -155,7 +172,7 @@ class LocalCluster {
     );
     const statuses = await this.#whenLed(startedMs);
     if (statuses === undefined) return;
-    const rows = [['node', 'role', 'clients', 'peers', 'pid', 'log']];
+    const rows = [['node', 'role', 'clients', 'etcd clients', 'peers', 'pid', 'log']];
     for (const node of this.#nodes) {
       const status = statuses.find(({ id }) => id === node.id);
       const log = relative('.', join(node.data, 'node.log'));
@@ -163,6 +180,7 @@ class LocalCluster {
         String(node.id),
         status?.role ?? 'starting',
         node.client,
+        node.etcd ?? '-',
         node.peer,
         String(node.child?.pid ?? '-'),
         log,
@@ -229,6 +247,13 @@ Try, from another terminal in this folder:
       }
     }, STOP_WAIT_MS).unref();
   }
+}
+
+async function isFree(address: string): Promise<boolean> {
+  return mustBeFree(address).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** Said here, before anything is started, and not in the nodes' logs. @throws KvError UNAVAILABLE */

@@ -148,7 +148,8 @@ function readConfig(options: ServeOptions): ConfigInput {
   const node: Record<string, unknown> = { ...section(file, 'node') };
   if (options.listen !== undefined) door['clientListen'] = options.listen;
   if (options.peerListen !== undefined) door['peerListen'] = options.peerListen;
-  if (options.etcdListen !== undefined && options.etcdListen !== 'none') door['etcdListen'] = options.etcdListen;
+  if (options.etcdListen !== undefined && options.etcdListen !== 'none')
+    door['etcdListen'] = options.etcdListen;
   if (options.advertise !== undefined) door['clientAdvertise'] = options.advertise;
   if (options.peerAdvertise !== undefined) door['peerAdvertise'] = options.peerAdvertise;
   if (options.durability !== undefined) storage['durability'] = options.durability;

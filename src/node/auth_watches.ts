@@ -50,6 +50,7 @@ export class AuthWatches {
     return {
       fromRevision: handle.fromRevision,
       resume: () => handle.resume(),
+      progress: () => handle.progress(),
       cancel: () => {
         this.#held.delete(one);
         handle.cancel();

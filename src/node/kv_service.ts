@@ -87,7 +87,6 @@ export interface KvServiceOptions {
   /** Grows whenever this node slept for longer than an election timeout. */
   readonly sleeps: () => number;
   readonly status: () => NodeStatus;
-  readonly clusterId: string;
   /** Throws when the node takes no calls (stopping, failed, removed). */
   readonly checkOpen: () => void;
   /** The disk is full: only writes that make room are taken (ballast.ts). */
@@ -109,6 +108,7 @@ export class KvService implements LocalService {
   readonly #requestTimeoutMs: number;
   /** How many sleeps were followed by a word of a quorum. */
   #sleepsOver = 0;
+  #clusterId: string | undefined;
 
   constructor(options: KvServiceOptions) {
     this.#options = options;
@@ -263,10 +263,11 @@ export class KvService implements LocalService {
   }
 
   standing(): Standing {
-    const { raft, stateMachine, clusterId } = this.#options;
+    const { raft, stateMachine, status } = this.#options;
+    this.#clusterId ??= status().clusterId;
     return {
       nodeId: raft.id,
-      clusterId,
+      clusterId: this.#clusterId,
       term: raft.term,
       leader: raft.leader,
       revision: stateMachine.revision,

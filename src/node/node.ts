@@ -203,7 +203,6 @@ export class KvorumNode {
       upkeep,
       sleeps: () => this.#sleeps,
       status: () => consensus.health.status(),
-      clusterId: identity.clusterId,
       checkOpen: () => this.#checkOpen(),
       onlyMakesRoom: () => this.#ballast.released,
       onRemoved: () => this.#removed(),

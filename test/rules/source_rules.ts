@@ -55,6 +55,7 @@ const NOT_SIMULATED = [
   'src/connect.ts',
   'src/embedded.ts',
   'src/index.ts',
+  'src/api/grpc/gateway/http1.ts',
   'src/net_streams.ts',
   'src/observability/pino_logger.ts',
   'src/readers.ts',

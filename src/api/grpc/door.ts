@@ -6,14 +6,13 @@
  * Invariants: connections, and what all of them hold of unfinished requests, are bounded; one timer looks after all; close() stops to accept, tells
  * clients to move on, lets running requests finish within a bound, and leaves no socket open.
  */
-import { Socket } from 'node:net';
 import type { ByteStream, Listen, StreamListener } from '../../byte_stream.ts';
 import type { DoorConfig, Limits } from '../../config.ts';
 import { listenTcp, peek } from '../../net_streams.ts';
 import type { Ports, TimerHandle } from '../../ports.ts';
 import type { Service } from '../service.ts';
+import type { Http1, Http1Options } from './gateway/exchange.ts';
 import { gateway } from './gateway/gateway.ts';
-import { Http1Server } from './gateway/http1.ts';
 import { beginExchange } from './gateway/http2.ts';
 import { beginCall, isGrpc, RunningCalls } from './grpc_call.ts';
 import { Http2Connection, type Http2Limits } from './http2/connection.ts';
@@ -38,6 +37,8 @@ export interface EtcdDoorOptions {
   readonly config: DoorConfig;
   readonly limits: Limits;
   readonly ports: Ports;
+  /** Serves HTTP/1.1; without it only HTTP/2 is spoken. */
+  readonly http1?: ((options: Http1Options) => Http1) | undefined;
   /** Default: over TCP. */
   readonly listen?: Listen | undefined;
   readonly log?: ((message: string, details?: Readonly<Record<string, unknown>>) => void) | undefined;
@@ -51,7 +52,7 @@ export class EtcdDoor {
   readonly #budget: ByteBudget;
   readonly #http2Limits: Http2Limits;
   readonly #maxMessageBytes: number;
-  readonly #http1: Http1Server;
+  readonly #http1: Http1 | undefined;
   readonly #handler: ReturnType<typeof gateway>;
   readonly #http2 = new Set<Http2Connection>();
   /** Not known yet what they speak, or HTTP/1.1. */
@@ -75,7 +76,7 @@ export class EtcdDoor {
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
     };
     this.#handler = gateway({ service, methods: this.#methods, failed: (error) => this.#failed(error) });
-    this.#http1 = new Http1Server({ handler: this.#handler, maxBodyBytes: 2 * this.#maxMessageBytes });
+    this.#http1 = options.http1?.({ handler: this.#handler, maxBodyBytes: 2 * this.#maxMessageBytes });
     const sweepMs = Math.min(MAX_SWEEP_MS, config.idleTimeoutMs / 4, handshakeTimeoutMs / 2);
     this.#sweeper = ports.timers.every(Math.max(1, sweepMs), () => this.#sweep());
   }
@@ -117,7 +118,7 @@ export class EtcdDoor {
       if (this.#closing !== undefined) stream.destroy();
       else if (head.length === 0 || HTTP2_BEGINS.equals(head.subarray(0, HTTP2_BEGINS.length))) {
         this.#takeHttp2(stream);
-      } else if (stream instanceof Socket) this.#http1.take(stream);
+      } else if (this.#http1 !== undefined) this.#http1.take(stream);
       else stream.destroy();
     });
   }
@@ -169,11 +170,11 @@ export class EtcdDoor {
     const empty = new Promise<void>((resolve) => {
       this.#whenEmpty = resolve;
     });
-    this.#http1.goAway();
+    this.#http1?.goAway();
     for (const connection of [...this.#http2]) connection.goAway();
     this.#checkEmpty();
     const bound = ports.timers.after(closeTimeoutMs, () => {
-      this.#http1.destroy();
+      this.#http1?.destroy();
       for (const stream of this.#sockets) stream.destroy();
       for (const connection of [...this.#http2]) connection.destroy('the node is closing');
     });

@@ -1,4 +1,5 @@
 /** A request over HTTP and its answer, whichever version of HTTP it came with (http1.ts, http2.ts). */
+import type { ByteStream } from '../../../byte_stream.ts';
 
 export interface HttpRequest {
   readonly method: string;
@@ -31,3 +32,22 @@ export interface HttpParts {
 
 /** Answers a request. Must not throw. */
 export type HttpHandler = (request: HttpRequest, answer: HttpAnswer) => void;
+
+/** A server of HTTP/1.1 that is given its connections. */
+export interface Http1 {
+  /** Takes a connection whose first bytes have been put back. */
+  take(stream: ByteStream): void;
+  /** Ends idle connections and answers in parts; other requests are answered first. */
+  goAway(): void;
+  destroy(): void;
+}
+
+export interface Http1Options {
+  readonly handler: HttpHandler;
+  readonly maxBodyBytes: number;
+}
+
+export function pathOf(url: string): string {
+  const query = url.indexOf('?');
+  return query < 0 ? url : url.slice(0, query);
+}

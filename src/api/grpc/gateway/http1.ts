@@ -1,7 +1,8 @@
 /** The gateway over HTTP/1.1: Node's own server, given sockets that were found to speak it. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { Socket } from 'node:net';
-import type { HttpAnswer, HttpHandler, HttpParts } from './exchange.ts';
+import { Socket } from 'node:net';
+import type { ByteStream } from '../../../byte_stream.ts';
+import { type Http1, type Http1Options, type HttpAnswer, type HttpParts, pathOf } from './exchange.ts';
 
 const MAX_HEADER_BYTES = 16 * 1024;
 const HEADERS_TIMEOUT_MS = 10_000;
@@ -9,12 +10,11 @@ const REQUEST_TIMEOUT_MS = 60_000;
 const KEEP_ALIVE_MS = 60_000;
 const QUEUE_BYTES = 1024 * 1024;
 
-export interface Http1Options {
-  readonly handler: HttpHandler;
-  readonly maxBodyBytes: number;
+export function http1Server(options: Http1Options): Http1 {
+  return new Http1Server(options);
 }
 
-export class Http1Server {
+class Http1Server implements Http1 {
   readonly #server: Server;
   readonly #options: Http1Options;
   /** Ends answers that would go on and on. */
@@ -34,12 +34,11 @@ export class Http1Server {
     );
   }
 
-  /** Takes a connection whose first bytes have been put back. */
-  take(socket: Socket): void {
-    this.#server.emit('connection', socket);
+  take(stream: ByteStream): void {
+    if (stream instanceof Socket) this.#server.emit('connection', stream);
+    else stream.destroy();
   }
 
-  /** Ends idle connections; those with a request end behind its answer. */
   goAway(): void {
     this.#server.close();
     for (const run of [...this.#goingAway]) run();
@@ -110,9 +109,4 @@ export class Http1Server {
       },
     };
   }
-}
-
-export function pathOf(url: string): string {
-  const query = url.indexOf('?');
-  return query < 0 ? url : url.slice(0, query);
 }

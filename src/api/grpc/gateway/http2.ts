@@ -2,8 +2,7 @@
 import { fieldOf, type RequestHead } from '../http2/request_head.ts';
 import type { Http2Stream, StreamReceiver } from '../http2/stream.ts';
 import type { ByteBudget } from '../message_assembler.ts';
-import type { HttpAnswer, HttpHandler } from './exchange.ts';
-import { pathOf } from './http1.ts';
+import { type HttpAnswer, type HttpHandler, pathOf } from './exchange.ts';
 
 export interface Http2GatewayOptions {
   readonly handler: HttpHandler;

@@ -10,12 +10,12 @@
 import type { ByteStream } from '../../../byte_stream.ts';
 import type { Ports } from '../../../ports.ts';
 import { Allowance } from './allowance.ts';
-import { FrameHandler } from './frame_handler.ts';
 import { FrameReader, PREFACE, writeGoAway, writePing, writeReset } from './frames.ts';
 import { Http2Error, REASON } from './http2_error.ts';
+import { type FrameHost, IncomingFrames } from './incoming_frames.ts';
 import type { RequestHead } from './request_head.ts';
 import { Sender } from './sender.ts';
-import type { Http2Stream, StreamHost, StreamReceiver } from './stream.ts';
+import type { Http2Stream, StreamReceiver } from './stream.ts';
 
 export interface Http2Limits {
   readonly maxStreams: number;
@@ -47,7 +47,7 @@ const IDLE_FRAMES_PER_SECOND = 10_000;
 const LAST_WORDS_MS = 1_000;
 const PING_BYTES = Buffer.from('kvorum?!', 'latin1');
 
-export class Http2Connection implements StreamHost {
+export class Http2Connection implements FrameHost {
   readonly options: Http2Options;
   readonly sender: Sender;
   readonly streams = new Map<number, Http2Stream>();
@@ -57,7 +57,7 @@ export class Http2Connection implements StreamHost {
   leaving = false;
   readonly #socket: ByteStream;
   readonly #frames = new FrameReader();
-  readonly #handler: FrameHandler;
+  readonly #incoming: IncomingFrames;
   readonly #resets: Allowance;
   readonly #idleFrames: Allowance;
   readonly #now: () => number;
@@ -80,8 +80,8 @@ export class Http2Connection implements StreamHost {
     this.#lastReceivedMs = this.#now();
     this.#resets = new Allowance(RESET_BURST, RESETS_PER_SECOND, this.#lastReceivedMs);
     this.#idleFrames = new Allowance(IDLE_FRAME_BURST, IDLE_FRAMES_PER_SECOND, this.#lastReceivedMs);
-    this.#handler = new FrameHandler(this);
-    this.#handler.begin();
+    this.#incoming = new IncomingFrames(this);
+    this.#incoming.begin();
     this.#endTurnSoon();
   }
 
@@ -89,8 +89,12 @@ export class Http2Connection implements StreamHost {
     return this.options.limits.maxQueuedBytes;
   }
 
-  get isOpen(): boolean {
-    return !this.#gone;
+  get maxStreams(): number {
+    return this.options.limits.maxStreams;
+  }
+
+  request(stream: Http2Stream, head: RequestHead, end: boolean): StreamReceiver | undefined {
+    return this.options.request(stream, head, end);
   }
 
   nowMs(): number {
@@ -117,7 +121,7 @@ export class Http2Connection implements StreamHost {
   checkLiveness(nowMs: number): void {
     const { idleTimeoutMs, handshakeTimeoutMs, requestTimeoutMs } = this.options.limits;
     const silentMs = nowMs - this.#lastReceivedMs;
-    if (!this.#handler.greeted) {
+    if (!this.#incoming.greeted) {
       if (silentMs >= handshakeTimeoutMs) this.destroy('no settings in time');
       return;
     }
@@ -157,7 +161,7 @@ export class Http2Connection implements StreamHost {
 
   finished(stream: Http2Stream, byUs: boolean): void {
     this.streams.delete(stream.id);
-    if (byUs) this.#handler.resetByUs(stream.id);
+    if (byUs) this.#incoming.resetByUs(stream.id);
   }
 
   /** The client has reset a stream, or made us do it. @throws Http2Error ENHANCE_YOUR_CALM */
@@ -210,14 +214,14 @@ export class Http2Connection implements StreamHost {
 
   #handleFrame(): void {
     try {
-      this.#handler.handle(this.#frames);
+      this.#incoming.handle(this.#frames);
     } catch (error) {
       if (!(error instanceof Http2Error) || error.streamId === 0) throw error;
       this.chargeReset();
       const stream = this.streams.get(error.streamId);
       if (stream === undefined) {
         writeReset(this.sender.out, error.streamId, error.reason);
-        this.#handler.resetByUs(error.streamId);
+        this.#incoming.resetByUs(error.streamId);
       } else {
         stream.fail(error.reason);
       }

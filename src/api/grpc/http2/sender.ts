@@ -8,13 +8,23 @@ import type { ByteStream } from '../../../byte_stream.ts';
 import { ByteOutput } from '../byte_output.ts';
 import { beginFrame, DEFAULT_WINDOW, endFrame, FLAG, FRAME, MAX_FRAME_BYTES } from './frames.ts';
 import { HeaderEncoder } from './hpack/encoder.ts';
-import type { Http2Stream } from './stream.ts';
 
 /** An output buffer that a burst made larger than this is not kept. */
 const KEPT_BUFFER_BYTES = 1024 * 1024;
 const AHEAD_BYTES = 1024 * 1024;
 /** Handed to the socket before the end of the turn when this much is waiting. */
 const EAGER_FLUSH_BYTES = 256 * 1024;
+
+/** What the sender needs of a stream that waits for flow control. */
+export interface WaitingStream {
+  /** Bytes of data that the client lets the stream send. */
+  readonly sendWindow: number;
+  readonly queuedBytes: number;
+  /** Sends at most `allowed` bytes of what waits; gives how many. */
+  sendQueued(out: ByteOutput, allowed: number): number;
+  /** All that waited has been sent: what ends the stream follows. */
+  queueSent(): void;
+}
 
 export class Sender {
   readonly out = new ByteOutput(16 * 1024);
@@ -28,7 +38,7 @@ export class Sender {
   /** Some stream was told that there is no room. */
   someHeld = false;
   readonly #socket: ByteStream;
-  readonly #waiting = new Set<Http2Stream>();
+  readonly #waiting = new Set<WaitingStream>();
   #waitingBytes = 0;
 
   constructor(socket: ByteStream) {
@@ -50,13 +60,13 @@ export class Sender {
   }
 
   /** Remembers that a stream has data to send. */
-  wait(stream: Http2Stream, addedBytes: number): void {
+  wait(stream: WaitingStream, addedBytes: number): void {
     this.#waiting.add(stream);
     this.#waitingBytes += addedBytes;
   }
 
   /** A stream is over: what it had to say is not sent any more. */
-  forget(stream: Http2Stream): void {
+  forget(stream: WaitingStream): void {
     if (this.#waiting.delete(stream)) this.#waitingBytes -= stream.queuedBytes;
   }
 

@@ -12,18 +12,21 @@ const EVENT_OVERHEAD = 96;
 export interface EventFilter {
   readonly noPut: boolean;
   readonly noDelete: boolean;
+  /** Show what was replaced. Events are shared: it may be there for another watch's sake. */
+  readonly prevKv: boolean;
 }
 
 /** Unknown filters are passed over, as etcd does. */
-export function filterOf(filters: readonly number[]): EventFilter {
+export function filterOf(filters: readonly number[], prevKv: boolean): EventFilter {
   return {
+    prevKv,
     noPut: filters.includes(FilterType.values.NOPUT),
     noDelete: filters.includes(FilterType.values.NODELETE),
   };
 }
 
 /** The events that a filter lets through. Key-values are views of what the records own. */
-export function eventsOf(events: readonly KvEvent[], { noPut, noDelete }: EventFilter): Event[] {
+export function eventsOf(events: readonly KvEvent[], { noPut, noDelete, prevKv }: EventFilter): Event[] {
   const shown: Event[] = [];
   for (const { type, record, previous } of events) {
     const isPut = type === 'put';
@@ -31,7 +34,7 @@ export function eventsOf(events: readonly KvEvent[], { noPut, noDelete }: EventF
     shown.push({
       type: isPut ? PUT : DELETE,
       kv: keyValueOf(record),
-      prev_kv: previous === undefined ? undefined : keyValueOf(previous),
+      prev_kv: prevKv && previous !== undefined ? keyValueOf(previous) : undefined,
     });
   }
   return shown;

@@ -52,7 +52,7 @@ export class WatchSession {
     this.#stream = stream;
     this.#id = id;
     this.#request = request;
-    this.#filter = filterOf(request.filters);
+    this.#filter = filterOf(request.filters, request.prev_kv);
   }
 
   /** Resolves when the client has been told whether the watch exists. */

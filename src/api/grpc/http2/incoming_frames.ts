@@ -4,7 +4,6 @@
  * Invariants: a header block is decoded even where its stream is of no use, as the compression's state is shared; flow control is given back as data arrives, because what is kept
  * of it is bounded by those who keep it; frames for a stream that we have reset are passed over, as the client may not know it yet.
  */
-import type { Http2Connection } from './connection.ts';
 import {
   FLAG,
   FRAME,
@@ -21,8 +20,8 @@ import {
 } from './frames.ts';
 import { HeaderDecoder, type HeaderList } from './hpack/decoder.ts';
 import { Http2Error, REASON } from './http2_error.ts';
-import { areTrailers, fieldOf, requestHeadOf } from './request_head.ts';
-import { Http2Stream } from './stream.ts';
+import { areTrailers, fieldOf, type RequestHead, requestHeadOf } from './request_head.ts';
+import { Http2Stream, type StreamHost, type StreamReceiver } from './stream.ts';
 
 const HEADER_TABLE_BYTES = 4_096;
 const MAX_HEADER_LIST_BYTES = 16 * 1024;
@@ -44,10 +43,27 @@ interface OpenBlock {
   bytes: number;
 }
 
-export class FrameHandler {
+/** The connection that the frames belong to. */
+export interface FrameHost extends StreamHost {
+  readonly streams: Map<number, Http2Stream>;
+  readonly maxStreams: number;
+  /** The client's newest stream. */
+  lastStreamId: number;
+  /** No new streams: we are closing. */
+  readonly leaving: boolean;
+  nowMs(): number;
+  /** A request begins. What it gives takes the request's data; undefined: the answer has been given already. */
+  request(stream: Http2Stream, head: RequestHead, end: boolean): StreamReceiver | undefined;
+  /** The client has reset a stream, or made us do it. @throws Http2Error ENHANCE_YOUR_CALM */
+  chargeReset(): void;
+  /** The client has sent something that moves nothing on. @throws Http2Error ENHANCE_YOUR_CALM */
+  chargeIdle(cost: number): void;
+}
+
+export class IncomingFrames {
   /** The client's settings have arrived. */
   greeted = false;
-  readonly #connection: Http2Connection;
+  readonly #connection: FrameHost;
   readonly #decoder = new HeaderDecoder({
     maxTableBytes: HEADER_TABLE_BYTES,
     maxListBytes: MAX_HEADER_LIST_BYTES,
@@ -57,15 +73,15 @@ export class FrameHandler {
   /** The largest stream that we have reset: what comes for it and those before may have been sent before the client knew. */
   #resetUpTo = 0;
 
-  constructor(connection: Http2Connection) {
+  constructor(connection: FrameHost) {
     this.#connection = connection;
   }
 
   /** Our side of the preface. */
   begin(): void {
-    const { sender, options } = this.#connection;
+    const { sender, maxStreams } = this.#connection;
     writeSettings(sender.out, [
-      [SETTING.MAX_CONCURRENT_STREAMS, options.limits.maxStreams],
+      [SETTING.MAX_CONCURRENT_STREAMS, maxStreams],
       [SETTING.INITIAL_WINDOW_SIZE, STREAM_WINDOW],
       [SETTING.MAX_HEADER_LIST_SIZE, MAX_HEADER_LIST_BYTES],
     ]);
@@ -176,8 +192,8 @@ export class FrameHandler {
       return;
     }
     connection.lastStreamId = streamId;
-    const { options, streams } = connection;
-    if (connection.leaving || streams.size >= options.limits.maxStreams) {
+    const { maxStreams, streams } = connection;
+    if (connection.leaving || streams.size >= maxStreams) {
       if (!connection.leaving) connection.chargeReset();
       writeReset(connection.sender.out, streamId, REASON.REFUSED_STREAM);
       this.resetByUs(streamId);
@@ -195,7 +211,7 @@ export class FrameHandler {
     }
     streams.set(streamId, stream);
     if (end) stream.remoteEnd();
-    stream.receiver = options.request(stream, head, end);
+    stream.receiver = connection.request(stream, head, end);
   }
 
   #trailers(streamId: number, end: boolean, fields: HeaderList | undefined): void {
