@@ -10,6 +10,11 @@ import type { Identity } from '../security/identity.ts';
 import type { MaybePromise, StoredRecord } from '../storage/record.ts';
 import type { AuthRequest, AuthStatus, RoleInfo, UserInfo } from '../wire/auth_messages.ts';
 import type {
+  LeaseKeepAliveResponse,
+  LeasesResponse,
+  LeaseTimeToLiveResponse,
+} from '../wire/lease_messages.ts';
+import type {
   GetRequest,
   GetResponse,
   MemberAddRequest,
@@ -33,6 +38,16 @@ export interface CallOptions {
   readonly timeoutMs?: number | undefined;
   /** Who asks. Missing: nobody, who may do nothing once rights are enforced. */
   readonly identity?: Identity | undefined;
+}
+
+/** Keep-alives of leases, and looks at them; they are granted and revoked by commands. */
+export interface LeaseService {
+  /** Gives a lease its whole time anew. Many keep-alives are one write. */
+  keepAlive(lease: bigint, options?: CallOptions): Promise<LeaseKeepAliveResponse>;
+  /** As of now. With its keys: who asks may read all of them. */
+  timeToLive(lease: bigint, withKeys: boolean, options?: CallOptions): Promise<LeaseTimeToLiveResponse>;
+  /** As of now. */
+  list(options?: CallOptions): Promise<LeasesResponse>;
 }
 
 /** Users, roles and rights. What changes or shows them needs the role root once rights are enforced; users may look at themselves and their roles. */
@@ -112,6 +127,7 @@ export interface Service {
   get(request: GetRequest, options?: CallOptions): MaybePromise<GetResponse>;
   scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse>;
   watch(request: WatchRequest, sink: WatchSink, options?: CallOptions): Promise<WatchHandle>;
+  readonly leases: LeaseService;
   status(): NodeStatus;
   /** The members as this node knows them at the moment, perhaps behind the others: the same array until they or their addresses change. */
   knownMembers(): readonly { readonly clientAddress: string }[];

@@ -17,6 +17,7 @@ import { ReadBarrier } from './read_barrier.ts';
 import { Replica } from './replica.ts';
 import type { ReplicaStorage } from './replica_storage.ts';
 import { Snapshots } from './snapshots.ts';
+import { StoreClock } from './store_clock.ts';
 
 /** What an entry has besides its commands, generously. */
 const ENTRY_OVERHEAD_BYTES = 64 * 1024;
@@ -44,6 +45,7 @@ export class Consensus {
   readonly conditions: Conditions = new Conditions();
   readonly snapshots: Snapshots;
   readonly replica: Replica;
+  readonly storeClock: StoreClock;
 
   constructor(options: NodeOptions, storage: ReplicaStorage, hooks: ConsensusHooks) {
     const { config, ports, logger } = options;
@@ -127,6 +129,7 @@ export class Consensus {
       timeoutMs: config.node.requestTimeoutMs,
       retryMs: config.raft.electionTicks * tickMs,
     });
+    this.storeClock = new StoreClock(ports.clock, () => stateMachine.timeMs);
     this.replica = new Replica({
       raft: this.raft,
       log,
@@ -137,6 +140,7 @@ export class Consensus {
       reads: this.reads,
       snapshots: this.snapshots,
       clock: ports.clock,
+      storeClock: this.storeClock,
       timers: ports.timers,
       batching: options.batching,
       restore: (state) => {

@@ -6,17 +6,19 @@
  * session repeat it safely.
  */
 import { z } from 'zod';
-import type { Service } from '../api/service.ts';
+import type { LeaseService, Service } from '../api/service.ts';
 import { KvError } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
 import type { Clock } from '../ports.ts';
 import type { NodeId, RaftCore } from '../raft/types.ts';
 import type { Identity } from '../security/identity.ts';
+import { readIds, writeIds } from '../wire/lease_codec.ts';
 import type { MemberAddRequest, MemberAddResponse, MembersResponse, NodeStatus } from '../wire/messages.ts';
 import {
   decodeJson,
   encodeJson,
   PEER_HASH,
+  PEER_LEASE_RENEW,
   PEER_MEMBER_ADD,
   PEER_MEMBER_PROMOTE,
   PEER_MEMBER_REMOVE,
@@ -96,6 +98,10 @@ export interface ForwardingOptions {
 /** What a forwarded call is answered with on the node that it reaches. */
 export interface ForwardTarget extends Service {
   writeHere(command: Uint8Array, timeoutMs: number): Promise<CommandResult>;
+  readonly leases: LeaseService & {
+    /** Keep-alives that another node has gathered; times to live by position. */
+    renewAll(leases: readonly bigint[], timeoutMs: number): Promise<readonly number[]>;
+  };
   notLeader(): KvError;
   /** The cluster has let this node go. */
   removed(): void;
@@ -114,6 +120,19 @@ export class Forwarding {
   async write(command: Uint8Array, deadlineMs: number): Promise<CommandResult> {
     const body = await this.#toLeader(PEER_WRITE, command, deadlineMs);
     return decodeResult(new ByteReader(body));
+  }
+
+  /** Keep-alives; times to live by position. */
+  async leaseRenew(leases: readonly bigint[], deadlineMs: number): Promise<number[]> {
+    const writer = new ByteWriter(16 + 8 * leases.length);
+    writeIds(writer, leases);
+    const reader = new ByteReader(await this.#toLeader(PEER_LEASE_RENEW, writer.finish(), deadlineMs));
+    const ttlsMs: number[] = [];
+    for (let left = reader.count(1); left > 0; left--) ttlsMs.push(reader.varint());
+    reader.expectEnd();
+    if (ttlsMs.length !== leases.length)
+      throw new KvError('PROTOCOL', `${ttlsMs.length} answers to ${leases.length} keep-alives`);
+    return ttlsMs;
   }
 
   async members(deadlineMs: number): Promise<MembersResponse> {
@@ -217,6 +236,16 @@ export async function answerPeer(
   }
   if (!leads()) throw target.notLeader();
   switch (operation) {
+    case PEER_LEASE_RENEW: {
+      const reader = new ByteReader(body);
+      const leases = readIds(reader);
+      reader.expectEnd();
+      const ttlsMs = await target.leases.renewAll(leases, timeoutMs);
+      const writer = new ByteWriter(16 + 8 * ttlsMs.length);
+      writer.varint(ttlsMs.length);
+      for (const ttlMs of ttlsMs) writer.varint(ttlMs);
+      return writer.finish();
+    }
     case PEER_MEMBERS:
       return encodeJson(await target.members(options));
     case PEER_MEMBER_ADD: {

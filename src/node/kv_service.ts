@@ -53,6 +53,7 @@ import { AuthWrites, whenFresh } from './auth_writes.ts';
 import { assertMakesRoom } from './ballast.ts';
 import type { Conditions } from './conditions.ts';
 import type { Forwarding } from './forwarding.ts';
+import { LeaseDesk } from './lease_desk.ts';
 import type { LoneWriter } from './lone_writer.ts';
 import type { Membership } from './membership.ts';
 import { MembershipCalls } from './membership_calls.ts';
@@ -61,6 +62,7 @@ import type { ReadBarrier } from './read_barrier.ts';
 import { revisionToRead } from './read_revision.ts';
 import { checkReadable } from './readable.ts';
 import type { Replica } from './replica.ts';
+import type { StoreClock } from './store_clock.ts';
 import type { Upkeep } from './upkeep_service.ts';
 import type { Watches } from './watches.ts';
 
@@ -80,6 +82,7 @@ export interface KvServiceOptions {
   readonly pins: Pins;
   readonly upkeep: Upkeep;
   readonly ports: Ports;
+  readonly storeClock: StoreClock;
   /** Default: scrypt, on other threads. */
   readonly passwords: Passwords | undefined;
   /** While a snapshot is being put in place (snapshots.ts): a promise of its end. */
@@ -99,6 +102,7 @@ const LINEARIZABLE: ReadOptions = { level: 'linearizable', minRevision: 0, revis
 
 export class KvService implements LocalService {
   readonly auth: AuthService;
+  readonly leases: LeaseDesk;
   readonly #gate: AuthGate;
   readonly #authWrites: AuthWrites;
   readonly #authWatches: AuthWatches;
@@ -130,6 +134,12 @@ export class KvService implements LocalService {
       clock: ports.clock,
       barrier,
       submit: (encoded, decoded, timeoutMs) => this.#submit(encoded, decoded, { timeoutMs }),
+    });
+    this.leases = new LeaseDesk({
+      ...options,
+      gate,
+      barrier,
+      deadline: (call) => this.#deadline(call),
     });
     this.auth = new AuthDesk({
       ...ports,

@@ -1,5 +1,5 @@
 /**
- * What the leader does on its own account: deletes keys whose time has come, and compacts old revisions.
+ * What the leader does on its own account: deletes keys whose time has come, ends leases (lease_expiry.ts), and compacts old revisions.
  *
  * Both go through the log as commands, so that every node does the same at the same index. An expiry is decided in apply by the entry's time: a key
  * that was written anew in the meantime stays.
@@ -16,7 +16,9 @@ import type { Clock } from '../ports.ts';
 import type { Engine } from '../storage/engine_port.ts';
 import { asCluster } from '../wire/as_user.ts';
 import { encodeCommand } from '../wire/command_codec.ts';
+import { LeaseExpiry } from './lease_expiry.ts';
 import { checkReadable } from './readable.ts';
+import type { StoreClock } from './store_clock.ts';
 
 const MAX_EXPIRED_PER_COMMAND = 1_000;
 const SCAN_BYTES = 1024 * 1024;
@@ -25,6 +27,9 @@ export interface LeaderDutiesOptions {
   readonly engine: Engine;
   readonly stateMachine: StateMachine;
   readonly clock: Clock;
+  readonly storeClock: StoreClock;
+  /** How long a new leader waits before it ends leases. */
+  readonly leaseGraceMs: number;
   /** Nobody could repair this node: what it cannot read it must not write to the log. */
   readonly alone: () => boolean;
   readonly history: CompactionRules;
@@ -38,6 +43,7 @@ export interface LeaderDutiesOptions {
 
 export class LeaderDuties {
   readonly #options: LeaderDutiesOptions;
+  readonly #leases: LeaseExpiry;
   #expiring = false;
   #compacting = false;
   /** Nothing due lies before this time: spares the next look the tombstones of keys that have expired. */
@@ -45,12 +51,14 @@ export class LeaderDuties {
 
   constructor(options: LeaderDutiesOptions) {
     this.#options = options;
+    this.#leases = new LeaseExpiry({ ...options, graceMs: options.leaseGraceMs });
   }
 
   /** Called several times a second while this node leads. */
-  run(): void {
+  run(term: number): void {
     // Everything would be refused.
     if (this.#options.stateMachine.alarms.has('corrupt')) return;
+    this.#leases.run(term);
     if (!this.#expiring) {
       this.#expiring = true;
       this.#expire().then(
@@ -63,9 +71,9 @@ export class LeaderDuties {
         },
       );
     }
-    const { stateMachine, clock, history, isShortOfRoom, lowestPin } = this.#options;
+    const { stateMachine, storeClock, history, isShortOfRoom, lowestPin } = this.#options;
     // What was deleted frees nothing for as long as history keeps it.
-    const target = compactTarget(stateMachine, history, clock.wallMs(), isShortOfRoom(), lowestPin());
+    const target = compactTarget(stateMachine, history, storeClock.nowMs(), isShortOfRoom(), lowestPin());
     if (target > 0 && !this.#compacting) {
       this.#compacting = true;
       const compact = { type: 'compact', revision: target } as const;
@@ -84,8 +92,7 @@ export class LeaderDuties {
   }
 
   async #expire(): Promise<void> {
-    const { clock } = this.#options;
-    const nowMs = clock.wallMs();
+    const nowMs = this.#options.storeClock.nowMs();
     for (let more = true; more; ) more = await this.#expireSome(nowMs);
   }
 

@@ -24,6 +24,7 @@ import type { Conditions } from './conditions.ts';
 import type { Health } from './health.ts';
 import type { Proposals } from './proposals.ts';
 import type { Replica } from './replica.ts';
+import type { StoreClock } from './store_clock.ts';
 
 /** Larger entries gain nothing here. */
 const MAX_ENTRY_BYTES = 256 * 1024;
@@ -39,6 +40,7 @@ export interface LoneWriterOptions {
   readonly replica: Replica;
   readonly health: Health;
   readonly clock: Clock;
+  readonly storeClock: StoreClock;
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
@@ -76,7 +78,7 @@ export class LoneWriter {
     if (!this.#ready()) return undefined;
     const keyBytes = textBytes(key) + 1;
     const valueBytes = textBytes(value);
-    const timeMs = this.#options.clock.wallMs();
+    const timeMs = this.#options.storeClock.nowMs();
     const entry = this.#entry;
     const start = entry.begin(plainPutBytes(keyBytes, valueBytes, ttlMs), timeMs);
     if (start === 0) return undefined;
@@ -106,7 +108,7 @@ export class LoneWriter {
   /** Any command of a client, which was checked. undefined: it must go the ordinary way. @throws as `put` */
   write(encoded: Uint8Array, command: Command, timeoutMs: number): MaybePromise<CommandResult> | undefined {
     if (!this.#ready()) return undefined;
-    const timeMs = this.#options.clock.wallMs();
+    const timeMs = this.#options.storeClock.nowMs();
     const entry = this.#entry;
     const start = entry.begin(encoded.length, timeMs);
     if (start === 0) return undefined;

@@ -8,8 +8,6 @@ import { isAddress } from '../config.ts';
 import { isDamage, KvError } from '../errors.ts';
 import type { TimerHandle } from '../ports.ts';
 import type { Configuration } from '../raft/types.ts';
-import { isNoSpace } from '../storage/log/storage_failure.ts';
-import type { AppliedState } from '../storage/record.ts';
 import {
   decodeIntroduction,
   encodeIntroduction,
@@ -17,6 +15,7 @@ import {
   FRAME_INTRODUCTION,
   FRAME_RAFT,
   FRAME_REQUEST,
+  FRAME_TIME,
 } from '../wire/peer_codec.ts';
 import type { Ballast } from './ballast.ts';
 import { Consensus } from './consensus.ts';
@@ -24,6 +23,7 @@ import { answerPeer, Forwarding } from './forwarding.ts';
 import { handOver } from './hand_over.ts';
 import { FollowerNeeds, Housekeeping } from './housekeeping.ts';
 import type { Identity } from './identity.ts';
+import { keepState } from './keep_state.ts';
 import { KeptState } from './kept_state.ts';
 import { KvService } from './kv_service.ts';
 import { LeaderDuties } from './leader_duties.ts';
@@ -33,7 +33,8 @@ import type { NodeOptions } from './node_options.ts';
 import { PeerRpc } from './peer_rpc.ts';
 import { Pins } from './pins.ts';
 import { Repair } from './repair.ts';
-import { asStorageError, openStorage, type ReplicaStorage } from './replica_storage.ts';
+import { openStorage, type ReplicaStorage } from './replica_storage.ts';
+import { TimeTelling } from './time_telling.ts';
 import type { UpkeepDuties } from './upkeep_duties.ts';
 import { makeBallast, makeUpkeep } from './upkeep_parts.ts';
 import { Watches } from './watches.ts';
@@ -62,6 +63,7 @@ export class KvorumNode {
   readonly #ballast: Ballast;
   readonly #repair: Repair;
   readonly #duties: LeaderDuties;
+  readonly #time: TimeTelling;
   readonly #upkeepDuties: UpkeepDuties;
   readonly #timers: TimerHandle[] = [];
   #closed = false;
@@ -158,13 +160,15 @@ export class KvorumNode {
       config: config.storage,
       isShortOfRoom: () => this.#ballast.released,
       followersNeedAfter: () => needs.lowest(consensus.raft, consensus.snapshots.latest()?.index ?? 0),
-      beforeCut: (index, applied) => this.#keepState(kept, index, applied),
+      beforeCut: (index, applied) => keepState(kept, consensus.applier.appliedConfiguration, index, applied),
       onFailure: (error) => this.#housekeepingFailed(error),
     });
     this.#duties = new LeaderDuties({
       engine,
       stateMachine,
       clock: ports.clock,
+      storeClock: consensus.storeClock,
+      leaseGraceMs: config.raft.electionTicks * config.raft.tickMs,
       history: config.node,
       alone,
       isShortOfRoom: () => this.#ballast.released,
@@ -172,6 +176,7 @@ export class KvorumNode {
       propose: (command) => consensus.replica.propose(command, nowMs() + config.node.requestTimeoutMs),
       warn: (message, error) => logger.warn(message, { error }),
     });
+    this.#time = new TimeTelling(consensus.raft, consensus.transport, consensus.storeClock);
     this.#forwarding = new Forwarding({ ...consensus, rpc: this.#rpc, clock: ports.clock });
     const { upkeep, upkeepDuties } = makeUpkeep(options, storage, consensus, {
       rpc: this.#rpc,
@@ -198,6 +203,7 @@ export class KvorumNode {
       watches: this.#watches,
       pins,
       ports,
+      storeClock: consensus.storeClock,
       passwords: options.passwords,
       replaced,
       upkeep,
@@ -246,7 +252,8 @@ export class KvorumNode {
       timers.every(SWEEP_MS, () => this.#sweep()),
       timers.every(DUTIES_MS, () => {
         if (this.#consensus.raft.role !== 'leader' || this.#consensus.replica.failed) return;
-        this.#duties.run();
+        this.#time.tellAll();
+        this.#duties.run(this.#consensus.raft.term);
         this.#upkeepDuties.run();
       }),
       timers.every(HOUSEKEEPING_MS, () => {
@@ -289,6 +296,8 @@ export class KvorumNode {
           return this.#rpc.onRequest(from, payload);
         case FRAME_ANSWER:
           return this.#rpc.onAnswer(from, payload);
+        case FRAME_TIME:
+          return this.#time.told(from, payload);
         case FRAME_INTRODUCTION:
           return this.#introduced(from, decodeIntroduction(payload));
         default:
@@ -300,11 +309,12 @@ export class KvorumNode {
     }
   }
 
-  /** Tells a peer where this node is. */
+  /** Tells a peer where this node is, and the time. */
   #introduce(to: number): void {
     const { transport, replica } = this.#consensus;
     const address = replica.ownAddress;
     if (address !== undefined) transport.send(to, [encodeIntroduction(address)]);
+    this.#time.tell(to);
   }
 
   #introduced(from: number, address: string): void {
@@ -332,17 +342,6 @@ export class KvorumNode {
     this.#options.logger.info('role', { role, leader, term });
     if (role !== 'leader') this.#consensus.proposals.refuseQueued(this.service.notLeader());
     this.#consensus.conditions.check();
-  }
-
-  /** A node alone could do nothing with it. */
-  async #keepState(kept: KeptState, cutIndex: number, applied: AppliedState): Promise<void> {
-    if (this.#consensus.applier.appliedConfiguration.voters.length <= 1) return;
-    try {
-      await kept.cover(cutIndex, applied);
-    } catch (error) {
-      // Cutting the log makes room, which is worth more than a second copy.
-      if (!isNoSpace(error)) throw asStorageError(error);
-    }
   }
 
   #housekeepingFailed(error: unknown): void {

@@ -18,6 +18,7 @@ import {
   encodeAnswer,
   encodeRequest,
   PEER_HASH,
+  PEER_LEASE_RENEW,
   PEER_MEMBERS,
   PEER_SNAPSHOT,
   PEER_SNAPSHOT_READ,
@@ -37,6 +38,7 @@ const READS: ReadonlySet<PeerOperation> = new Set([
   PEER_SNAPSHOT,
   PEER_SNAPSHOT_READ,
   PEER_HASH,
+  PEER_LEASE_RENEW,
 ]);
 
 interface Pending {

@@ -90,17 +90,17 @@ export class Proposals {
   }
 
   /** Turns what is queued into log entries. REQUIRES: this node leads (else everything queued is refused as not applied). */
-  flush(wallMs: number): void {
+  flush(timeMs: number): void {
     if (this.#queue.length === 0 || this.#options.held(this.#queuedBytes)) return;
     const queue = this.#queue;
     this.#queue = [];
     this.#queuedBytes = 0;
     let from = 0;
-    while (from < queue.length) from = this.#proposeSome(queue, from, wallMs);
+    while (from < queue.length) from = this.#proposeSome(queue, from, timeMs);
   }
 
   /** Proposes one entry from the front of `queue`; gives the position after the last command taken. */
-  #proposeSome(queue: Waiter[], from: number, wallMs: number): number {
+  #proposeSome(queue: Waiter[], from: number, timeMs: number): number {
     const { maxEntryBytes, hasRoom, propose } = this.#options;
     let to = from;
     let bytes = 0;
@@ -111,7 +111,7 @@ export class Proposals {
       to++;
     } while (to < queue.length && bytes + queue[to]!.command.length <= maxEntryBytes);
     const waiters = from === 0 && to === queue.length ? queue : queue.slice(from, to);
-    const entry = this.#builder.finish(wallMs);
+    const entry = this.#builder.finish(timeMs);
     if (!hasRoom(entry.length)) {
       refuse(
         waiters,

@@ -30,6 +30,7 @@ import type { Proposals } from './proposals.ts';
 import type { ReadBarrier } from './read_barrier.ts';
 import { asStorageError } from './replica_storage.ts';
 import type { Snapshots } from './snapshots.ts';
+import type { StoreClock } from './store_clock.ts';
 
 /** After so many turns in a row without I/O being polled, the loop lets I/O happen: a caller that awaits each put must not starve timers. */
 const TURNS_BETWEEN_IO = 64;
@@ -53,6 +54,7 @@ export interface ReplicaOptions {
   readonly reads: ReadBarrier;
   readonly snapshots: Snapshots;
   readonly clock: Clock;
+  readonly storeClock: StoreClock;
   readonly timers: Timers;
   /** 'turn': work starts at the end of the current turn (lowest latency for one caller). 'io': after all pending I/O was read (largest batches). */
   readonly batching: 'turn' | 'io';
@@ -175,9 +177,9 @@ export class Replica {
   };
 
   readonly #workOff = (): void => {
-    const { proposals, reads, clock, transport } = this.#options;
+    const { proposals, reads, storeClock, transport } = this.#options;
     if (proposals.queued && this.#raft.role === 'leader') {
-      proposals.flush(clock.wallMs());
+      proposals.flush(storeClock.nowMs());
       if (proposals.queued) this.#scheduleWhenWritable();
     }
     reads.poll();

@@ -6,8 +6,10 @@
  *               | 2 id:varint ok:u8(1) body
  *               | 2 id:varint ok:u8(0) error (error_codec.ts)
  *               | 3 address:string                             where the sender is reached by other nodes
+ *               | 4 term:varint timeMs:u64                     the store's time, told by the leader of a term; term 0: by another node
  *
- * The body of PEER_WRITE is an encoded command, its answer an encoded result, that of PEER_SNAPSHOT_READ the snapshot's bytes;
+ * The body of PEER_WRITE is an encoded command, its answer an encoded result, that of PEER_SNAPSHOT_READ the snapshot's bytes; PEER_LEASE_RENEW
+ * has count*lease:u64, its answer count*ttlMs:varint (0: no such lease);
  * all other bodies are JSON in UTF-8 (cold paths).
  */
 import type { KvError } from '../errors.ts';
@@ -18,6 +20,7 @@ export const FRAME_RAFT = 0;
 export const FRAME_REQUEST = 1;
 export const FRAME_ANSWER = 2;
 export const FRAME_INTRODUCTION = 3;
+export const FRAME_TIME = 4;
 
 export const PEER_WRITE = 1;
 export const PEER_STATUS = 2;
@@ -33,6 +36,8 @@ export const PEER_SNAPSHOT = 9;
 export const PEER_SNAPSHOT_READ = 10;
 /** Asks for the hash of the key space (node/upkeep_service.ts). */
 export const PEER_HASH = 11;
+/** Keep-alives of leases, gathered. */
+export const PEER_LEASE_RENEW = 12;
 export type PeerOperation =
   | typeof PEER_WRITE
   | typeof PEER_STATUS
@@ -44,7 +49,8 @@ export type PeerOperation =
   | typeof PEER_REMOVED
   | typeof PEER_SNAPSHOT
   | typeof PEER_SNAPSHOT_READ
-  | typeof PEER_HASH;
+  | typeof PEER_HASH
+  | typeof PEER_LEASE_RENEW;
 
 export const RAFT_PREFIX: Uint8Array = Uint8Array.of(FRAME_RAFT);
 
@@ -92,7 +98,7 @@ export function decodeAnswer(payload: Uint8Array): PeerAnswer {
 }
 
 function operationOf(number: number): PeerOperation {
-  if (number >= PEER_WRITE && number <= PEER_HASH) return number as PeerOperation;
+  if (number >= PEER_WRITE && number <= PEER_LEASE_RENEW) return number as PeerOperation;
   throw malformed(`unknown peer operation ${number}`);
 }
 
@@ -123,4 +129,25 @@ export function decodeIntroduction(payload: Uint8Array): string {
   const address = reader.string();
   reader.expectEnd();
   return address;
+}
+
+/** The store's time, as told to other nodes. */
+export interface StoreTime {
+  /** 0: the sender does not lead. */
+  readonly term: number;
+  readonly timeMs: number;
+}
+
+export function encodeStoreTime({ term, timeMs }: StoreTime): Uint8Array {
+  return new ByteWriter(32).u8(FRAME_TIME).varint(term).u64(timeMs).finish();
+}
+
+/** @throws KvError PROTOCOL */
+export function decodeStoreTime(payload: Uint8Array): StoreTime {
+  const reader = new ByteReader(payload);
+  if (reader.u8() !== FRAME_TIME) throw malformed('no time');
+  const term = reader.varint();
+  const timeMs = reader.u64();
+  reader.expectEnd();
+  return { term, timeMs };
 }

@@ -2,7 +2,14 @@
  * A small real store behind the Service interface, for tests of doors and clients: versions in memory, sessions, watches from any revision. Several services
  * may share one FakeStore, as the nodes of a cluster do.
  */
-import type { CallOptions, Service, Standing, WatchHandle, WatchSink } from '../../src/api/service.ts';
+import type {
+  CallOptions,
+  LeaseService,
+  Service,
+  Standing,
+  WatchHandle,
+  WatchSink,
+} from '../../src/api/service.ts';
 import { KvError } from '../../src/errors.ts';
 import type { Command, CommandResult, KvEvent, Operation, WriteId } from '../../src/kv/command.ts';
 import type { MaybePromise, StoredRecord } from '../../src/storage/record.ts';
@@ -220,6 +227,8 @@ export class FakeService extends FakeUpkeep implements Service {
   readonly calls: string[] = [];
   /** Called before each request; may throw or wait. */
   before: (name: string) => void | Promise<void> = () => {};
+  /** The leases there are. */
+  readonly leaseTtlsMs = new Map<bigint, number>();
   /** Largest timeoutMs that was passed on. */
   lastTimeoutMs: number | undefined;
 
@@ -257,6 +266,23 @@ export class FakeService extends FakeUpkeep implements Service {
     await this.enter('watch');
     return this.store.watch(request, sink);
   }
+
+  readonly leases: LeaseService = {
+    keepAlive: async (lease) => {
+      await this.enter('leaseKeepAlive');
+      return { revision: this.store.revision, ttlMs: this.leaseTtlsMs.get(lease) ?? 0 };
+    },
+    timeToLive: async (lease, withKeys) => {
+      await this.enter('leaseTimeToLive');
+      const ttlMs = this.leaseTtlsMs.get(lease) ?? 0;
+      const keys = withKeys && ttlMs > 0 ? [Uint8Array.of(1, 107)] : [];
+      return { revision: this.store.revision, lease, ttlMs, remainingMs: ttlMs - 1, keys };
+    },
+    list: async () => {
+      await this.enter('leases');
+      return { revision: this.store.revision, leases: [...this.leaseTtlsMs.keys()] };
+    },
+  };
 
   status(): NodeStatus {
     return {

@@ -9,10 +9,13 @@ import {
   decodeAnswer,
   decodeIntroduction,
   decodeRequest,
+  decodeStoreTime,
   FRAME_ANSWER,
   FRAME_INTRODUCTION,
   FRAME_RAFT,
   FRAME_REQUEST,
+  FRAME_TIME,
+  PEER_LEASE_RENEW,
   PEER_MEMBER_ADD,
   PEER_MEMBER_PROMOTE,
   PEER_MEMBER_REMOVE,
@@ -50,6 +53,7 @@ const OPERATIONS: ReadonlyMap<number, string> = new Map([
   [PEER_REMOVED, 'you were removed'],
   [PEER_SNAPSHOT, 'snapshot to repair from'],
   [PEER_SNAPSHOT_READ, 'read snapshot'],
+  [PEER_LEASE_RENEW, 'renew leases'],
 ]);
 
 /** First words of the texts below. */
@@ -64,6 +68,7 @@ const KIND_OF_WORD: ReadonlyMap<string, MessageKind> = new Map<string, MessageKi
   ['snapshot', 'snapshot'],
   ['rpc', 'rpc'],
   ['introduction:', 'rpc'],
+  ['time:', 'rpc'],
   ['bytes', 'client'],
 ]);
 
@@ -87,6 +92,8 @@ export function describeFrame(payload: Uint8Array): string {
         const answer = decodeAnswer(payload);
         return `rpc ${answer.id}: ${answer.ok ? `answer, ${answer.body.length} bytes` : answer.error.code}`;
       }
+      case FRAME_TIME:
+        return `time: ${decodeStoreTime(payload).timeMs}`;
       case FRAME_INTRODUCTION:
         return `introduction: reached at ${decodeIntroduction(payload)}`;
       default:
