@@ -3,16 +3,13 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
 import type { CommandResult } from '../../src/kv/command.ts';
-import { storedKey, userKey } from '../../src/kv/keyspace.ts';
+import { userKey } from '../../src/kv/keyspace.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import { NO_WRITE_ID } from '../../src/wire/write_id.ts';
+import { put } from '../kv/commands.ts';
 import { ClusterLab, LAB_CONFIG, type LabNode, text, until } from './cluster_lab.ts';
 
 const LEASES_CONFIG = { ...LAB_CONFIG, limits: { minLeaseTtlMs: 50 } };
-
-function bytes(name: string): Uint8Array {
-  return new TextEncoder().encode(name);
-}
 
 async function grant({ node }: LabNode, ttlMs: number, lease = 0n): Promise<bigint> {
   const result = await node.service.write(
@@ -27,8 +24,7 @@ async function grant({ node }: LabNode, ttlMs: number, lease = 0n): Promise<bigi
 }
 
 async function attach({ node }: LabNode, name: string, lease: bigint): Promise<void> {
-  const key = storedKey(bytes(name));
-  const operation = { type: 'put', key, value: bytes('v'), ttlMs: 0, lease, prevKv: false } as const;
+  const operation = put(name, 'v', { lease });
   const result = await node.service.write(encodeCommand({ type: 'write', id: NO_WRITE_ID, operation }));
   assert.is(result.type, 'put');
 }
