@@ -122,12 +122,13 @@ export class KvService implements LocalService {
     const gate = new AuthGate(options.stateMachine.auth, ports.clock);
     const barrier = (): Promise<void> => this.#fresh();
     this.#gate = gate;
-    this.#members = new MembershipCalls({
+    const desk = {
       ...options,
       gate,
       barrier,
-      deadline: (call) => this.#deadline(call),
-    });
+      deadline: (call: CallOptions | undefined) => this.#deadline(call),
+    };
+    this.#members = new MembershipCalls(desk);
     this.#authWatches = new AuthWatches(gate, ports.timers);
     this.#authWrites = new AuthWrites({
       gate,
@@ -135,12 +136,7 @@ export class KvService implements LocalService {
       barrier,
       submit: (encoded, decoded, timeoutMs) => this.#submit(encoded, decoded, { timeoutMs }),
     });
-    this.leases = new LeaseDesk({
-      ...options,
-      gate,
-      barrier,
-      deadline: (call) => this.#deadline(call),
-    });
+    this.leases = new LeaseDesk(desk);
     this.auth = new AuthDesk({
       ...ports,
       gate,
