@@ -119,6 +119,15 @@ export interface LocalService extends Service {
   latest(key: Uint8Array): MaybePromise<StoredRecord | undefined>;
 }
 
+/** A snapshot on its way (docs/formats/snapshot.md). */
+export interface SnapshotStream {
+  /** What it shows. */
+  readonly revision: number;
+  readonly sizeBytes: number;
+  /** To be taken once. @throws KvError UNAVAILABLE when newer snapshots have replaced it before its end */
+  readonly chunks: AsyncIterable<Uint8Array>;
+}
+
 export interface Service {
   readonly auth: AuthService;
   /** Takes an encoded command from a client (checkClientCommand says which) and gives its result once it is applied: a FailedResult for what was refused in apply. */
@@ -146,6 +155,8 @@ export interface Service {
   hash(request: HashRequest, options?: CallOptions): Promise<KeyHash>;
   /** The hashes of all members at one revision. Members that differ raise the alarm CORRUPT. */
   clusterHash(options?: CallOptions): Promise<ClusterHash>;
+  /** The whole store as of now, as this node has it. @throws KvError UNAVAILABLE, NO_SPACE, CORRUPT */
+  snapshot(options?: CallOptions): Promise<SnapshotStream>;
   /** The active alarms, read like linearizable keys. */
   alarms(options?: CallOptions): Promise<AlarmsResponse>;
   /** Gives the alarm concerned: raised or there before, or cleared; none when there was none to clear. */

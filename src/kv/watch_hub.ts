@@ -25,9 +25,15 @@ export interface WatcherOptions {
   readonly fromRevision: number;
   /** Whether events carry the version that was replaced. */
   readonly prevKv: boolean;
+  /** Events that are left out. */
+  readonly filters?: WatchFilters | undefined;
   /** Bytes of events kept while the sink is full; beyond them the watcher lags. */
   readonly maxQueueBytes: number;
   readonly sink: WatcherSink;
+}
+export interface WatchFilters {
+  readonly noPut: boolean;
+  readonly noDelete: boolean;
 }
 export interface WatcherSink {
   /**
@@ -61,6 +67,8 @@ export interface WatchHubOptions {
 
 interface Watcher extends Watched {
   readonly prevKv: boolean;
+  /** The type of event that is left out; 'both'; undefined: none. */
+  readonly leftOut: KvEvent['type'] | 'both' | undefined;
   readonly maxQueueBytes: number;
   readonly sink: WatcherSink;
   /** Everything of its range below this revision was delivered or is queued. */
@@ -89,6 +97,7 @@ export class WatchHub {
   private event: KvEvent | undefined;
   private readonly collect = (watcher: Watcher): void => {
     if (!watcher.synced || watcher.nextRevision > this.publishing || this.event === undefined) return;
+    if (watcher.leftOut !== undefined && isLeftOut(watcher.leftOut, this.event)) return;
     if (watcher.matched.length === 0) this.touched.push(watcher);
     watcher.matched.push(this.event);
   };
@@ -111,7 +120,7 @@ export class WatchHub {
    */
   register(options: WatcherOptions): number {
     const { revision, compactRevision } = this.options.store;
-    const { start, end, fromRevision, prevKv, maxQueueBytes, sink } = options;
+    const { start, end, fromRevision, prevKv, filters, maxQueueBytes, sink } = options;
     if (end !== undefined && compareKeys(start, end) >= 0) {
       throw new KvError('INVALID_ARGUMENT', 'the watched range is empty');
     }
@@ -121,6 +130,13 @@ export class WatchHub {
       start: new Uint8Array(start),
       end: end === undefined || isSuccessor(start, end) ? undefined : new Uint8Array(end),
       prevKv,
+      leftOut: filters?.noPut
+        ? filters.noDelete
+          ? 'both'
+          : 'put'
+        : filters?.noDelete
+          ? 'delete'
+          : undefined,
       maxQueueBytes,
       sink,
       nextRevision: fromRevision === 0 ? revision + 1 : fromRevision,
@@ -231,7 +247,11 @@ export class WatchHub {
     const upTo = Math.min(upToRevision, revision);
     if (upTo < watcher.nextRevision) return 'lagging';
     const from = watcher.nextRevision;
-    const fresh = events.filter(({ record }) => record.modRevision >= from && record.modRevision <= upTo);
+    const { leftOut } = watcher;
+    const fresh = events.filter((event) => {
+      const { modRevision } = event.record;
+      return modRevision >= from && modRevision <= upTo && !isLeftOut(leftOut, event);
+    });
     watcher.nextRevision = upTo + 1;
     if (upTo === revision) {
       watcher.synced = true;
@@ -348,6 +368,10 @@ const DRAIN_BYTES = 256 * 1024;
 function compacted(revision: number, compactRevision: number): KvError {
   const message = `revision ${revision} is compacted; the oldest that can be watched is ${compactRevision + 1}`;
   return new KvError('COMPACTED', message, { details: { compactRevision } });
+}
+
+function isLeftOut(leftOut: Watcher['leftOut'], { type }: KvEvent): boolean {
+  return leftOut === type || leftOut === 'both';
 }
 
 /** Whether [start, end) holds the one key `start` and no other. */

@@ -1,5 +1,6 @@
 /** How a cluster begins: who its first members are, and the id that keeps two clusters apart. */
 import { createHash } from 'node:crypto';
+import { KvError } from '../errors.ts';
 import type { Random } from '../ports.ts';
 import type { Configuration, Member } from '../raft/types.ts';
 import type { Identity } from './identity.ts';
@@ -24,6 +25,25 @@ export function foundTogether(nodeId: number, members: readonly Member[], tree: 
     .digest();
   return {
     clusterId: idOf(digest),
+    nodeId,
+    tree,
+    configuration: foundingConfiguration(sorted),
+    promote: false,
+  };
+}
+
+/** One of the founders of a cluster that begins with a snapshot's content. `seed`: at least 8 bytes, the same for all founders. */
+export function foundRestored(
+  nodeId: number,
+  members: readonly Member[],
+  tree: Identity['tree'],
+  seed: Uint8Array,
+): Identity {
+  const sorted = members.toSorted((a, b) => a.id - b.id);
+  if (!sorted.some(({ id }) => id === nodeId))
+    throw new KvError('INVALID_ARGUMENT', `node ${nodeId} is none of the members`);
+  return {
+    clusterId: idOf(seed),
     nodeId,
     tree,
     configuration: foundingConfiguration(sorted),

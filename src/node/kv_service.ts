@@ -8,6 +8,7 @@ import type {
   AuthService,
   CallOptions,
   LocalService,
+  SnapshotStream,
   Standing,
   WatchHandle,
   WatchSink,
@@ -16,7 +17,6 @@ import type { Config } from '../config.ts';
 import { KvError } from '../errors.ts';
 import type { Command, CommandResult } from '../kv/command.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
-import type { Alarm, AlarmCommand } from '../kv/upkeep_command.ts';
 import type { Ports } from '../ports.ts';
 import type { Member, RaftCore } from '../raft/types.ts';
 import { type Identity, THE_CLUSTER } from '../security/identity.ts';
@@ -38,13 +38,7 @@ import type {
   WatchRequest,
 } from '../wire/messages.ts';
 import type { PeerOperation } from '../wire/peer_codec.ts';
-import type {
-  AlarmsResponse,
-  ClusterHash,
-  CompactRequest,
-  HashRequest,
-  KeyHash,
-} from '../wire/upkeep_messages.ts';
+import type { AlarmsResponse, ClusterHash, HashRequest, KeyHash } from '../wire/upkeep_messages.ts';
 import type { Applier } from './applier.ts';
 import { AuthDesk } from './auth_desk.ts';
 import { AuthGate } from './auth_gate.ts';
@@ -304,8 +298,8 @@ export class KvService implements LocalService {
     return this.#members.moveLeader(to, options);
   }
 
-  compact(request: CompactRequest, options?: CallOptions): Promise<number> {
-    return this.#options.upkeep.compact(request, options);
+  compact(...call: Parameters<Upkeep['compact']>): Promise<number> {
+    return this.#options.upkeep.compact(...call);
   }
 
   async hash(request: HashRequest, options?: CallOptions): Promise<KeyHash> {
@@ -319,13 +313,18 @@ export class KvService implements LocalService {
     return this.#options.upkeep.clusterHash(options);
   }
 
+  async snapshot(options?: CallOptions): Promise<SnapshotStream> {
+    this.#gate.checkRoot(options?.identity);
+    return this.#options.upkeep.snapshot();
+  }
+
   async alarms(options?: CallOptions): Promise<AlarmsResponse> {
     await this.#ready(LINEARIZABLE, options);
     return this.#options.upkeep.alarms();
   }
 
-  changeAlarm(action: AlarmCommand['action'], alarm: Alarm, options?: CallOptions): Promise<AlarmsResponse> {
-    return this.#options.upkeep.changeAlarm(action, alarm, options);
+  changeAlarm(...call: Parameters<Upkeep['changeAlarm']>): Promise<AlarmsResponse> {
+    return this.#options.upkeep.changeAlarm(...call);
   }
 
   answerHash(body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {

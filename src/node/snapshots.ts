@@ -94,6 +94,27 @@ export class Snapshots implements SnapshotSource {
     );
   }
 
+  /** A snapshot as of now, or of what one that is being made shows. @throws KvError UNAVAILABLE while the state here is not whole; NO_SPACE, CORRUPT */
+  async create(applier: Applier): Promise<SnapshotFile> {
+    const { store, isWhole, onDamage } = this.#options;
+    if (this.#making === undefined) {
+      if (this.#installing || !isWhole())
+        throw new KvError('UNAVAILABLE', 'this node is being given a snapshot itself; ask another one');
+      const making = this.#make(applier);
+      const over = (): void => {
+        this.#making = undefined;
+      };
+      this.#making = making.then(over, over);
+      await making.catch((error: unknown) => {
+        if (isDamage(error)) onDamage(error);
+        throw error;
+      });
+    } else await this.#making;
+    const file = store.latest();
+    if (file === undefined) throw new KvError('UNAVAILABLE', 'no snapshot could be made; try again');
+    return file;
+  }
+
   async #make(applier: Applier): Promise<void> {
     const { engine, store, info } = this.#options;
     await engine.checkpoint(applier.appliedIndex, applier.appliedTerm, applier.capture);

@@ -26,11 +26,11 @@ export function makeUpkeep(
   consensus: Consensus,
   wiring: Wiring,
 ): UpkeepParts {
-  const { applier, conditions, raft } = consensus;
+  const { applier, conditions, raft, snapshots } = consensus;
   const { engine, stateMachine, identity } = storage;
   const { requestTimeoutMs, hashIntervalMs } = config.node;
   const { clock, timers } = ports;
-  const shared = { ...wiring, engine, stateMachine, applier, conditions, raft, clock, timers };
+  const shared = { ...wiring, engine, stateMachine, applier, conditions, raft, snapshots, clock, timers };
   const upkeep = new Upkeep({
     ...shared,
     requestTimeoutMs,

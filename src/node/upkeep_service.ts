@@ -4,7 +4,7 @@
  * Invariant: few hashes are computed at once, since each reads the whole store.
  */
 import { z } from 'zod';
-import type { CallOptions } from '../api/service.ts';
+import type { CallOptions, SnapshotStream } from '../api/service.ts';
 import { KvError } from '../errors.ts';
 import type { CommandResult, PlainCommand } from '../kv/command.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
@@ -25,10 +25,13 @@ import type {
 import type { Applier } from './applier.ts';
 import type { Conditions } from './conditions.ts';
 import { hashKeys } from './key_hash.ts';
+import { decodeNodeState } from './node_state.ts';
 import type { PeerRpc } from './peer_rpc.ts';
 import type { Pins } from './pins.ts';
+import type { Snapshots } from './snapshots.ts';
 
 const MAX_HASHES = 4;
+const SNAPSHOT_CHUNK_BYTES = 256 * 1024;
 /** A hash takes as long as reading the whole store. */
 export const HASH_TIMEOUT_MS = 120_000;
 
@@ -41,6 +44,7 @@ export interface UpkeepOptions {
   readonly stateMachine: StateMachine;
   readonly applier: Applier;
   readonly conditions: Conditions;
+  readonly snapshots: Snapshots;
   readonly raft: RaftCore;
   readonly rpc: PeerRpc;
   readonly pins: Pins;
@@ -118,6 +122,28 @@ export class Upkeep {
       return await hashKeys({ ...this.#options, check }, revision, compactRevision);
     } finally {
       this.#hashes--;
+    }
+  }
+
+  /** @throws KvError UNAVAILABLE, NO_SPACE, CORRUPT */
+  async snapshot(): Promise<SnapshotStream> {
+    const { snapshots, applier, checkOpen } = this.#options;
+    checkOpen();
+    const { index, sizeBytes, state } = await snapshots.create(applier);
+    const { revision } = decodeNodeState(state).kv;
+    return { revision, sizeBytes, chunks: this.#chunks(index, sizeBytes) };
+  }
+
+  async *#chunks(index: number, sizeBytes: number): AsyncGenerator<Uint8Array, void, void> {
+    const { snapshots, timers, checkOpen } = this.#options;
+    for (let at = 0; at < sizeBytes; ) {
+      checkOpen();
+      const chunk = snapshots.read(index, at, SNAPSHOT_CHUNK_BYTES);
+      if (chunk === undefined || chunk.length === 0)
+        throw new KvError('UNAVAILABLE', 'newer snapshots have replaced this one; begin anew');
+      at += chunk.length;
+      yield chunk;
+      await new Promise<void>((resolve) => timers.afterIo(resolve));
     }
   }
 

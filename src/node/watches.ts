@@ -70,12 +70,13 @@ export class Watches {
   /** @throws KvError COMPACTED, INVALID_ARGUMENT */
   start(request: WatchRequest, sink: WatchSink): WatchHandle {
     if (this.#closed) throw new KvError('UNAVAILABLE', 'the node is stopping');
-    const { start, end, fromRevision, prevKv } = request;
+    const { start, end, fromRevision, prevKv, filters } = request;
     const id = this.#hub.register({
       start,
       end,
       fromRevision,
       prevKv,
+      filters,
       maxQueueBytes: this.#options.config.maxWatchQueueBytes,
       sink: {
         deliver: (revision, events) => sink.deliver({ revision, events }),

@@ -50,6 +50,8 @@ const SCAN_KEYS_ONLY = 2;
 const SCAN_END = 4;
 const WATCH_PREV_KV = 1;
 const WATCH_END = 2;
+const WATCH_NO_PUT = 4;
+const WATCH_NO_DELETE = 8;
 
 export interface Hello {
   readonly minVersion: number;
@@ -227,19 +229,29 @@ export function readPage(reader: ByteReader): ScanPageResponse {
 
 /** Everything after time-out and credit. */
 export function writeWatch(writer: ByteWriter, request: WatchRequest): void {
-  writer.u8((request.prevKv ? WATCH_PREV_KV : 0) | (request.end === undefined ? 0 : WATCH_END));
+  const { filters } = request;
+  writer.u8(
+    (request.prevKv ? WATCH_PREV_KV : 0) |
+      (request.end === undefined ? 0 : WATCH_END) |
+      (filters?.noPut ? WATCH_NO_PUT : 0) |
+      (filters?.noDelete ? WATCH_NO_DELETE : 0),
+  );
   writer.varint(request.fromRevision).byteString(request.start);
   if (request.end !== undefined) writer.byteString(request.end);
 }
 
 export function readWatch(reader: ByteReader): WatchRequest {
   const flags = reader.u8();
-  if (flags > (WATCH_PREV_KV | WATCH_END)) throw malformed('unknown watch flags');
+  if (flags > (WATCH_PREV_KV | WATCH_END | WATCH_NO_PUT | WATCH_NO_DELETE))
+    throw malformed('unknown watch flags');
   const fromRevision = reader.varint();
   const start = reader.byteString();
   const end = (flags & WATCH_END) !== 0 ? reader.byteString() : undefined;
   reader.expectEnd();
-  return { start, end, fromRevision, prevKv: (flags & WATCH_PREV_KV) !== 0 };
+  const noPut = (flags & WATCH_NO_PUT) !== 0;
+  const noDelete = (flags & WATCH_NO_DELETE) !== 0;
+  const filters = noPut || noDelete ? { noPut, noDelete } : undefined;
+  return { start, end, fromRevision, prevKv: (flags & WATCH_PREV_KV) !== 0, filters };
 }
 
 /** Writes events [from, to) of a batch; `partial`: more of the same batch follows in the next frame. */

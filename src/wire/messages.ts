@@ -5,6 +5,7 @@
  * Keys are stored keys (kv/keyspace.ts) everywhere.
  */
 import type { KvEvent } from '../kv/command.ts';
+import type { WatchFilters } from '../kv/watch_hub.ts';
 import type { Role } from '../raft/types.ts';
 import type { StoredRecord } from '../storage/record.ts';
 
@@ -52,6 +53,8 @@ export interface WatchRequest {
   /** The first revision wanted; 0: from now on. Below the compacted revision: COMPACTED. */
   readonly fromRevision: number;
   readonly prevKv: boolean;
+  /** Events that are left out. */
+  readonly filters?: WatchFilters | undefined;
 }
 /** Events of whole revisions, in order. No events: progress, everything up to `revision` has been delivered. */
 export interface WatchBatch {

@@ -1,4 +1,5 @@
 /** What a fake service answers about its upkeep: fixed facts, and what it was asked. */
+import type { SnapshotStream } from '../../src/api/service.ts';
 import type { Alarm, AlarmCommand } from '../../src/kv/upkeep_command.ts';
 import type {
   AlarmsResponse,
@@ -14,6 +15,7 @@ export const SOME_HASH: KeyHash = {
   hash: '0123456789abcdef'.repeat(4),
   versions: 12,
 };
+export const SOME_CHUNKS = [100_000, 1, 70_000].map((size, at) => new Uint8Array(size).fill(at + 1));
 export const SOME_ALARM: Alarm = { type: 'nospace', member: 2, byNode: true };
 
 export abstract class FakeUpkeep {
@@ -38,6 +40,15 @@ export abstract class FakeUpkeep {
       { id: 3, hash: undefined, problem: 'UNAVAILABLE: gone' },
     ];
     return { revision: 7, compactRevision: 3, members, differing: [1, 2] };
+  }
+
+  async snapshot(): Promise<SnapshotStream> {
+    await this.enter('snapshot');
+    const parts = SOME_CHUNKS;
+    async function* chunks(): AsyncGenerator<Uint8Array> {
+      yield* parts;
+    }
+    return { revision: 7, sizeBytes: parts.reduce((sum, { length }) => sum + length, 0), chunks: chunks() };
   }
 
   async alarms(): Promise<AlarmsResponse> {

@@ -9,7 +9,7 @@ import type { KvError } from '../../src/errors.ts';
 import type { Command, KvEvent } from '../../src/kv/command.ts';
 import { rangeHolds } from '../../src/kv/key_order.ts';
 import { WatchHistoryCollector } from '../../src/kv/watch_history.ts';
-import { type LaggingWatcher, WatchHub } from '../../src/kv/watch_hub.ts';
+import { type LaggingWatcher, type WatchFilters, WatchHub } from '../../src/kv/watch_hub.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
 import { key, keyName, put, remove, Store, text, txn, write } from './commands.ts';
 
@@ -19,6 +19,7 @@ interface Watcher {
   readonly end: Uint8Array | undefined;
   readonly from: number;
   readonly prevKv: boolean;
+  readonly filters: WatchFilters | undefined;
   readonly lines: string[];
   lastRevision: number;
   room: number;
@@ -56,7 +57,13 @@ class World {
     this.store.run(command);
   }
 
-  watch(start: string, end: string | undefined, fromBack: number, prevKv: boolean): void {
+  watch(
+    start: string,
+    end: string | undefined,
+    fromBack: number,
+    prevKv: boolean,
+    filters?: WatchFilters,
+  ): void {
     const { revision, compactRevision } = this.store.machine;
     const from = Math.max(compactRevision + 1, revision + 1 - fromBack);
     const watcher: Watcher = {
@@ -65,6 +72,7 @@ class World {
       end: end === undefined ? undefined : key(end),
       from,
       prevKv,
+      filters,
       lines: [],
       lastRevision: 0,
       room: 2,
@@ -94,6 +102,7 @@ class World {
       end: e,
       fromRevision: from,
       prevKv,
+      filters,
       maxQueueBytes: 400,
       sink,
     });
@@ -127,8 +136,10 @@ class World {
   expected(watcher: Watcher): string[] {
     return this.truth
       .filter(
-        ({ record }) =>
-          record.modRevision >= watcher.from && rangeHolds(watcher.start, watcher.end, record.key),
+        ({ type, record }) =>
+          record.modRevision >= watcher.from &&
+          rangeHolds(watcher.start, watcher.end, record.key) &&
+          !(type === 'put' ? watcher.filters?.noPut : watcher.filters?.noDelete),
       )
       .map((event) => line(event, watcher.prevKv));
   }
@@ -179,6 +190,7 @@ const action = fc.oneof(
       end: ends,
       back: fc.integer({ min: -3, max: 12 }),
       prevKv: fc.boolean(),
+      filters: fc.option(fc.record({ noPut: fc.boolean(), noDelete: fc.boolean() }), { nil: undefined }),
     }),
   },
   {
@@ -218,7 +230,7 @@ test('every watcher sees exactly what happened in its range, or ends with COMPAC
         else if (one.do === 'txn')
           world.run(txn(one.names.map((name, at) => (at % 2 ? remove(name) : put(name, 't')))));
         else if (one.do === 'watch' && (one.end ?? 'z') > one.name)
-          world.watch(one.name, one.end, one.back, one.prevKv);
+          world.watch(one.name, one.end, one.back, one.prevKv, one.filters);
         else if (one.do === 'room' && watcher !== undefined) {
           watcher.room = one.room;
           hub.resume(watcher.id);

@@ -116,6 +116,12 @@ const event = fc.record({
   previous: optional(record),
 });
 
+const filters = fc.constantFrom(
+  { noPut: true, noDelete: false },
+  { noPut: false, noDelete: true },
+  { noPut: true, noDelete: true },
+);
+
 interface Case<T> {
   readonly name: string;
   readonly values: fc.Arbitrary<T>;
@@ -179,7 +185,13 @@ const cases = [
   }),
   define({
     name: 'watch',
-    values: fc.record({ start: bytes, end: optional(bytes), fromRevision: number, prevKv: fc.boolean() }),
+    values: fc.record({
+      start: bytes,
+      end: optional(bytes),
+      fromRevision: number,
+      prevKv: fc.boolean(),
+      filters: optional(filters),
+    }),
     write: writeWatch,
     read: readWatch,
   }),

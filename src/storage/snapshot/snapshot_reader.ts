@@ -39,23 +39,22 @@ export class SnapshotReader {
   #lastKey: Uint8Array = new Uint8Array(0);
   #lastRevision = Number.POSITIVE_INFINITY;
 
-  private constructor(file: DiskFile, applied: AppliedState, firstBlock: number) {
+  private constructor(file: DiskFile, sizeBytes: number, applied: AppliedState, firstBlock: number) {
     this.#file = file;
     this.applied = applied;
-    this.sizeBytes = file.sizeBytes();
+    this.sizeBytes = sizeBytes;
     this.#offset = firstBlock;
   }
 
-  /** Reads and checks the header. Takes over the file. */
-  static async start(file: DiskFile): Promise<SnapshotReader> {
-    const sizeBytes = file.sizeBytes();
+  /** Reads and checks the header. Takes over the file. `sizeBytes`: of the snapshot, which something else may follow in the file. */
+  static async start(file: DiskFile, sizeBytes: number = file.sizeBytes()): Promise<SnapshotReader> {
     const fixed = await readBytes(file, 0, HEADER_FIXED_BYTES);
     const stateLength = decodeStateLength(fixed, sizeBytes);
     if (!stateLength.ok) throw corrupt(file.path, 0, stateLength.problem);
     const headerBytes = HEADER_FIXED_BYTES + stateLength.value + CRC_BYTES;
     const header = decodeHeader(await readBytes(file, 0, headerBytes));
     if (!header.ok) throw corrupt(file.path, 0, header.problem);
-    return new SnapshotReader(file, header.value, headerBytes);
+    return new SnapshotReader(file, sizeBytes, header.value, headerBytes);
   }
 
   /**
