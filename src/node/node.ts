@@ -334,7 +334,7 @@ export class KvorumNode {
     this.#consensus.reads.sweep();
     this.#rpc.sweep();
     this.#consensus.conditions.sweep(nowMs);
-    this.#consensus.replica.schedule();
+    this.#consensus.replica.scheduleIfNeeded();
   }
 
   #roleChanged(): void {

@@ -130,9 +130,11 @@ export class Replica {
 
   tick(): void {
     this.#lastTickMs = this.#options.clock.monotonicMs();
-    this.#guard(() => this.#raft.tick());
-    this.schedule();
+    this.#guard(this.#tickRaft);
+    this.scheduleIfNeeded();
   }
+
+  readonly #tickRaft = (): void => this.#raft.tick();
 
   /** A Raft message from a peer, without its prefix byte. Garbage from a peer is dropped by the caller (KvError PROTOCOL). */
   onMessage(from: NodeId, payload: Uint8Array): void {
@@ -141,7 +143,7 @@ export class Replica {
       throw new KvError('PROTOCOL', `node ${from} sent a message in the name of ${message.from}`);
     if (this.#mustDrop(message)) return;
     this.#guard(() => this.#raft.step(message));
-    this.schedule();
+    this.scheduleIfNeeded();
   }
 
   /** What can't be taken in now is treated like a lost message: the leader sends it again. */
@@ -154,6 +156,17 @@ export class Replica {
     return !log.hasRoom(bytes);
   }
 
+  /** Schedules a turn if one would find something to do: most ticks, and many answers of peers, leave nothing behind. */
+  scheduleIfNeeded(): void {
+    if (this.#scheduled || this.#running || this.#failed || this.#stopped) return;
+    const { proposals, reads } = this.#options;
+    const raft = this.#raft;
+    const roleMoved = raft.role !== this.#role || raft.leader !== this.#leader;
+    const proposes = proposals.queued && raft.role === 'leader';
+    if (proposes || reads.waiting || roleMoved || raft.hasReady()) this.schedule();
+  }
+
+  /** Schedules a turn of the ready loop. */
   schedule(): void {
     // What comes up while the loop runs is worked off by the loop.
     if (this.#scheduled || this.#running || this.#failed || this.#stopped) return;
@@ -242,7 +255,7 @@ export class Replica {
         this.#appendsUnderWay--;
         if (this.#failed || this.#stopped) return;
         this.#guard(() => this.#appended(ready));
-        this.schedule();
+        this.scheduleIfNeeded();
       },
       (error) => this.fail(error),
     );
@@ -266,7 +279,7 @@ export class Replica {
   onApplied(index: number): void {
     this.#guard(() => this.#raft.applied(index));
     this.#options.reads.applied(index);
-    this.schedule();
+    this.scheduleIfNeeded();
   }
 
   /** The state machine takes over a snapshot's state. */
