@@ -149,7 +149,10 @@ function onRejected(state: RaftState, progress: Progress, message: AppendRespons
   } else if (progress.state !== REPLICATE) {
     onSnapshotRefused(progress, message.index);
     return;
-  } else if (message.index <= progress.match) return;
+  }
+  // Late; or the follower has lost what it had acknowledged, and nothing that could be sent at once would be taken. The append counts as under way still,
+  // so that the follower is asked once a heartbeat interval until it has been mended.
+  if (message.index <= progress.match) return;
   let agree = message.hintIndex;
   // The follower has nothing of a later term at or below the hint, so neither list can agree where ours is newer.
   if (message.hintTerm > 0) agree = state.view.lastIndexWithTermAtMost(message.hintIndex, message.hintTerm);

@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { Inflight } from '../../src/raft/progress.ts';
+import type { AppendRequest, Message } from '../../src/raft/types.ts';
 import { Cluster, configurationOf } from './cluster.ts';
 import { command, ofType, SingleCore } from './single_core.ts';
 
@@ -134,6 +135,46 @@ test('a refusal puts a follower in step back to probing; late refusals change no
   assert.is(node.raft.status().progress[0]?.state, 'probe');
   assert.equal(node.step({ ...refusal, index: 7 }).messages, [], 'an answer to nothing that is under way');
   assert.equal(node.acknowledge(2, 99).messages, [], 'an acknowledgement of what does not exist');
+});
+
+test('a follower that lost what it had acknowledged is asked once a heartbeat interval, until it has it again', () => {
+  const node = leaderInStep();
+  node.raft.propose([bytes(10), bytes(10), bytes(10)]);
+  node.drain();
+  node.acknowledge(2, 4);
+  node.raft.propose([bytes(10)]);
+  node.drain();
+  const appends = (messages: readonly Message[]): AppendRequest[] =>
+    ofType(messages, 'appendRequest').filter(({ to }) => to === 2);
+  const refuse = (index: number): Message => ({
+    ...node.appendResponse(2, index),
+    rejected: true,
+    hintIndex: 1,
+    hintTerm: 1,
+  });
+  // It has entry 1 only: the append behind what it had acknowledged is refused, and so is the probe at that place.
+  const [probe, ...more] = appends(node.step(refuse(5)).messages);
+  assert.equal([probe?.prevIndex, more.length], [4, 0]);
+  assert.equal(node.step(refuse(4)).messages, [], 'nothing that could be sent would be taken');
+  // The first interval only takes note of where it stands.
+  node.ticks(2);
+  node.drain();
+  for (let interval = 0; interval < 3; interval++) {
+    node.raft.step({ type: 'heartbeatResponse', from: 2, to: 1, term: 1, readRound: 0 });
+    node.ticks(2);
+    const asked = appends(node.drain().messages);
+    assert.equal(
+      asked.map(({ prevIndex, entries }) => [prevIndex, entries.length]),
+      [[4, 0]],
+    );
+    assert.equal(node.step(refuse(4)).messages, []);
+  }
+  const sent = appends(node.acknowledge(2, 4).messages);
+  assert.equal(
+    sent.map(({ prevIndex, entries }) => [prevIndex, entries.length]),
+    [[4, 1]],
+    'mended: it gets on',
+  );
 });
 
 test('a lost connection means probing; the next answer means streaming again', () => {
