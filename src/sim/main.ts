@@ -128,7 +128,8 @@ export async function runOne(
   };
   const result = await runSeed(options);
   if (!words.twice) return result;
-  const again = await runSeed(options);
+  // A violation is part of the trace: where one was found, the second run has to find it, too.
+  const again = await runSeed({ ...options, judged: !result.ok });
   if (again.hash === result.hash) return result;
   const message = `the same seed gave two traces: ${result.hash} and ${again.hash}`;
   const atMs = result.stats.simulatedMs;
