@@ -1,4 +1,5 @@
 /** Virtual time, processes and chance: what the simulated world stands on. */
+import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Scheduler, SimulationError } from '../../src/sim/core/scheduler.ts';
@@ -34,6 +35,39 @@ test('events run by time, then in the order in which they were asked for', async
   );
   assert.equal(ran, ['a', 'b', 'c']);
   assert.is(scheduler.nowMs, 6);
+});
+
+test('property: whatever events schedule, the order is that of time, then of being asked for', async () => {
+  const delay = fc.constantFrom(0, 0, 0, 1, 2, 2.5);
+  const children = fc.array(fc.array(delay, { maxLength: 4 }), { minLength: 1, maxLength: 60 });
+  await fc.assert(
+    fc.asyncProperty(children, async (given) => {
+      const scheduler = new Scheduler();
+      const asked: { atMs: number; nth: number }[] = [];
+      const ran: number[] = [];
+      let scheduledBy = 0;
+      const schedule = (delayMs: number): void => {
+        const nth = asked.push({ atMs: scheduler.nowMs + delayMs, nth: asked.length }) - 1;
+        scheduler.after(delayMs, () => {
+          ran.push(nth);
+          for (const next of given[scheduledBy++] ?? []) schedule(next);
+        });
+      };
+      await scheduler.drive(
+        () =>
+          new Promise((resolve) => {
+            for (const first of given[scheduledBy++]!) schedule(first);
+            scheduler.after(1_000, () => resolve(undefined));
+          }),
+      );
+      const sorted = [...asked].sort((a, b) => a.atMs - b.atMs || a.nth - b.nth);
+      assert.equal(
+        ran,
+        sorted.map(({ nth }) => nth),
+      );
+      assert.is(scheduler.pending, 0);
+    }),
+  );
 });
 
 test('all that an event sets off by promises has happened before the next event', async () => {
