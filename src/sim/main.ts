@@ -24,6 +24,8 @@ import {
 import { type RunOptions, type RunResult, runSeed } from './run.ts';
 import { runMany, type SeedReport } from './run_many.ts';
 
+/** Seeds after which a worker lets go of what their nodes had. */
+const SEEDS_BETWEEN_COLLECTIONS = 4;
 /** Most time that shrinking takes. */
 const SHRINK_MS = 600_000;
 
@@ -200,6 +202,7 @@ async function main(args: readonly string[]): Promise<number> {
       else totals.add(report);
       const shown = await showRun(words, seed, result);
       if (shown !== '') console.log(shown.trimEnd());
+      if ((seed - words.seed + 1) % SEEDS_BETWEEN_COLLECTIONS === 0) globalThis.gc?.();
     }
     if (!words.worker) totals.print(words.twice);
     return failed > 0 ? 1 : 0;

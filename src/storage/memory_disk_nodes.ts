@@ -61,9 +61,18 @@ type FileChange =
   | { readonly type: 'write'; readonly offset: number; readonly data: Uint8Array }
   | { readonly type: 'truncate'; readonly sizeBytes: number };
 
+/** A file's synced changes are written to its durable bytes when they are looked at, or when there are more bytes of them than this and than the file has. */
+const MAX_SYNCED_BYTES = 64 * 1024;
+/** What a change takes besides its data, more or less. */
+const CHANGE_BYTES = 64;
+
 export class FileNode {
   #now = new Content();
-  #durable = new Content();
+  /** What a crash leaves, but for `#synced`. */
+  #base = new Content();
+  /** Changes that are durable and not in `#base` yet: most files are never asked for what a crash would leave. */
+  #synced: FileChange[] = [];
+  #syncedBytes = 0;
   #changes: FileChange[] = [];
 
   get sizeBytes(): number {
@@ -88,8 +97,21 @@ export class FileNode {
   }
 
   sync(): void {
-    for (const change of this.#changes) apply(this.#durable, change);
+    if (this.#changes.length === 0) return;
+    for (const change of this.#changes) {
+      this.#synced.push(change);
+      this.#syncedBytes += CHANGE_BYTES + (change.type === 'write' ? change.data.byteLength : 0);
+    }
     this.#changes = [];
+    if (this.#syncedBytes > MAX_SYNCED_BYTES && this.#syncedBytes > this.sizeBytes) this.#settled();
+  }
+
+  /** The file as a crash that loses all that is not durable would leave it. */
+  #settled(): Content {
+    for (const change of this.#synced) apply(this.#base, change);
+    this.#synced = [];
+    this.#syncedBytes = 0;
+    return this.#base;
   }
 
   /** What is not durable yet stays visible, but never will be durable by itself. */
@@ -107,7 +129,7 @@ export class FileNode {
       const to = Math.min(offset + length, start + bytes.length);
       if (from < to) edit(bytes.subarray(from - start, to - start), from - offset);
     };
-    for (const content of [this.#now, this.#durable]) {
+    for (const content of [this.#now, this.#settled()]) {
       content.own(0);
       altered(content.bytes.subarray(0, content.sizeBytes), 0);
     }
@@ -124,13 +146,14 @@ export class FileNode {
   cutShort(sizeBytes: number): void {
     if (sizeBytes >= this.sizeBytes) return;
     this.truncate(sizeBytes);
-    if (this.#durable.sizeBytes > sizeBytes) this.#durable.truncate(sizeBytes);
+    const durable = this.#settled();
+    if (durable.sizeBytes > sizeBytes) durable.truncate(sizeBytes);
   }
 
   fork(): FileNode {
     const copy = new FileNode();
     copy.#now = this.#now.fork();
-    copy.#durable = this.#durable.fork();
+    copy.#base = this.#settled().fork();
     copy.#changes = [...this.#changes];
     return copy;
   }
@@ -138,9 +161,9 @@ export class FileNode {
   /** The file after a crash; everything in it is durable. */
   survivor(rule: LossRule, random: () => number): FileNode {
     const node = new FileNode();
-    node.#durable = this.#durable.fork();
-    for (const change of survivingChanges(this.#changes, rule, random)) apply(node.#durable, change);
-    node.#now = node.#durable.fork();
+    node.#base = this.#settled().fork();
+    for (const change of survivingChanges(this.#changes, rule, random)) apply(node.#base, change);
+    node.#now = node.#base.fork();
     return node;
   }
 }
