@@ -1,4 +1,5 @@
 /** The disk in memory: the common suite, and what it may lose and how it fails. */
+import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DiskError } from '../../src/storage/disk.ts';
@@ -45,6 +46,50 @@ test('a crash that loses all goes back to the last sync; one that loses nothing 
   const kept = await halfSynced();
   kept.crash('none', () => 0);
   assert.ok((await kept.readFile('/d/a')).every((byte) => byte === 2));
+});
+
+test('property: a crash that loses all leaves each file as its last sync found it, however much was written before', async () => {
+  const place = fc.integer({ min: 0, max: 40_000 });
+  const change = fc.oneof(
+    { weight: 4, arbitrary: fc.record({ at: place, length: fc.integer({ min: 1, max: 30_000 }) }) },
+    { weight: 1, arbitrary: fc.record({ at: place, length: fc.constant(0) }) },
+    { weight: 2, arbitrary: fc.constant('sync' as const) },
+    { weight: 1, arbitrary: fc.constantFrom('crash' as const, 'fork' as const) },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(change, { maxLength: 60 }), async (changes) => {
+      let disk = new MemoryDisk();
+      let file = await disk.open('/a', 'create');
+      await disk.syncDirectory('/');
+      let now = new Uint8Array(0);
+      let durable = now;
+      for (const [i, step] of changes.entries()) {
+        if (step === 'sync') {
+          await file.sync();
+          durable = now;
+        } else if (step === 'crash' || step === 'fork') {
+          if (step === 'fork') disk = disk.fork();
+          disk.crash('all', () => 0);
+          file = await disk.open('/a', 'open');
+          now = durable;
+        } else if (step.length === 0) {
+          await file.truncate(step.at);
+          const cut = new Uint8Array(step.at);
+          cut.set(now.subarray(0, step.at));
+          now = cut;
+        } else {
+          file.writeSync([new Uint8Array(step.length).fill(i + 1)], step.at);
+          const longer = new Uint8Array(Math.max(now.length, step.at + step.length));
+          longer.set(now);
+          longer.fill(i + 1, step.at, step.at + step.length);
+          now = longer;
+        }
+        assert.ok(Buffer.compare(await disk.readFile('/a'), now) === 0, `after change ${i}`);
+      }
+      disk.crash('all', () => 0);
+      assert.ok(Buffer.compare(await disk.readFile('/a'), durable) === 0, 'after the last crash');
+    }),
+  );
 });
 
 test('random loss takes whole sectors in any order; torn512 keeps a prefix up to a sector, torn1 up to a byte', async () => {
