@@ -50,6 +50,7 @@ export function drawConfig(random: SeededRandom): ConfigInput {
     },
     // So few that sessions of clients that are idle for long make room for others.
     limits: { maxSessions: often(random, [10_000], [16, 24]), sessionIdleMs: 1_000 },
-    node: { historyRevisions: often(random, [500, 2_000], [20, 0]) },
+    // Little mostly, so that compaction goes past reads and watchers.
+    node: { historyRevisions: often(random, [100, 500], [20, 2_000, 0]) },
   };
 }

@@ -45,8 +45,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'A leader commits entries of an earlier term by counting replicas (Raft paper, figure 8): a later leader may replace them.',
     file: 'src/raft/leader.js',
     by: ['commit rule'],
-    seed: 25,
-    settings: { kinds: ['leaderChurn', 'slowDisk', 'delay'] },
+    settings: { kinds: ['leaderChurn'], config: { raft: { maxAppendBytes: 4 * 1024 } } },
     edits: [{ find: ' || index < state.termStartIndex)', replace: ')' }],
   },
   {
@@ -147,8 +146,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'A new leader serves linearizable reads before an entry of its own term is committed: it may not know yet what is.',
     file: 'src/raft/leader.js',
     by: ['revision', 'linearizability', 'read level'],
-    seed: 60,
-    settings: { kinds: ['leaderChurn'] },
+    settings: { kinds: ['moveLeader', 'slowDisk', 'delay'] },
     edits: [
       {
         find: 'return state.ownTermCommitted && state.reads.canStartRound;',
@@ -182,7 +180,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'Half of an even number of voters counts as a majority for entries and for votes: two halves that share nobody.',
     file: 'src/raft/configuration.js',
     by: ['election safety', 'state-machine safety', 'leader completeness'],
-    seed: 3,
     settings: { kinds: ['partition', 'leaderChurn'], nodes: 4 },
     edits: [
       { find: 'scratch[count >> 1]', replace: 'scratch[(count - 1) >> 1]' },
@@ -190,11 +187,17 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     ],
   },
   {
+    name: 'leader-without-quorum-stays',
+    what: 'A leader that hears of no quorum goes on leading: half cut off, it keeps those that still hear it from electing one that could work.',
+    file: 'src/raft/leader.js',
+    by: ['contact with a quorum', 'liveness'],
+    edits: [{ find: 'if (!hasActiveQuorum(state)) {', replace: 'if (!hasActiveQuorum(state) && false) {' }],
+  },
+  {
     name: 'log-cut-past-flush',
     what: 'The log is cut up to what is applied, not to what the tree holds durably: a restart finds a gap.',
     file: 'src/node/housekeeping.js',
     by: ['directory after a crash', 'durability'],
-    seed: 3,
     settings: {
       kinds: ['crash', 'powerCutAt'],
       config: {
@@ -277,7 +280,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'A failed fdatasync is tried again and believed: the kernel has dropped the pages and calls them clean.',
     file: 'src/storage/log/group_commit.js',
     by: ['directory after a crash', 'durability'],
-    seed: 8,
     settings: { kinds: ['syncError', 'crash'] },
     edits: [
       {
@@ -313,6 +315,23 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     ],
   },
   {
+    name: 'snapshot-older-than-its-index',
+    what: 'A snapshot takes its index and state when its records have been flushed, not as of them: what was applied meanwhile is lost to whoever installs it.',
+    file: 'src/node/snapshots.js',
+    by: ['equal state at an equal index'],
+    settings: {
+      kinds: ['partition', 'pause', 'hold'],
+      config: { storage: { segmentSizeBytes: 64 * 1024, logRetainBytes: 0 } },
+    },
+    edits: [
+      {
+        find: 'const file = await store.create(view);',
+        replace:
+          'const applied = { index: applier.appliedIndex, term: applier.appliedTerm, state: applier.capture() };\n            const file = await store.create({ applied, next: (bytes) => view.next(bytes) });',
+      },
+    ],
+  },
+  {
     name: 'watch-lost-when-slow',
     what: 'Events that come while a watcher is slow and its queue is full are dropped.',
     file: 'src/kv/watch_hub.js',
@@ -337,6 +356,27 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     edits: [{ find: 'this.#hub.lagAll();', replace: '' }],
   },
   {
+    name: 'watch-jumps-over-compaction',
+    what: 'A watcher that needs compacted history goes on behind it instead of ending with COMPACTED: what lies between is lost to it without a word.',
+    file: 'src/kv/watch_hub.js',
+    by: ['watch'],
+    edits: [
+      {
+        find: 'if (fromRevision !== 0 && fromRevision <= compactRevision)\n            throw compacted(fromRevision, compactRevision);',
+        replace: '',
+      },
+      {
+        find: 'if (watcher.synced || watcher.nextRevision > compactRevision)\n                continue;\n            this.finish(watcher, compacted(watcher.nextRevision, compactRevision));',
+        replace:
+          'if (!watcher.synced && watcher.nextRevision <= compactRevision) watcher.nextRevision = compactRevision + 1;',
+      },
+      {
+        find: 'this.finish(watcher, compacted(watcher.nextRevision, compactRevision));',
+        replace: 'watcher.nextRevision = compactRevision + 1;',
+      },
+    ],
+  },
+  {
     name: 'expiry-reset-at-restart',
     what: 'Keys get their whole time to live again when a node takes over the state, as leases did at elections.',
     file: 'src/kv/state_machine.js',
@@ -354,7 +394,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'Expiry is decided by the clock of the node that leads instead of the time of the entry: with a clock that runs ahead, keys go too early.',
     file: 'src/kv/state_machine.js',
     by: ['lease', 'equal state at an equal index'],
-    seed: 5,
     ops: 1000,
     settings: { kinds: ['clockJump', 'moveLeader'] },
     edits: [{ find: ' || record.expiresAtMs > this.writer.timeMs)', replace: ')' }],

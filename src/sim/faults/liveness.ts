@@ -101,7 +101,7 @@ function keepAway(
   others: readonly NodeId[],
 ): () => void {
   const { id } = node;
-  switch (random.int(0, 3)) {
+  switch (random.int(0, 4)) {
     case 0:
       keeper.hold(id);
       world.crash(id, 'random');
@@ -113,6 +113,15 @@ function keepAway(
       // It speaks and hears nothing: nobody may wait for what such a leader says.
       world.partitionOneWay(others, [id]);
       return () => world.heal();
+    case 3: {
+      // Half cut off: whoever still hears it must not stay with it for the others' loss (known as a partial partition).
+      const friend = random.pick(others);
+      world.partition(
+        [id],
+        others.filter((other) => other !== friend),
+      );
+      return () => world.heal();
+    }
     default:
       world.partition([id], others);
       return () => world.heal();

@@ -5,6 +5,7 @@
  */
 import { KvError } from '../../errors.ts';
 import type { NodeId } from '../../raft/types.ts';
+import { FRAME_RAFT } from '../../wire/peer_codec.ts';
 import type { SimNode } from '../machines/sim_node.ts';
 import type { World } from '../world.ts';
 import { AppliedState } from './applied_state.ts';
@@ -47,6 +48,9 @@ export class Checks implements SharedChecks {
     this.state = new AppliedState(this.report);
     world.scheduler.afterEvent = () => this.look();
     world.network.onSend = (from, payload) => this.#sent(from, payload);
+    world.network.onDeliver = (to, from, payload) => {
+      if (payload[0] === FRAME_RAFT) this.monitor(to)?.contact.heard(from);
+    };
   }
 
   readonly report: Report = (invariant, node, message, details = {}) => {
@@ -72,7 +76,7 @@ export class Checks implements SharedChecks {
   #lookAt(node: SimNode): void {
     if (node.node === undefined) return;
     try {
-      this.#monitorOf(node).look();
+      this.#monitorOf(node).look(this.#world.scheduler.nowMs);
     } catch (error) {
       // The log could not be read: the node meets the same when it does, and then it has to end.
       if (!(error instanceof KvError)) throw error;

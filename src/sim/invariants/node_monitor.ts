@@ -18,6 +18,7 @@ import type { CommittedLog } from './committed_log.ts';
 import type { Elections } from './elections.ts';
 import { OneLife } from './one_life.ts';
 import { checkQueues } from './queue_bounds.ts';
+import { QuorumContact } from './quorum_contact.ts';
 import { checkCommit, checkKept, type PromisedEntries } from './raft_rules.ts';
 import type { Report } from './violation.ts';
 
@@ -47,6 +48,7 @@ const FULL_EVERY = 16;
 export class NodeMonitor {
   readonly id: NodeId;
   readonly parts: NodeParts;
+  readonly contact: QuorumContact;
   readonly #config: Config;
   readonly #checks: SharedChecks;
   readonly #held: Held;
@@ -76,6 +78,7 @@ export class NodeMonitor {
     this.#checks = checks;
     this.#held = held;
     this.#life = new OneLife(id, checks.report);
+    this.contact = new QuorumContact(id, config.raft.electionTicks, checks.report);
     this.#shownTo = parts.storage.appliedIndex;
     if (mayLack) {
       held.promisedIn = 0;
@@ -89,11 +92,13 @@ export class NodeMonitor {
   }
 
   /** REQUIRES: between two events. */
-  look(): void {
+  look(nowMs: number): void {
     const { consensus } = this.parts;
     const { raft, applier, replica, health } = consensus;
     if (replica.failed || health.state === 'REMOVED') return;
     const { term, role, commitIndex } = raft;
+    if (this.contact.hasTicked(replica.sinceTickMs, nowMs))
+      this.contact.ticked({ role, term, leader: raft.leader, quorums: this.#quorums });
     const { appliedIndex } = applier;
     if (role === 'follower') checkKept(this.id, this.#held, raft.lastIndex, term, this.#checks.report);
     if (
@@ -117,6 +122,11 @@ export class NodeMonitor {
     this.#life.seen({ term, commitIndex, appliedIndex, revision, compactRevision });
     if (++this.#looks % QUEUES_EVERY === 0) this.#lookAtQueues();
   }
+
+  readonly #quorums = (): readonly (readonly NodeId[])[] => {
+    const { voters, votersOutgoing } = this.parts.consensus.raft.status().configuration;
+    return votersOutgoing.length > 0 ? [voters, votersOutgoing] : [voters];
+  };
 
   #leads(term: number): void {
     const { log } = this.parts.storage;

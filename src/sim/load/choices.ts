@@ -98,7 +98,7 @@ export class Choices {
     return { ...this.#expiring(), timeoutMs };
   }
 
-  /** A range to watch, and from where: mostly from what was seen, sometimes from now on, from the past or from a revision that is still to come. */
+  /** A range to watch, and from where: from now on, from what was seen, from the past or the very beginning (which may be compacted), or from what is still to come. */
   watch(seenRevision: number): { start: string; end: string | undefined; fromRevision: number } {
     const random = this.#random;
     const range = random.pick([
@@ -114,7 +114,15 @@ export class Choices {
     const next = seenRevision + 1;
     const past = Math.max(2, next - random.int(0, PAST_REVISIONS));
     const fromRevision =
-      from < 0.35 ? 0 : from < 0.6 ? Math.max(2, next) : from < 0.95 ? past : next + random.int(1, 40);
+      from < 0.35
+        ? 0
+        : from < 0.6
+          ? Math.max(2, next)
+          : from < 0.87
+            ? past
+            : from < 0.95
+              ? 2
+              : next + random.int(1, 40);
     return { start: range.start, end, fromRevision };
   }
 

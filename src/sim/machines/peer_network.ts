@@ -75,6 +75,8 @@ export class PeerNetwork {
   readonly trace: Trace;
   /** Shown every frame that a node sends, lost ones included. */
   onSend: ((from: NodeId, payload: Uint8Array) => void) | undefined;
+  /** Shown every frame that reaches a node, before the node is. */
+  onDeliver: ((to: NodeId, from: NodeId, payload: Uint8Array) => void) | undefined;
   readonly #random: SeededRandom;
   readonly #links = new Map<string, Link>();
   readonly #ends = new Map<NodeId, PeerEnd>();
@@ -379,6 +381,7 @@ class PeerEnd implements Transport {
     if (this.#closed) return;
     this.#framesReceived++;
     this.#bytesReceived += payload.length;
+    this.#network.onDeliver?.(this.id, from, payload);
     this.#events?.frame({ from, payload });
   }
 
