@@ -29,7 +29,7 @@ export interface RunOptions {
   readonly nodes?: number | undefined;
   /** Default: drawn from the seed. */
   readonly faults?: FaultPlan | undefined;
-  /** Kinds that a drawn plan is made of. Default: all. A run whose kinds are named has no lulls. */
+  /** Kinds that a drawn plan is made of, mostly all of them together. Default: some of all kinds. A run whose kinds are named has no lulls. */
   readonly kinds?: readonly FaultKind[] | undefined;
   /** Over what the seed draws. */
   readonly config?: ConfigInput | undefined;

@@ -4,10 +4,11 @@
  * They exist here and nowhere else: plant.ts puts one of them into a copy of the build, so nothing of them is in the package. table.test.ts shows that each still finds
  * its place; main.ts, that the simulator finds each of them.
  */
+import type { FaultPlan } from '../../src/sim/faults/fault_plan.ts';
 import type { RunOptions } from '../../src/sim/run.ts';
 
 /** What a run is given besides its seed. */
-export type RunSettings = Pick<RunOptions, 'kinds' | 'config' | 'nodes'>;
+export type RunSettings = Pick<RunOptions, 'kinds' | 'faults' | 'config' | 'nodes'>;
 
 export interface PlantedBug {
   readonly name: string;
@@ -38,6 +39,16 @@ export interface Edit {
 export const SEEDS = 20;
 /** Calls of clients in a run. */
 export const OPS = 600;
+
+/** What a leader has decided reaches the others some time later, or not at all: its successor does not know yet what is decided. */
+const LEADERS_CUT_OFF_OVER_SLOW_LINKS: FaultPlan = {
+  version: 1,
+  steps: [
+    { kind: 'delay', id: 1, atMs: 0, durationMs: 20_000, node: 1, delayMs: [20, 60] },
+    { kind: 'delay', id: 2, atMs: 0, durationMs: 20_000, node: 2, delayMs: [20, 60] },
+    { kind: 'leaderChurn', id: 3, atMs: 500, durationMs: 20_000, cutMs: 700, gapMs: 200 },
+  ],
+};
 
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
@@ -146,7 +157,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'A new leader serves linearizable reads before an entry of its own term is committed: it may not know yet what is.',
     file: 'src/raft/leader.js',
     by: ['revision', 'linearizability', 'read level'],
-    settings: { kinds: ['moveLeader', 'slowDisk', 'delay'] },
+    settings: { nodes: 3, kinds: ['leaderChurn', 'delay'], faults: LEADERS_CUT_OFF_OVER_SLOW_LINKS },
     edits: [
       {
         find: 'return state.ownTermCommitted && state.reads.canStartRound;',
@@ -360,6 +371,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     what: 'A watcher that needs compacted history goes on behind it instead of ending with COMPACTED: what lies between is lost to it without a word.',
     file: 'src/kv/watch_hub.js',
     by: ['watch'],
+    settings: { config: { node: { historyRevisions: 20 } } },
     edits: [
       {
         find: 'if (fromRevision !== 0 && fromRevision <= compactRevision)\n            throw compacted(fromRevision, compactRevision);',

@@ -126,6 +126,31 @@ test('a watch from a compacted revision ends with COMPACTED', async () => {
   }
 });
 
+test('a scan that has come whole holds no history back, one that has pages to come does', async () => {
+  const lab = await ClusterLab.start(1, { node: { historyRevisions: 20 } });
+  try {
+    const { store, node } = await lab.leader();
+    const compacted = (): number => node.service.status().compactRevision;
+    const put = async (): Promise<void> => {
+      for (let i = 0; i < 60; i++) await store.put(`x${i % 3}`, String(i));
+    };
+    await store.put('x', '');
+    let count = 0;
+    for await (const _ of store.scan({ prefix: 'x' })) count++;
+    assert.is(count, 1);
+    await put();
+    await until(() => compacted() > 10, 'compaction past what was scanned');
+    const pages = store.scan({ prefix: 'x', limit: 1 })[Symbol.asyncIterator]();
+    assert.not((await pages.next()).done);
+    const { revision } = node.service.status();
+    await put();
+    await until(() => compacted() >= revision, 'compaction up to what is being scanned');
+    assert.is(compacted(), revision);
+  } finally {
+    await lab.stop();
+  }
+});
+
 test('a watch goes on without a gap on a node that was brought forward by a snapshot', async () => {
   const lab = await ClusterLab.start(3, {
     storage: {

@@ -72,6 +72,14 @@ test('a plan of given kinds has no others', () => {
   assert.ok(plan.steps.every(({ kind }) => kind === 'crash'));
 });
 
+test('most plans of given kinds are of all of them, some of a part', () => {
+  const sizes = [0, 0, 0, 0];
+  for (let seed = 1; seed <= 200; seed++)
+    sizes[new Set(draw(seed, 3, ['crash', 'drop', 'stop']).steps.map(({ kind }) => kind)).size]!++;
+  assert.ok(sizes[3]! > 80, `all of them: ${sizes[3]}`);
+  assert.ok(sizes[1]! > 10, `a single one: ${sizes[1]}`);
+});
+
 test('steps can be left out one by one', () => {
   const plan = draw(3);
   const [first, second] = plan.steps;

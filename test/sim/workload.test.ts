@@ -1,6 +1,7 @@
 /** The workload over a simulated cluster: what it does, that it is the same for the same seed, and that a healthy cluster passes all checks. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { ConfigInput } from '../../src/config.ts';
 import { WORLD_BEGINS_MS } from '../../src/sim/core/sim_process.ts';
 import { judge } from '../../src/sim/judge.ts';
 import { tokenOf, valueBytes, valueToken } from '../../src/sim/load/values.ts';
@@ -17,8 +18,10 @@ async function runWorkload(
   seed: number,
   ops: number,
   trouble?: (world: World) => Promise<void>,
+  node?: ConfigInput['node'],
 ): Promise<Ran> {
-  const world = new World({ seed, nodes: 3, config: { limits: { maxSessions: 20, sessionIdleMs: 1_000 } } });
+  const limits = { maxSessions: 20, sessionIdleMs: 1_000 };
+  const world = new World({ seed, nodes: 3, config: { limits, node: { ...node } } });
   const workload = new Workload({
     ops,
     spreadMs: 5_000,
@@ -74,6 +77,20 @@ test('a healthy cluster passes, and every kind of call is made', async () => {
   assert.ok(operations.some(({ atRevision }) => atRevision > 0));
   assert.ok(watchers.some(({ batches }) => batches.some(({ events }) => events.length > 1)));
   assert.is(workload.pending().length, 0);
+});
+
+test('where little history is kept, compaction meets watchers: some ask too late, some are overtaken', async () => {
+  const { workload, violations } = await runWorkload(12, 900, undefined, { historyRevisions: 20 });
+  assert.equal(violations, []);
+  const refused = workload.recorder.watchers.filter(({ ended }) => ended?.code === 'COMPACTED');
+  assert.ok(
+    refused.some(({ batches }) => batches.length === 0),
+    'nobody asked for what was compacted',
+  );
+  assert.ok(
+    refused.some(({ batches }) => batches.length > 0),
+    'nobody was overtaken by compaction',
+  );
 });
 
 test('the same seed makes the same calls, and another seed others', async () => {

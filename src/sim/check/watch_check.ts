@@ -135,7 +135,9 @@ function checkEnd(watcher: WatcherRecord, allowed: readonly string[], found: Vio
   }
   if (ended.code === 'COMPACTED') {
     const needed = Math.max(watcher.fromRevision, lastCovered(watcher) + 1);
-    if (ended.compactRevision > 0 && ended.compactRevision < needed) {
+    if (ended.compactRevision === 0) {
+      found.add(`watcher ${name} ended with COMPACTED and was not told from where on to watch`, details);
+    } else if (ended.compactRevision < needed) {
       found.add(
         `watcher ${name} needed revision ${needed} and was refused: compacted to ${ended.compactRevision}`,
         details,

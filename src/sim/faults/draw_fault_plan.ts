@@ -23,7 +23,7 @@ export interface DrawOptions {
   /** Between two steps of a plan of middling roughness. Default: 1,200. */
   readonly meanGapMs?: number | undefined;
   readonly random: Random;
-  /** Only these kinds. Default: all that make sense for so many nodes. */
+  /** Only these kinds, mostly all of them. Default: some of all that make sense for so many nodes. */
   readonly kinds?: readonly FaultKind[];
 }
 
@@ -96,6 +96,8 @@ function chooseKinds({ nodes, kinds, random }: DrawOptions): readonly FaultKind[
   // A node alone, and only kinds that need others.
   if (possible.length === 0) return [];
   const dice = random.next();
+  // Who names kinds is after what they do together as well.
+  if (kinds !== undefined && dice < 0.6) return possible;
   if (dice < 0.04) return [];
   if (dice < 0.3) return [pick(possible, random)];
   if (dice < 0.4) return [pick(possible, random), pick(possible, random)];

@@ -47,6 +47,11 @@ export interface WorkloadOptions {
 
 /** Watches of one client at a time. */
 const MAX_WATCHES = 2;
+/** Calls before which a watch is begun. */
+const WATCH_SHARE = 0.04;
+/** Pauses of slow watchers: for a moment, and for so long that compaction may go past what they need next. */
+const SLOW_MS: readonly [number, number] = [50, 1_500];
+const STUCK_MS: readonly [number, number] = [1_500, 6_000];
 const OBSERVERS = 2;
 /** A watch tells how far it is at least this often (5 s) while its node is well. */
 const PROGRESS_MS = 30_000;
@@ -190,7 +195,7 @@ export class Workload {
     for (let done = 0; done < calls && this.#left > 0; done++) {
       this.#left--;
       this.#lulls.call(nowMs());
-      if (client.watches < MAX_WATCHES && random.chance(0.02)) void this.#watch(client, random);
+      if (client.watches < MAX_WATCHES && random.chance(WATCH_SHARE)) void this.#watch(client, random);
       const call = client.choices.next(client.recorder.seenRevision);
       this.#keys.begins(call);
       const performed = client.recorder.perform(call);
@@ -224,8 +229,12 @@ export class Workload {
     const { start, end, fromRevision } = client.choices.watch(client.recorder.seenRevision);
     const controller = new AbortController();
     this.#stopWatches.push(controller);
-    const slowMs = random.chance(0.2) ? random.int(50, 1_500) : 0;
-    const slow = slowMs === 0 ? undefined : () => sleep(slowMs * random.next());
+    const pauseMs = random.chance(0.4) ? random.int(...STUCK_MS) : random.int(...SLOW_MS);
+    // In the end everybody is to be told in time.
+    const pause = async (): Promise<void> => {
+      if (!this.#stopped) await sleep(pauseMs * random.next());
+    };
+    const slow = random.chance(0.3) ? pause : undefined;
     if (random.chance(0.6)) {
       const forMs = random.int(100, Math.max(200, spreadMs / 2));
       void sleep(forMs).then(() => controller.abort());

@@ -161,6 +161,24 @@ test('ends: silence and unexpected errors are refused, COMPACTED where what is n
     found(ended('error', 'COMPACTED', 3))[0] ?? '',
     /needed revision 4 and was refused: compacted to 3/,
   );
+  assert.match(found(ended('error', 'COMPACTED', 0))[0] ?? '', /not told from where on/);
+});
+
+test('a watch that goes on behind what was compacted, instead of ending, has lost what lies between', () => {
+  assert.match(found(watcher([[8, [8, 'a']]]))[0] ?? '', /a at revision 2 is missing/);
+  assert.match(
+    found(
+      watcher([
+        [2, [2, 'a']],
+        [8, [8, 'a']],
+      ]),
+    ).join(),
+    /a at revision 3 is missing.*b at revision 3 is missing/,
+  );
+  // Progress alone passes over it, too.
+  assert.match(found(watcher([[2, [2, 'a']], [7]])).join(), /b at revision 3 is missing/);
+  const ended = { atMs: 900, how: 'error', code: 'COMPACTED', compactRevision: 6 } as const;
+  assert.equal(found(watcher([[2, [2, 'a']]], { ended })), []);
 });
 
 test.run();
