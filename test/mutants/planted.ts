@@ -190,7 +190,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     name: 'half-is-a-majority',
     what: 'Half of an even number of voters counts as a majority for entries and for votes: two halves that share nobody.',
     file: 'src/raft/configuration.js',
-    by: ['election safety', 'state-machine safety', 'leader completeness'],
+    by: ['election safety', 'state-machine safety', 'leader completeness', 'contact with a quorum'],
     settings: { kinds: ['partition', 'leaderChurn'], nodes: 4 },
     edits: [
       { find: 'scratch[count >> 1]', replace: 'scratch[(count - 1) >> 1]' },
