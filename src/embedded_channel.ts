@@ -4,6 +4,7 @@
  * Invariant: what a read gives is a copy, since the engine's memory moves on.
  */
 import type { CallOptions, LocalService, WatchHandle } from './api/service.ts';
+import type { AuthCalls } from './client/auth_admin.ts';
 import { type Channel, type ChannelOptions, NOT_AT_ONCE } from './client/channel.ts';
 import { KvError } from './errors.ts';
 import type { Command, CommandResult } from './kv/command.ts';
@@ -20,6 +21,7 @@ import type {
 
 export class EmbeddedChannel implements Channel {
   readonly needsSession = false;
+  readonly auth: AuthCalls;
   readonly #service: LocalService;
   readonly #stop: () => Promise<void>;
   readonly #copies = new Copies();
@@ -27,6 +29,15 @@ export class EmbeddedChannel implements Channel {
 
   constructor(service: LocalService, stop: () => Promise<void>) {
     this.#service = service;
+    const { auth } = service;
+    this.auth = {
+      change: (request, options) => auth.change(request, trusted(options)),
+      status: (options) => auth.status(trusted(options)),
+      user: (name, options) => auth.user(name, trusted(options)),
+      users: (options) => auth.users(trusted(options)),
+      role: (name, options) => auth.role(name, trusted(options)),
+      roles: (options) => auth.roles(trusted(options)),
+    };
     this.#stop = stop;
   }
 

@@ -17,6 +17,9 @@ export interface AdminOptions {
   /** How to reach a node. Default: over TCP. */
   readonly dial?: Dial | undefined;
   readonly timeoutMs?: number | undefined;
+  /** Who to be, where rights are enforced. With `password`. */
+  readonly user?: string | undefined;
+  readonly password?: string | undefined;
 }
 
 /** @throws KvError INVALID_ARGUMENT for endpoints that are none. Whether a node can be reached shows with the first call. */

@@ -12,6 +12,8 @@ import type {
   WatchRequest,
 } from '../wire/messages.ts';
 
+import type { AuthCalls } from './auth_admin.ts';
+
 export interface ChannelOptions {
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -22,6 +24,8 @@ export const NOT_AT_ONCE: unique symbol = Symbol('not at once');
 export interface Channel {
   /** True when writes need a session and sequence numbers, because a retry may happen below. */
   readonly needsSession: boolean;
+  /** Where users and rights can be asked for. */
+  readonly auth?: AuthCalls | undefined;
   /**
    * `decoded`: what `command` says, for a channel in this process; valid during the call. The bytes are the caller's again as soon as there is a result, and not a
    * promise. A session that the nodes have forgotten is thrown (SESSION_EXPIRED, with `maybeApplied` where an attempt before may have been applied); other refusals are

@@ -14,6 +14,7 @@ import { OPCODE } from '../wire/client_frames.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
 import { Call, type CallOwner, type CallRequest, type PendingCall } from './call.ts';
 import type { ChannelOptions } from './channel.ts';
+import { ClientCredentials } from './credentials.ts';
 import { cancelled } from './deadline.ts';
 import { Endpoints } from './endpoints.ts';
 import type { TcpConnection } from './tcp_connection.ts';
@@ -40,7 +41,10 @@ const PASSING: ReadonlySet<string> = new Set([
   'UNAVAILABLE',
   'OVERLOADED',
   'CLOSED',
+  'AUTH_STALE',
 ]);
+/** A call that is refused for want of a name so often is refused for good. */
+const MAX_NAMELESS_ATTEMPTS = 10;
 const FIRST_PAUSE_MS = 25;
 const MAX_PAUSE_MS = 400;
 
@@ -51,6 +55,9 @@ export interface ClusterClientOptions {
   readonly dial?: Dial | undefined;
   readonly timeoutMs?: number | undefined;
   readonly name?: string | undefined;
+  /** Who to be; a node where rights are not enforced does not ask. */
+  readonly user?: string | undefined;
+  readonly password?: string | undefined;
   /** Bytes of events that a watch lets a node send ahead of what is consumed. */
   readonly watchWindowBytes?: number | undefined;
 }
@@ -60,6 +67,7 @@ export class ClusterClient implements CallOwner {
   readonly timeoutMs: number;
   readonly watchWindowBytes: number;
   readonly endpoints: Endpoints;
+  private readonly credentials: ClientCredentials | undefined;
   private readonly sweeper: TimerHandle;
   /** Calls that wait for a connection, for room, or for the end of their pause; oldest first. */
   private waiting: PendingCall[] = [];
@@ -81,11 +89,14 @@ export class ClusterClient implements CallOwner {
     this.ports = options.ports;
     this.timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     this.watchWindowBytes = options.watchWindowBytes ?? WATCH_WINDOW_BYTES;
+    const connectTimeoutMs = Math.min(CONNECT_TIMEOUT_MS, this.timeoutMs);
+    this.credentials = credentialsOf(options, connectTimeoutMs);
     this.endpoints = new Endpoints({
+      credentials: this.credentials,
       addresses: options.endpoints,
       ports: options.ports,
       dial: options.dial,
-      connectTimeoutMs: Math.min(CONNECT_TIMEOUT_MS, this.timeoutMs),
+      connectTimeoutMs,
       name: options.name ?? 'kvorum-js',
       changed: () => this.drain(),
       uncertain: () => this.refreshSoon(),
@@ -176,7 +187,7 @@ export class ClusterClient implements CallOwner {
     }
     const nowMs = this.ports.clock.monotonicMs();
     const behind = error.code === 'FUTURE_REVISION' && call.request.retryWhenBehind;
-    const passing = PASSING.has(error.code) || behind;
+    const passing = PASSING.has(error.code) || behind || this.mends(error, connection, call.attempts);
     if (this.closed || !passing || (call.outcomeUnknown && !call.request.repeatable)) {
       call.fail(error);
       return;
@@ -199,6 +210,11 @@ export class ClusterClient implements CallOwner {
     call.notBeforeMs = told ? nowMs : nowMs + ceilingMs * this.ports.random.next();
     if (told) call.avoid = undefined;
     this.enqueue(call);
+  }
+
+  /** Whether a refusal will be over once the connection has been told anew who this client is; sees to that. */
+  mends(error: KvError, connection: TcpConnection, attempts = 0): boolean {
+    return attempts < MAX_NAMELESS_ATTEMPTS && this.credentials?.mends(error, connection) === true;
   }
 
   answered(call: PendingCall): void {
@@ -321,6 +337,16 @@ export class ClusterClient implements CallOwner {
     this.streamWaiters.clear();
     for (const wake of waiters) wake();
   }
+}
+
+function credentialsOf(
+  { user, password, ports }: ClusterClientOptions,
+  timeoutMs: number,
+): ClientCredentials | undefined {
+  if (user === undefined && password === undefined) return undefined;
+  if (typeof user !== 'string' || typeof password !== 'string' || user === '')
+    throw new KvError('INVALID_ARGUMENT', 'user and password belong together, and are strings');
+  return new ClientCredentials({ user, password }, timeoutMs, () => ports.clock.monotonicMs());
 }
 
 const membersRequest: CallRequest<ReturnType<typeof readMembers>> = {

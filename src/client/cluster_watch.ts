@@ -28,6 +28,7 @@ const PASSING: ReadonlySet<string> = new Set([
   'NO_LEADER',
   'OVERLOADED',
   'FUTURE_REVISION',
+  'AUTH_STALE',
 ]);
 
 /**
@@ -83,7 +84,8 @@ export async function* watchCluster(
     }
     if (signal?.aborted) return;
     const error = stream.error ?? new KvError('UNAVAILABLE', 'the node ended the watch');
-    if (cluster.isClosed || !PASSING.has(error.code)) throw error;
+    const mended = PASSING.has(error.code) || cluster.mends(error, connection, failures);
+    if (cluster.isClosed || !mended) throw error;
     avoid = connection;
     failures++;
     if (opened && failures === 1)

@@ -10,13 +10,16 @@ export interface ConnectOptions {
   readonly endpoints: readonly string[];
   /** For connecting, and for each call that names none. Default 5 seconds. */
   readonly timeoutMs?: number | undefined;
+  /** Who to be, where rights are enforced. With `password`. */
+  readonly user?: string | undefined;
+  readonly password?: string | undefined;
   /** Shown in the nodes' logs. */
   readonly name?: string | undefined;
 }
 
 /**
  * Connects to a cluster: resolves once one of the nodes has greeted.
- * @throws KvError UNAVAILABLE that says of each endpoint why it failed; CLUSTER_MISMATCH, UNSUPPORTED_VERSION, INVALID_ARGUMENT.
+ * @throws KvError UNAVAILABLE that says of each endpoint why it failed; CLUSTER_MISMATCH, UNSUPPORTED_VERSION, INVALID_ARGUMENT, AUTH_FAILED.
  */
 export function connectWith(options: ConnectOptions, ports: Ports): Promise<Store>;
 export function connectWith<V>(
@@ -28,7 +31,8 @@ export async function connectWith<V>(
   ports: Ports,
 ): Promise<Store<Value, Uint8Array> | Store<V, V>> {
   const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
-  const cluster = new ClusterClient({ endpoints: options.endpoints, ports, timeoutMs, name: options.name });
+  const { endpoints, name, user, password } = options;
+  const cluster = new ClusterClient({ endpoints, ports, timeoutMs, name, user, password });
   try {
     const { limits } = await cluster.firstGreeting(ports.clock.monotonicMs() + timeoutMs);
     const store = createStore({

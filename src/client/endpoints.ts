@@ -10,13 +10,14 @@ import { type ErrorCode, KvError } from '../errors.ts';
 import type { Ports } from '../ports.ts';
 import { asKvError } from '../wire/error_codec.ts';
 import type { MembersResponse } from '../wire/messages.ts';
+import type { ClientCredentials } from './credentials.ts';
 import { openConnection, type TcpConnection } from './tcp_connection.ts';
 
 const MAX_ENDPOINTS = 16;
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 2_000;
 /** Refusals that the next attempt will meet as well. */
-const LASTING: ReadonlySet<ErrorCode> = new Set(['UNSUPPORTED_VERSION', 'CLUSTER_MISMATCH']);
+const LASTING: ReadonlySet<ErrorCode> = new Set(['UNSUPPORTED_VERSION', 'CLUSTER_MISMATCH', 'AUTH_FAILED']);
 
 interface Endpoint {
   readonly address: string;
@@ -38,6 +39,8 @@ export interface EndpointsOptions {
   readonly dial: Dial | undefined;
   readonly connectTimeoutMs: number;
   readonly name: string;
+  /** Who to be on each connection; undefined: nobody. */
+  readonly credentials: ClientCredentials | undefined;
   /** A connection came up, was lost, made progress, or another node leads. */
   changed(): void;
   /** Worth asking who leads and who the members are. */
@@ -49,6 +52,8 @@ export class Endpoints {
   private readonly endpoints = new Map<string, Endpoint>();
   /** Their nodes take no new calls, and still owe answers. */
   private readonly leaving = new Set<TcpConnection>();
+  /** Greeted, and being told who this client is. */
+  private readonly naming = new Set<TcpConnection>();
   private leaderId = 0;
   private leaderAddress: string | undefined;
   private clusterId: string | undefined;
@@ -143,6 +148,7 @@ export class Endpoints {
       connection.sweep(nowMs);
       if (connection.ended) this.leaving.delete(connection);
     }
+    for (const connection of this.naming) connection.sweep(nowMs);
     const lost = unanswered || this.usable.length === 0;
     for (const endpoint of this.endpoints.values()) {
       const { connection, connecting, former } = endpoint;
@@ -192,6 +198,7 @@ export class Endpoints {
     this.closed = true;
     for (const { connection } of this.endpoints.values()) connection?.close();
     for (const connection of this.leaving) connection.close();
+    for (const connection of this.naming) connection.close();
     this.leaving.clear();
     this.endpoints.clear();
   }
@@ -243,8 +250,29 @@ export class Endpoints {
       },
       progressed: () => this.options.changed(),
     }).then(
-      (connection) => this.connected(endpoint, connection),
+      (connection) => this.greeted(endpoint, connection),
       (error) => this.failed(endpoint, asKvError(error)),
+    );
+  }
+
+  /** Before anything is asked the node is told by whom. */
+  private greeted(endpoint: Endpoint, connection: TcpConnection): void {
+    const { credentials } = this.options;
+    if (credentials === undefined || this.closed || !connection.usable) {
+      this.connected(endpoint, connection);
+      return;
+    }
+    this.naming.add(connection);
+    credentials.name(connection).then(
+      () => {
+        this.naming.delete(connection);
+        this.connected(endpoint, connection);
+      },
+      (error) => {
+        this.naming.delete(connection);
+        connection.close();
+        this.failed(endpoint, asKvError(error));
+      },
     );
   }
 

@@ -14,6 +14,7 @@ import { encodeCommand, encodePut, writeCommand } from '../wire/command_codec.ts
 import type { GetRequest, GetResponse } from '../wire/messages.ts';
 import { ByteWriter } from '../wire/varint.ts';
 import { NO_WRITE_ID } from '../wire/write_id.ts';
+import { AuthAdmin } from './auth_admin.ts';
 import { type Channel, NOT_AT_ONCE } from './channel.ts';
 import { waitUntil } from './deadline.ts';
 import { checkKey, storedKeyOf } from './key_range.ts';
@@ -348,6 +349,13 @@ class KvStore<In, Out> implements Store<In, Out> {
       version: record.version,
       previous: previousEntry(previous, form),
     }));
+  }
+
+  get auth(): AuthAdmin {
+    const { channel, limits } = this.core;
+    if (channel.auth === undefined)
+      throw new KvError('UNSUPPORTED', 'users and rights are not for threads that read');
+    return new AuthAdmin(channel.auth, limits.maxKeyBytes);
   }
 
   withCodec<V>(codec: Codec<V>): Store<V, V> {

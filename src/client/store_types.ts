@@ -4,7 +4,9 @@
  * Keys and values given as strings are UTF-8. Values come back as bytes unless the store was given a codec. Every call takes
  * `signal` and `timeoutMs` and fails with a KvError only.
  */
+
 import type { ReadLevel } from '../wire/messages.ts';
+import type { AuthAdmin } from './auth_admin.ts';
 
 export type Key = string | Uint8Array;
 export type Value = string | Uint8Array;
@@ -120,6 +122,8 @@ export interface Store<In = Value, Out = Uint8Array> extends AsyncDisposable {
   watch(options?: WatchOptions): AsyncIterable<WatchEvent<Out>>;
   /** Sets a key's time to live anew (0: never expires). False when there is no such key. */
   touch(key: Key, options: { readonly ttlMs: number } & CallOptions): Promise<boolean>;
+  /** Users, roles and rights. */
+  readonly auth: AuthAdmin;
   /** The same store with values of another type. Closing either closes both. */
   withCodec<V>(codec: Codec<V>): Store<V, V>;
   close(): Promise<void>;

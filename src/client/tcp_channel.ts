@@ -19,8 +19,10 @@ import type {
 } from '../wire/messages.ts';
 import { decodeResult } from '../wire/result_codec.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
+import type { AuthCalls } from './auth_admin.ts';
 import type { CallRequest } from './call.ts';
 import type { Channel, ChannelOptions } from './channel.ts';
+import { ClusterAuth } from './cluster_auth.ts';
 import type { ClusterClient } from './cluster_client.ts';
 import { watchCluster } from './cluster_watch.ts';
 
@@ -29,11 +31,13 @@ const CALL_OVERHEAD_BYTES = 100;
 
 export class TcpChannel implements Channel {
   readonly needsSession = true;
+  readonly auth: AuthCalls;
   private readonly cluster: ClusterClient;
 
   /** Closing the channel closes the cluster client. */
   constructor(cluster: ClusterClient) {
     this.cluster = cluster;
+    this.auth = new ClusterAuth(cluster);
   }
 
   write(command: Uint8Array, options: ChannelOptions): Promise<CommandResult> {
@@ -56,6 +60,15 @@ export class TcpChannel implements Channel {
     this.cluster.close();
   }
 }
+
+const OF_ONE_ATTEMPT: ReadonlySet<string> = new Set([
+  'SESSION_EXPIRED',
+  'OVERLOADED',
+  'AUTH_STALE',
+  'UNAUTHENTICATED',
+  'USER_EMPTY',
+  'PERMISSION_DENIED',
+]);
 
 class WriteRequest implements CallRequest<CommandResult> {
   readonly opcode = OPCODE.WRITE;
@@ -80,12 +93,12 @@ class WriteRequest implements CallRequest<CommandResult> {
   }
 
   /**
-   * Any other refusal is what became of the write, whichever attempt brought it there. These two say only that this attempt found no session, or no place in it: one before may have
-   * been applied.
+   * Any other refusal is what became of the write, whichever attempt brought it there. These say only that this attempt found no session, no place in it, or
+   * no right: one before may have been applied.
    */
   refusal(result: CommandResult): KvError | undefined {
     if (result.type !== 'failed') return undefined;
-    if (result.code !== 'SESSION_EXPIRED' && result.code !== 'OVERLOADED') return undefined;
+    if (!OF_ONE_ATTEMPT.has(result.code)) return undefined;
     return new KvError(result.code, result.message);
   }
 }

@@ -214,12 +214,13 @@ function readHash(reader: ByteReader): Uint8Array | undefined {
   return hash.length === 0 ? undefined : hash;
 }
 
-function writeGrant(writer: ByteWriter, grant: Grant): void {
+export function writeGrant(writer: ByteWriter, grant: Grant): void {
   writer.u8(KINDS.indexOf(grant.kind));
   writeKeys(writer, grant.key, grant.end);
 }
 
-function readGrant(reader: ByteReader): Grant {
+/** Keys are views. */
+export function readGrant(reader: ByteReader): Grant {
   const number = reader.u8();
   const kind = KINDS[number];
   if (kind === undefined) throw malformed(`kind ${number} of a grant`);

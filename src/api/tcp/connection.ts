@@ -11,6 +11,7 @@ import type { DoorConfig, Limits } from '../../config.ts';
 import { KvError } from '../../errors.ts';
 import type { CommandResult } from '../../kv/command.ts';
 import type { Ports } from '../../ports.ts';
+import type { Identity } from '../../security/identity.ts';
 import { readGet, writeGot, writeWelcome } from '../../wire/client_codec.ts';
 import {
   beginFrame,
@@ -47,6 +48,8 @@ export interface ConnectionContext {
 
 export class DoorConnection implements StreamOutput {
   readonly context: ConnectionContext;
+  /** Who the client has shown itself to be. */
+  identity: Identity | undefined = undefined;
   /** Answers of this turn. */
   readonly out = new ByteWriter(16 * 1024);
   private readonly socket: ByteStream;
@@ -249,7 +252,7 @@ export class DoorConnection implements StreamOutput {
       const timeoutMs = reader.varint();
       const request = readGet(reader);
       checkUserKey(request.key);
-      const response = this.context.service.get(request, callOptionsOf(timeoutMs));
+      const response = this.context.service.get(request, callOptionsOf(timeoutMs, this.identity));
       if (response instanceof Promise) {
         this.running++;
         response.then(
@@ -287,7 +290,7 @@ export class DoorConnection implements StreamOutput {
     try {
       if (this.leaving) throw closing();
       const timeoutMs = reader.varint();
-      const result = this.context.service.write(reader.rest(), callOptionsOf(timeoutMs));
+      const result = this.context.service.write(reader.rest(), callOptionsOf(timeoutMs, this.identity));
       this.running++;
       result.then(
         (done) => this.answerWrite(requestId, done),
@@ -332,7 +335,7 @@ export class DoorConnection implements StreamOutput {
         stream.start();
         return;
       }
-      const answer = answerAdmin(this.context.service, opcode, reader);
+      const answer = answerAdmin(this.context.service, opcode, reader, this);
       this.running++;
       answer.then(
         (write) => {

@@ -1,17 +1,20 @@
 /** Requests of the TCP door that are neither the hot ones nor streams: status and membership; and the check on keys that all share. */
 import { KvError } from '../../errors.ts';
 import { SPACE_USER } from '../../kv/keyspace.ts';
+import type { Identity } from '../../security/identity.ts';
 import { writeMembers, writeStatus, writeStatuses } from '../../wire/client_admin_codec.ts';
 import { MAX_TIMEOUT_MS } from '../../wire/client_codec.ts';
 import { OPCODE } from '../../wire/client_frames.ts';
 import type { ByteReader, ByteWriter } from '../../wire/varint.ts';
 import type { CallOptions, Service } from '../service.ts';
+import { answerAuth, isAuthOpcode, type NamedConnection } from './auth_requests.ts';
 
 const DEFAULT_CALL: CallOptions = {};
 
 /** What a time-out of the wire asks for: 0 lets the node choose, and nobody is waited for longer than MAX_TIMEOUT_MS. */
-export function callOptionsOf(timeoutMs: number): CallOptions {
-  return timeoutMs === 0 ? DEFAULT_CALL : { timeoutMs: Math.min(timeoutMs, MAX_TIMEOUT_MS) };
+export function callOptionsOf(timeoutMs: number, identity: Identity | undefined): CallOptions {
+  if (timeoutMs === 0) return identity === undefined ? DEFAULT_CALL : { identity };
+  return { timeoutMs: Math.min(timeoutMs, MAX_TIMEOUT_MS), identity };
 }
 
 /** Clients may name keys of the user space only. @throws KvError INVALID_ARGUMENT */
@@ -33,23 +36,27 @@ export async function answerAdmin(
   service: Service,
   opcode: number,
   reader: ByteReader,
+  connection: NamedConnection,
 ): Promise<(out: ByteWriter) => void> {
+  const { identity } = connection;
+  if (isAuthOpcode(opcode))
+    return answerAuth(service, opcode, reader, connection, callOptions(reader, false, identity));
   switch (opcode) {
     case OPCODE.STATUS: {
-      callOptions(reader, true);
+      callOptions(reader, true, identity);
       const status = service.status();
       return (out) => writeStatus(out, status);
     }
     case OPCODE.CLUSTER_STATUS: {
-      const statuses = await service.clusterStatus(callOptions(reader, true));
+      const statuses = await service.clusterStatus(callOptions(reader, true, identity));
       return (out) => writeStatuses(out, statuses);
     }
     case OPCODE.MEMBERS: {
-      const members = await service.members(callOptions(reader, true));
+      const members = await service.members(callOptions(reader, true, identity));
       return (out) => writeMembers(out, members);
     }
     case OPCODE.MEMBER_ADD: {
-      const options = callOptions(reader, false);
+      const options = callOptions(reader, false, identity);
       const peerAddress = reader.string();
       const clientAddress = reader.string();
       reader.expectEnd();
@@ -61,7 +68,7 @@ export async function answerAdmin(
     }
     case OPCODE.MEMBER_PROMOTE:
     case OPCODE.MEMBER_REMOVE: {
-      const options = callOptions(reader, false);
+      const options = callOptions(reader, false, identity);
       const id = reader.varint();
       reader.expectEnd();
       const members = await (opcode === OPCODE.MEMBER_PROMOTE
@@ -70,7 +77,7 @@ export async function answerAdmin(
       return (out) => writeMembers(out, members);
     }
     case OPCODE.MOVE_LEADER: {
-      const options = callOptions(reader, false);
+      const options = callOptions(reader, false, identity);
       const to = reader.varint();
       reader.expectEnd();
       const leader = await service.moveLeader(to, options);
@@ -81,8 +88,8 @@ export async function answerAdmin(
   }
 }
 
-function callOptions(reader: ByteReader, last: boolean): CallOptions {
+function callOptions(reader: ByteReader, last: boolean, identity: Identity | undefined): CallOptions {
   const timeoutMs = reader.varint();
   if (last) reader.expectEnd();
-  return callOptionsOf(timeoutMs);
+  return callOptionsOf(timeoutMs, identity);
 }

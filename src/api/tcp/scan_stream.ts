@@ -27,7 +27,7 @@ export function openScan(output: StreamOutput, requestId: number, reader: ByteRe
   checkUserEnd(request.end);
   if (request.limit === 0) throw new KvError('INVALID_ARGUMENT', 'limit is 0, allowed: at least 1');
   if (request.maxBytes === 0) throw new KvError('INVALID_ARGUMENT', 'maxBytes is 0, allowed: at least 1');
-  return new ScanStream(output, requestId, request, creditBytes, callOptionsOf(timeoutMs));
+  return new ScanStream(output, requestId, request, creditBytes, callOptionsOf(timeoutMs, output.identity));
 }
 
 class ScanStream implements DoorStream {

@@ -2,11 +2,13 @@
 
 import type { KvError } from '../../errors.ts';
 import type { Ports } from '../../ports.ts';
+import type { Identity } from '../../security/identity.ts';
 import type { ByteWriter } from '../../wire/varint.ts';
 import type { Service } from '../service.ts';
 
 export interface StreamOutput {
   readonly context: { readonly service: Service; readonly ports: Ports };
+  readonly identity: Identity | undefined;
   readonly out: ByteWriter;
   /** False: write nothing more until `roomAgain` of the stream is called. */
   readonly hasRoom: boolean;

@@ -51,7 +51,7 @@ class WatchStream implements DoorStream {
       deliver: (batch: WatchBatch) => this.deliver(batch),
       end: (error: Error) => this.end(asKvError(error)),
     };
-    this.output.context.service.watch(this.request, sink).then(
+    this.output.context.service.watch(this.request, sink, { identity: this.output.identity }).then(
       (handle) => this.opened(handle),
       (error) => this.end(asKvError(error)),
     );
