@@ -4,8 +4,7 @@
  * Invariant: what a read gives is a copy, since the engine's memory moves on.
  */
 import type { CallOptions, LocalService, WatchHandle } from './api/service.ts';
-import type { AuthCalls } from './client/auth_admin.ts';
-import { type Channel, type ChannelOptions, NOT_AT_ONCE } from './client/channel.ts';
+import { type AuthCalls, type Channel, type ChannelOptions, NOT_AT_ONCE } from './client/channel.ts';
 import { KvError } from './errors.ts';
 import type { Command, CommandResult } from './kv/command.ts';
 import { THE_CLUSTER } from './security/identity.ts';

@@ -37,6 +37,8 @@ export interface ServerOptions {
   readonly join?: string | undefined;
   /** Where clients of etcd are served as well if that is free, unless `door.etcdListen` says where they are in any case. */
   readonly etcdListenIfFree?: string | undefined;
+  /** Who to be when joining a cluster where rights are enforced: somebody with the role root. */
+  readonly joinAs?: { readonly user?: string; readonly password?: string } | undefined;
   /** Stay a learner after joining instead of becoming a voter. */
   readonly learner?: boolean | undefined;
 }
@@ -183,7 +185,7 @@ async function createIdentity(
   const own = { peerAddress: addresses.peer, clientAddress: addresses.client };
   const { tree } = config.storage;
   if (options.join !== undefined) {
-    const admin = connectAdmin({ endpoints: [options.join], ports });
+    const admin = connectAdmin({ endpoints: [options.join], ports, ...options.joinAs });
     try {
       const added = await admin.memberAdd(own);
       const configuration = joinedConfiguration(added);

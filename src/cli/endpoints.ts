@@ -16,6 +16,7 @@ export interface GlobalOptions {
   readonly endpoints?: string;
   readonly json?: boolean;
   readonly timeout?: string;
+  readonly user?: string;
 }
 
 export function endpointsOf(options: GlobalOptions): string[] {
@@ -35,6 +36,20 @@ export function timeoutOf(options: GlobalOptions): number | undefined {
   return positiveInteger('--timeout', options.timeout);
 }
 
+/** Who to be: the password stands best in the environment, where others on the machine do not see it. @throws KvError INVALID_ARGUMENT */
+export function userOf(options: GlobalOptions): { user?: string; password?: string } {
+  const given = options.user ?? process.env['KVORUM_USER'];
+  if (given === undefined) return {};
+  const colon = given.indexOf(':');
+  const password = colon === -1 ? process.env['KVORUM_PASSWORD'] : given.slice(colon + 1);
+  if (password === undefined)
+    throw new KvError(
+      'INVALID_ARGUMENT',
+      'a user needs a password: KVORUM_PASSWORD, or --user name:password',
+    );
+  return { user: colon === -1 ? given : given.slice(0, colon), password };
+}
+
 /** @throws KvError INVALID_ARGUMENT naming the option, what was given and what is allowed. */
 export function positiveInteger(name: string, text: string, least = 1): number {
   const value = Number(text);
@@ -46,7 +61,11 @@ export function positiveInteger(name: string, text: string, least = 1): number {
 }
 
 export async function withStore<T>(options: GlobalOptions, use: (store: Store) => Promise<T>): Promise<T> {
-  const store = await connect({ endpoints: endpointsOf(options), timeoutMs: timeoutOf(options) });
+  const store = await connect({
+    endpoints: endpointsOf(options),
+    timeoutMs: timeoutOf(options),
+    ...userOf(options),
+  });
   try {
     return await use(store);
   } finally {
@@ -62,6 +81,7 @@ export async function withAdmin<T>(
     endpoints: endpointsOf(options),
     timeoutMs: timeoutOf(options),
     ports: realPorts(),
+    ...userOf(options),
   });
   try {
     return await use(admin);

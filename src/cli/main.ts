@@ -6,6 +6,7 @@
  */
 import { Command } from 'commander';
 import { VERSION } from '../version.ts';
+import { addAuthCommands } from './auth_commands.ts';
 import { addBench } from './bench_command.ts';
 import { addCheck } from './check.ts';
 import { addCheckHistory } from './check_history_command.ts';
@@ -22,6 +23,10 @@ const program = new Command('kvorum')
   .option(
     '--endpoints <list>',
     'HOST:PORT,... of nodes (else KVORUM_ENDPOINTS, else the nodes of kvorum local)',
+  )
+  .option(
+    '--user <name[:password]>',
+    'who to be, where rights are enforced (else KVORUM_USER; the password else from KVORUM_PASSWORD)',
   )
   .option('--json', 'machine-readable output')
   .option('--timeout <milliseconds>', 'how long a call may take (default 5000)')
@@ -43,6 +48,7 @@ addLocal(program);
 addDataCommands(program);
 addTxn(program);
 addClusterCommands(program);
+addAuthCommands(program);
 addCheck(program);
 addCheckHistory(program);
 addBench(program);

@@ -75,6 +75,9 @@ const ADVICE: Partial<Record<KvError['code'], string>> = {
   UNAVAILABLE:
     'Is a node running there? `kvorum status` shows the cluster; --endpoints or KVORUM_ENDPOINTS names its nodes.',
   NO_LEADER: 'A cluster needs a majority of its voters: `kvorum status` shows which nodes answer.',
+  USER_EMPTY: 'Rights are enforced here: name yourself with --user, or KVORUM_USER and KVORUM_PASSWORD.',
+  ROOT_USER_NOT_FOUND: 'First: kvorum user add root --password-stdin; kvorum user grant-role root root',
+  ROOT_ROLE_NOT_GRANTED: 'First: kvorum user grant-role root root',
   LOCKED: 'Another process has this data directory open: stop it first, or use another directory.',
   NO_SPACE: 'Make room on the disk: writes go on by themselves then.',
   OVERLOADED: 'The cluster has more work than it takes on: try again, or slower.',

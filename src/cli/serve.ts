@@ -10,7 +10,7 @@ import type { ConfigInput } from '../config.ts';
 import { KvError } from '../errors.ts';
 import type { Member } from '../raft/types.ts';
 import type { Server, ServerOptions } from '../server.ts';
-import { positiveInteger } from './endpoints.ts';
+import { positiveInteger, userOf } from './endpoints.ts';
 import { EXIT_FAILED, fail, note, print } from './output.ts';
 
 /** etcd's own port: programs look for it there. */
@@ -69,7 +69,7 @@ Examples:
     .action(serve);
 }
 
-async function serve(options: ServeOptions): Promise<void> {
+async function serve(options: ServeOptions, command: Command): Promise<void> {
   const config = readConfig(options);
   // Loaded here: commands that only talk to a server should not wait for what one is made of.
   const [{ parseConfig }, { startServer }, { pinoLogger }] = await Promise.all([
@@ -86,6 +86,7 @@ async function serve(options: ServeOptions): Promise<void> {
     founders: foundersOf(options),
     etcdListenIfFree: options.etcdListen === undefined ? ETCD_LISTEN : undefined,
     join: options.join,
+    joinAs: options.join === undefined ? undefined : userOf(command.optsWithGlobals()),
     learner: options.learner,
   };
   const server = await startServer(serverOptions).catch((error: unknown) => {

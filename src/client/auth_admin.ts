@@ -2,38 +2,15 @@
 import { KvError } from '../errors.ts';
 import type { PermissionKind } from '../kv/auth_types.ts';
 import { userKey } from '../kv/keyspace.ts';
-import type { AuthRequest, AuthStatus, RoleInfo, UserInfo } from '../wire/auth_messages.ts';
-import type { ChannelOptions } from './channel.ts';
+import type { AuthStatus, UserInfo } from '../wire/auth_messages.ts';
+import type { GrantKeys, RoleGrant, StoreAuth } from './auth_types.ts';
+import type { AuthCalls, ChannelOptions } from './channel.ts';
 import { rangeOf, storedKeyOf } from './key_range.ts';
-import type { Key } from './store_types.ts';
-
-/** What it is asked of: a service in this process, or a cluster. */
-export interface AuthCalls {
-  change(request: AuthRequest, options: ChannelOptions): Promise<void>;
-  status(options: ChannelOptions): Promise<AuthStatus>;
-  user(name: string, options: ChannelOptions): Promise<UserInfo>;
-  users(options: ChannelOptions): Promise<string[]>;
-  role(name: string, options: ChannelOptions): Promise<RoleInfo>;
-  roles(options: ChannelOptions): Promise<string[]>;
-}
-
-/** One key, the keys with a prefix ('' for all), or those from `start` (included) to `end` (not included; left out: to the last). */
-export type GrantKeys =
-  | { readonly key: Key }
-  | { readonly prefix: Key }
-  | { readonly start: Key; readonly end?: Key | undefined };
-
-export interface RoleGrant {
-  readonly permission: PermissionKind;
-  readonly key: Uint8Array;
-  /** The first key that is not covered; undefined: it is about one key. Empty: to the last key. */
-  readonly end: Uint8Array | undefined;
-}
 
 const NO_OPTIONS: ChannelOptions = {};
 
 /** Once rights are enforced, all but `status` and looking at oneself needs the role root. */
-export class AuthAdmin {
+export class AuthAdmin implements StoreAuth {
   readonly #calls: AuthCalls;
   readonly #maxKeyBytes: number;
 

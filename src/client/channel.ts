@@ -3,6 +3,7 @@
  */
 import type { Command, CommandResult } from '../kv/command.ts';
 import type { MaybePromise } from '../storage/record.ts';
+import type { AuthRequest, AuthStatus, RoleInfo, UserInfo } from '../wire/auth_messages.ts';
 import type {
   GetRequest,
   GetResponse,
@@ -12,14 +13,22 @@ import type {
   WatchRequest,
 } from '../wire/messages.ts';
 
-import type { AuthCalls } from './auth_admin.ts';
-
 export interface ChannelOptions {
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
 export const NOT_AT_ONCE: unique symbol = Symbol('not at once');
+
+/** What it is asked of: a service in this process, or a cluster. */
+export interface AuthCalls {
+  change(request: AuthRequest, options: ChannelOptions): Promise<void>;
+  status(options: ChannelOptions): Promise<AuthStatus>;
+  user(name: string, options: ChannelOptions): Promise<UserInfo>;
+  users(options: ChannelOptions): Promise<string[]>;
+  role(name: string, options: ChannelOptions): Promise<RoleInfo>;
+  roles(options: ChannelOptions): Promise<string[]>;
+}
 
 export interface Channel {
   /** True when writes need a session and sequence numbers, because a retry may happen below. */

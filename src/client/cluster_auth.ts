@@ -10,9 +10,8 @@ import {
 import { wireTimeoutMs } from '../wire/client_codec.ts';
 import { OPCODE } from '../wire/client_frames.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
-import type { AuthCalls } from './auth_admin.ts';
 import type { CallRequest } from './call.ts';
-import type { ChannelOptions } from './channel.ts';
+import type { AuthCalls, ChannelOptions } from './channel.ts';
 import type { ClusterClient } from './cluster_client.ts';
 
 export class ClusterAuth implements AuthCalls {

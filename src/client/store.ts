@@ -15,6 +15,7 @@ import type { GetRequest, GetResponse } from '../wire/messages.ts';
 import { ByteWriter } from '../wire/varint.ts';
 import { NO_WRITE_ID } from '../wire/write_id.ts';
 import { AuthAdmin } from './auth_admin.ts';
+import type { StoreAuth } from './auth_types.ts';
 import { type Channel, NOT_AT_ONCE } from './channel.ts';
 import { waitUntil } from './deadline.ts';
 import { checkKey, storedKeyOf } from './key_range.ts';
@@ -351,7 +352,7 @@ class KvStore<In, Out> implements Store<In, Out> {
     }));
   }
 
-  get auth(): AuthAdmin {
+  get auth(): StoreAuth {
     const { channel, limits } = this.core;
     if (channel.auth === undefined)
       throw new KvError('UNSUPPORTED', 'users and rights are not for threads that read');

@@ -6,7 +6,7 @@
  */
 
 import type { ReadLevel } from '../wire/messages.ts';
-import type { AuthAdmin } from './auth_admin.ts';
+import type { StoreAuth } from './auth_types.ts';
 
 export type Key = string | Uint8Array;
 export type Value = string | Uint8Array;
@@ -123,7 +123,7 @@ export interface Store<In = Value, Out = Uint8Array> extends AsyncDisposable {
   /** Sets a key's time to live anew (0: never expires). False when there is no such key. */
   touch(key: Key, options: { readonly ttlMs: number } & CallOptions): Promise<boolean>;
   /** Users, roles and rights. */
-  readonly auth: AuthAdmin;
+  readonly auth: StoreAuth;
   /** The same store with values of another type. Closing either closes both. */
   withCodec<V>(codec: Codec<V>): Store<V, V>;
   close(): Promise<void>;

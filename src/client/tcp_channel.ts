@@ -19,9 +19,8 @@ import type {
 } from '../wire/messages.ts';
 import { decodeResult } from '../wire/result_codec.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
-import type { AuthCalls } from './auth_admin.ts';
 import type { CallRequest } from './call.ts';
-import type { Channel, ChannelOptions } from './channel.ts';
+import type { AuthCalls, Channel, ChannelOptions } from './channel.ts';
 import { ClusterAuth } from './cluster_auth.ts';
 import type { ClusterClient } from './cluster_client.ts';
 import { watchCluster } from './cluster_watch.ts';
