@@ -124,6 +124,8 @@ const nodeSchema = z.strictObject({
   historyHours: integer(0, 24 * 3_660).default(0),
   /** How often the leader compares what all nodes hold (it reads the whole store everywhere); 0: never by itself. */
   hashIntervalMs: integer(0, 30 * 24 * 3_600_000).default(0),
+  /** What the records of one answer may weigh: a range that holds more is read with a limit, or scanned. */
+  maxRangeBytes: integer(64 * KIB, 1024 * MIB).default(64 * MIB),
   /** Bytes of events waiting for one slow watcher before it is moved to catching up from storage. */
   maxWatchQueueBytes: integer(64 * KIB, 1024 * MIB).default(8 * MIB),
   /** How long a client that has authenticated need not show its password again. */

@@ -12,6 +12,8 @@ import { copyRecord, isLent, type MaybePromise, ownedRecord, type StoredRecord }
 import type {
   GetRequest,
   GetResponse,
+  RangeRequest,
+  RangeResponse,
   ScanPageRequest,
   ScanPageResponse,
   WatchBatch,
@@ -73,6 +75,10 @@ export class EmbeddedChannel implements Channel {
   scan(request: ScanPageRequest, options: ChannelOptions): MaybePromise<ScanPageResponse> {
     const response = this.#service.scan(request, trusted(options));
     return response instanceof Promise ? response.then(ownedScan) : ownedScan(response);
+  }
+
+  range(request: RangeRequest, options: ChannelOptions): Promise<RangeResponse> {
+    return this.#service.range(request, trusted(options));
   }
 
   async *watch(request: WatchRequest, options: ChannelOptions): AsyncGenerator<WatchBatch> {

@@ -21,6 +21,8 @@ import type {
   MemberAddResponse,
   MembersResponse,
   NodeStatus,
+  RangeRequest,
+  RangeResponse,
   ScanPageRequest,
   ScanPageResponse,
   WatchBatch,
@@ -135,6 +137,8 @@ export interface Service {
   /** The record's views are valid for this turn of the event loop only. */
   get(request: GetRequest, options?: CallOptions): MaybePromise<GetResponse>;
   scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse>;
+  /** A whole range in one answer, at one revision. Records are copies. @throws KvError REQUEST_TOO_LARGE */
+  range(request: RangeRequest, options?: CallOptions): Promise<RangeResponse>;
   watch(request: WatchRequest, sink: WatchSink, options?: CallOptions): Promise<WatchHandle>;
   readonly leases: LeaseService;
   status(): NodeStatus;

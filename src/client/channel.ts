@@ -7,6 +7,8 @@ import type { AuthRequest, AuthStatus, RoleInfo, UserInfo } from '../wire/auth_m
 import type {
   GetRequest,
   GetResponse,
+  RangeRequest,
+  RangeResponse,
   ScanPageRequest,
   ScanPageResponse,
   WatchBatch,
@@ -53,6 +55,8 @@ export interface Channel {
   /** Records are copies or private to the caller. */
   get(request: GetRequest, options: ChannelOptions): MaybePromise<GetResponse>;
   scan(request: ScanPageRequest, options: ChannelOptions): MaybePromise<ScanPageResponse>;
+  /** A whole range in one answer. */
+  range(request: RangeRequest, options: ChannelOptions): Promise<RangeResponse>;
   /** Delivers batches until the signal aborts; reconnects inside, without gaps or duplicates; ends only by throwing. */
   watch(request: WatchRequest, options: ChannelOptions): AsyncIterable<WatchBatch>;
   close(): Promise<void>;

@@ -7,11 +7,21 @@
 import { KvError } from '../errors.ts';
 import type { CommandResult } from '../kv/command.ts';
 import { copyRecord } from '../storage/record.ts';
-import { readGot, readPage, wireTimeoutMs, writeGet, writeScan } from '../wire/client_codec.ts';
+import {
+  readGot,
+  readPage,
+  readRanged,
+  wireTimeoutMs,
+  writeGet,
+  writeRange,
+  writeScan,
+} from '../wire/client_codec.ts';
 import { OPCODE } from '../wire/client_frames.ts';
 import type {
   GetRequest,
   GetResponse,
+  RangeRequest,
+  RangeResponse,
   ScanPageRequest,
   ScanPageResponse,
   WatchBatch,
@@ -49,6 +59,10 @@ export class TcpChannel implements Channel {
 
   scan(request: ScanPageRequest, options: ChannelOptions): Promise<ScanPageResponse> {
     return this.cluster.call(new ScanCall(request), options);
+  }
+
+  range(request: RangeRequest, options: ChannelOptions): Promise<RangeResponse> {
+    return this.cluster.call(new RangeCall(request), options);
   }
 
   watch(request: WatchRequest, options: ChannelOptions): AsyncIterable<WatchBatch> {
@@ -127,6 +141,33 @@ class GetCall implements CallRequest<GetResponse> {
     const response = readGot(reader);
     if (response.record === undefined) return response;
     return { revision: response.revision, record: copyRecord(response.record) };
+  }
+}
+
+class RangeCall implements CallRequest<RangeResponse> {
+  readonly opcode = OPCODE.RANGE;
+  readonly sizeBytes: number;
+  readonly preferLeader: boolean;
+  readonly changes = false;
+  readonly repeatable = true;
+  readonly retryWhenBehind: boolean;
+  private readonly request: RangeRequest;
+
+  constructor(request: RangeRequest) {
+    this.request = request;
+    this.sizeBytes = request.key.length + (request.end?.length ?? 0) + CALL_OVERHEAD_BYTES;
+    this.preferLeader = request.level === 'linearizable';
+    this.retryWhenBehind = request.minRevision > 0;
+  }
+
+  write(writer: ByteWriter, timeoutMs: number): void {
+    writer.varint(wireTimeoutMs(timeoutMs));
+    writeRange(writer, this.request);
+  }
+
+  read(reader: ByteReader): RangeResponse {
+    const answer = readRanged(reader);
+    return { ...answer, records: answer.records.map(copyRecord) };
   }
 }
 

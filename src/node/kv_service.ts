@@ -8,6 +8,7 @@ import type {
   AuthService,
   CallOptions,
   LocalService,
+  Service,
   SnapshotStream,
   Standing,
   WatchHandle,
@@ -52,6 +53,7 @@ import type { LoneWriter } from './lone_writer.ts';
 import type { Membership } from './membership.ts';
 import { MembershipCalls } from './membership_calls.ts';
 import type { Pins } from './pins.ts';
+import { RangeReads } from './range_reads.ts';
 import type { ReadBarrier } from './read_barrier.ts';
 import { revisionToRead } from './read_revision.ts';
 import { checkReadable } from './readable.ts';
@@ -101,6 +103,7 @@ export class KvService implements LocalService {
   readonly #authWrites: AuthWrites;
   readonly #authWatches: AuthWatches;
   readonly #members: MembershipCalls;
+  readonly range: Service['range'];
   readonly #options: KvServiceOptions;
   readonly #electionTimeoutMs: number;
   readonly #requestTimeoutMs: number;
@@ -123,6 +126,8 @@ export class KvService implements LocalService {
       deadline: (call: CallOptions | undefined) => this.#deadline(call),
     };
     this.#members = new MembershipCalls(desk);
+    const ranges = new RangeReads(this, options.stateMachine, ports, config.node);
+    this.range = (request, call) => ranges.range(request, call);
     this.#authWatches = new AuthWatches(gate, ports.timers);
     this.#authWrites = new AuthWrites({
       gate,
@@ -424,13 +429,11 @@ export class KvService implements LocalService {
 
   #get(request: GetRequest, options: CallOptions | undefined): MaybePromise<GetResponse> {
     if (this.#gate.auth.enabled) this.#gate.checkKeys(options?.identity, request.key, undefined);
-    const { engine, stateMachine } = this.#options;
-    const found = engine.get(request.key, revisionToRead(request, stateMachine, this.#options.ports.clock));
-    if (found instanceof Promise) {
-      const { revision } = stateMachine;
-      return found.then((record) => ({ revision, record }));
-    }
-    return { revision: stateMachine.revision, record: found };
+    const { engine, stateMachine, ports } = this.#options;
+    const { revision } = stateMachine;
+    const found = engine.get(request.key, revisionToRead(request, stateMachine, ports.clock));
+    if (found instanceof Promise) return found.then((record) => ({ revision, record }));
+    return { revision, record: found };
   }
 
   #scan(request: ScanPageRequest, options: CallOptions | undefined): MaybePromise<ScanPageResponse> {

@@ -6,6 +6,7 @@ import { readPage, writeScan } from '../wire/client_codec.ts';
 import type {
   GetRequest,
   GetResponse,
+  RangeResponse,
   ScanPageRequest,
   ScanPageResponse,
   WatchBatch,
@@ -44,6 +45,11 @@ export class MailboxChannel implements Channel {
     const writer = new ByteWriter();
     writeScan(writer, request);
     return this.#client.call(REQUEST.SCAN, writer.finish(), readPage, options.timeoutMs);
+  }
+
+  range(): Promise<RangeResponse> {
+    const message = 'a reader thread has no ranges: scan, or ask in the thread that opened the store';
+    return Promise.reject(new KvError('UNSUPPORTED', message));
   }
 
   watch(): AsyncIterable<WatchBatch> {

@@ -7,9 +7,11 @@
  *     get     := timeoutMs:varint readOptions key:bytes
  *     scan    := timeoutMs:varint credit:varint readOptions flags:u8 start:bytes [end:bytes] limit:varint maxBytes:varint
  *     watch   := timeoutMs:varint credit:varint flags:u8 fromRevision:varint start:bytes [end:bytes]
+ *     range   := timeoutMs:varint readOptions flags:u8 selection key:bytes [end:bytes] maxBytes:varint      flags: 1 end present
  *     readOptions := level:u8 minRevision:varint revision:varint                  level with 0x80: the third is atTimeMs
  *     got     := revision:varint present:u8 [record]
  *     page    := revision:varint more:u8 count:varint record*
+ *     ranged  := revision:varint more:u8 count:varint count:varint record*      (keys, then records)
  *     batch   := revision:varint partial:u8 count:varint event*
  *
  * Invariants: readers check everything and throw KvError PROTOCOL; what they give are views of the frame. hello and welcome may grow at their end.
@@ -19,6 +21,8 @@ import type { StoredRecord } from '../storage/record.ts';
 import type {
   GetRequest,
   GetResponse,
+  RangeRequest,
+  RangeResponse,
   ReadLevel,
   ReadOptions,
   ScanPageRequest,
@@ -34,6 +38,7 @@ import {
   MIN_EVENT_BYTES,
   MIN_RECORD_BYTES,
 } from './result_codec.ts';
+import { readSelection, writeSelection } from './selection_codec.ts';
 import { type ByteReader, type ByteWriter, malformed } from './varint.ts';
 
 /** 'KVRM' as a little-endian u32. */
@@ -48,6 +53,7 @@ const AT_TIME = 0x80;
 const SCAN_REVERSE = 1;
 const SCAN_KEYS_ONLY = 2;
 const SCAN_END = 4;
+const RANGE_END = 1;
 const WATCH_PREV_KV = 1;
 const WATCH_END = 2;
 const WATCH_NO_PUT = 4;
@@ -225,6 +231,43 @@ export function readPage(reader: ByteReader): ScanPageResponse {
   for (let i = 0; i < count; i++) records.push(decodeRecord(reader));
   reader.expectEnd();
   return { revision, records, more };
+}
+
+/** Everything after the time-out. */
+export function writeRange(writer: ByteWriter, request: RangeRequest): void {
+  writeReadOptions(writer, request);
+  writer.u8(request.end === undefined ? 0 : RANGE_END);
+  writeSelection(writer, request);
+  writer.byteString(request.key);
+  if (request.end !== undefined) writer.byteString(request.end);
+  writer.varint(request.maxBytes);
+}
+
+export function readRange(reader: ByteReader): RangeRequest {
+  const options = readReadOptions(reader);
+  const flags = reader.u8();
+  if (flags > RANGE_END) throw malformed('unknown range flags');
+  const selection = readSelection(reader);
+  const key = reader.byteString();
+  const end = (flags & RANGE_END) !== 0 ? reader.byteString() : undefined;
+  const maxBytes = reader.varint();
+  reader.expectEnd();
+  return { ...options, ...selection, key, end, maxBytes };
+}
+
+export function writeRanged(writer: ByteWriter, answer: RangeResponse): void {
+  writer.varint(answer.revision).bool(answer.more).varint(answer.count).varint(answer.records.length);
+  for (const record of answer.records) encodeRecord(record, writer);
+}
+
+export function readRanged(reader: ByteReader): RangeResponse {
+  const revision = reader.varint();
+  const more = reader.bool();
+  const count = reader.varint();
+  const records: StoredRecord[] = [];
+  for (let left = reader.count(MIN_RECORD_BYTES); left > 0; left--) records.push(decodeRecord(reader));
+  reader.expectEnd();
+  return { revision, records, more, count };
 }
 
 /** Everything after time-out and credit. */

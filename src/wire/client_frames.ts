@@ -20,6 +20,7 @@ export const OPCODE = {
   WATCH: 0x13,
   CANCEL: 0x14,
   CREDIT: 0x15,
+  RANGE: 0x16,
   STATUS: 0x20,
   CLUSTER_STATUS: 0x21,
   MEMBERS: 0x22,

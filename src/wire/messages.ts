@@ -4,7 +4,7 @@
  *
  * Keys are stored keys (kv/keyspace.ts) everywhere.
  */
-import type { KvEvent } from '../kv/command.ts';
+import type { KvEvent, RangeSelection } from '../kv/command.ts';
 import type { WatchFilters } from '../kv/watch_hub.ts';
 import type { Role } from '../raft/types.ts';
 import type { StoredRecord } from '../storage/record.ts';
@@ -45,6 +45,23 @@ export interface ScanPageResponse {
   readonly revision: number;
   readonly records: readonly StoredRecord[];
   readonly more: boolean;
+}
+/** All that etcd's ranges can. */
+export interface RangeRequest extends ReadOptions, RangeSelection {
+  readonly key: Uint8Array;
+  /** Of [key, end); undefined: the one key. */
+  readonly end: Uint8Array | undefined;
+  /** What the records may weigh (key, value and 64 each); 0: as much as the node allows. With a limit the answer is cut off there, else refused. */
+  readonly maxBytes: number;
+}
+export interface RangeResponse {
+  /** The store's revision at the node that answered; of a read of the newest revision it is the one that is shown. */
+  readonly revision: number;
+  readonly records: readonly StoredRecord[];
+  /** Records beyond the limit, or beyond what the answer may hold. */
+  readonly more: boolean;
+  /** Every key of the range where that was asked for (counted, countOnly); else the number of records. */
+  readonly count: number;
 }
 export interface WatchRequest {
   readonly start: Uint8Array;

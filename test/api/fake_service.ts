@@ -12,6 +12,8 @@ import type {
 } from '../../src/api/service.ts';
 import { KvError } from '../../src/errors.ts';
 import type { Command, CommandResult, KvEvent, Operation, WriteId } from '../../src/kv/command.ts';
+import { RangeCollector } from '../../src/kv/range_collector.ts';
+import { feedsReverse } from '../../src/kv/range_selection.ts';
 import type { MaybePromise, StoredRecord } from '../../src/storage/record.ts';
 import { decodeCommand } from '../../src/wire/command_codec.ts';
 import type {
@@ -22,6 +24,8 @@ import type {
   MemberInfo,
   MembersResponse,
   NodeStatus,
+  RangeRequest,
+  RangeResponse,
   ScanPageRequest,
   ScanPageResponse,
   WatchRequest,
@@ -79,6 +83,24 @@ export class FakeStore {
     const versions = this.data.get(text(key)) ?? [];
     const found = versions.findLast((record) => revision === 0 || record.modRevision <= revision);
     return found === undefined || found.version === 0 ? undefined : found;
+  }
+
+  range(request: RangeRequest): RangeResponse {
+    const { key, end = Uint8Array.of(...key, 0) } = request;
+    const reverse = feedsReverse(request);
+    const page = this.scan({
+      ...request,
+      start: key,
+      end,
+      reverse,
+      limit: 1e6,
+      maxBytes: 1e9,
+      keysOnly: false,
+    });
+    const collector = new RangeCollector(request, request.maxBytes === 0 ? 1e9 : request.maxBytes);
+    for (const record of page.records) collector.add(record);
+    if (collector.overflows) throw new KvError('REQUEST_TOO_LARGE', 'too much for one answer');
+    return { revision: this.revision, ...collector.finish() };
   }
 
   scan(request: ScanPageRequest): ScanPageResponse {
@@ -163,7 +185,7 @@ export class FakeStore {
     return result;
   }
 
-  private range(records: StoredRecord[]): CommandResult {
+  private ranged(records: StoredRecord[]): CommandResult {
     return { type: 'range', revision: this.revision, records, more: false, count: records.length };
   }
 
@@ -179,7 +201,7 @@ export class FakeStore {
         if (old !== undefined) this.set(operation.key, old.value, old);
         return { type: 'touch', revision, found: old !== undefined };
       case 'range':
-        return this.range(old === undefined ? [] : [old]);
+        return this.ranged(old === undefined ? [] : [old]);
       case 'delete': {
         const end = operation.end ?? Uint8Array.of(...operation.key, 0);
         const page = this.scan({
@@ -259,6 +281,12 @@ export class FakeService extends FakeUpkeep implements Service {
     this.auth.check(options?.identity);
     const entered = this.enter('scan');
     return entered === undefined ? this.store.scan(request) : entered.then(() => this.store.scan(request));
+  }
+
+  async range(request: RangeRequest, options?: CallOptions): Promise<RangeResponse> {
+    this.auth.check(options?.identity);
+    await this.enter('range');
+    return this.store.range(request);
   }
 
   async watch(request: WatchRequest, sink: WatchSink, options?: CallOptions): Promise<WatchHandle> {

@@ -10,7 +10,14 @@ import { TcpChannel } from '../../src/client/tcp_channel.ts';
 import type { CommandResult } from '../../src/kv/command.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { decodeCommand } from '../../src/wire/command_codec.ts';
-import type { GetRequest, GetResponse, ScanPageRequest, ScanPageResponse } from '../../src/wire/messages.ts';
+import type {
+  GetRequest,
+  GetResponse,
+  RangeRequest,
+  RangeResponse,
+  ScanPageRequest,
+  ScanPageResponse,
+} from '../../src/wire/messages.ts';
 
 /** What one call of the store did beneath. */
 export interface Beneath {
@@ -87,6 +94,10 @@ class WatchedChannel implements Channel {
 
   scan(request: ScanPageRequest, options: ChannelOptions): Promise<ScanPageResponse> {
     return this.#channel.scan(request, options);
+  }
+
+  range(request: RangeRequest, options: ChannelOptions): Promise<RangeResponse> {
+    return this.#channel.range(request, options);
   }
 
   watch(

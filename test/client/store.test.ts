@@ -14,7 +14,13 @@ import type { Command, CommandResult } from '../../src/kv/command.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { keyAfter } from '../../src/storage/record.ts';
 import { decodeCommand } from '../../src/wire/command_codec.ts';
-import type { GetRequest, ScanPageRequest, WatchBatch } from '../../src/wire/messages.ts';
+import type {
+  GetRequest,
+  RangeRequest,
+  RangeResponse,
+  ScanPageRequest,
+  WatchBatch,
+} from '../../src/wire/messages.ts';
 import { FakeStore } from '../api/fake_service.ts';
 
 const limits = { maxKeyBytes: 16, maxValueBytes: 32, maxTxnOperations: 3 };
@@ -51,6 +57,10 @@ class DirectChannel implements Channel {
   scan(request: ScanPageRequest) {
     this.reads.push(request);
     return this.store.scan(request);
+  }
+
+  async range(request: RangeRequest): Promise<RangeResponse> {
+    return this.store.range(request);
   }
 
   async *watch(): AsyncGenerator<WatchBatch> {

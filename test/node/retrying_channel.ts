@@ -9,6 +9,8 @@ import type { CommandResult } from '../../src/kv/command.ts';
 import type {
   GetRequest,
   GetResponse,
+  RangeRequest,
+  RangeResponse,
   ScanPageRequest,
   ScanPageResponse,
   WatchBatch,
@@ -39,6 +41,10 @@ export class RetryingChannel implements Channel {
 
   scan(request: ScanPageRequest, options: ChannelOptions): Promise<ScanPageResponse> {
     return this.#retry(options, false, async (channel, timeoutMs) => channel.scan(request, { timeoutMs }));
+  }
+
+  range(request: RangeRequest, options: ChannelOptions): Promise<RangeResponse> {
+    return this.#retry(options, false, async (channel, timeoutMs) => channel.range(request, { timeoutMs }));
   }
 
   async *watch(request: WatchRequest, options: ChannelOptions): AsyncGenerator<WatchBatch> {

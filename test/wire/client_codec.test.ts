@@ -18,6 +18,8 @@ import {
   readGot,
   readHello,
   readPage,
+  readRange,
+  readRanged,
   readScan,
   readWatch,
   readWelcome,
@@ -27,6 +29,8 @@ import {
   writeGot,
   writeHello,
   writePage,
+  writeRange,
+  writeRanged,
   writeScan,
   writeWatch,
   writeWelcome,
@@ -34,9 +38,10 @@ import {
 import { beginFrame, endFrame, FrameReader, OPCODE } from '../../src/wire/client_frames.ts';
 import { encodePut } from '../../src/wire/command_codec.ts';
 import { encodeError } from '../../src/wire/error_codec.ts';
-import type { GetRequest, ScanPageRequest } from '../../src/wire/messages.ts';
+import type { GetRequest, RangeRequest, ScanPageRequest } from '../../src/wire/messages.ts';
 import { encodeResult } from '../../src/wire/result_codec.ts';
 import { ByteReader, ByteWriter } from '../../src/wire/varint.ts';
+import { rangeSelection } from './command_arbitraries.ts';
 
 const number = fc.maxSafeNat();
 const bytes = fc.uint8Array({ maxLength: 40 });
@@ -176,6 +181,29 @@ const cases = [
     }),
     write: writeScan,
     read: readScan,
+  }),
+  define({
+    name: 'range',
+    values: fc
+      .tuple(
+        fc.record(readOptions),
+        rangeSelection,
+        fc.record({ key: bytes, end: optional(bytes), maxBytes: number }),
+      )
+      .map(([options, shown, keys]): RangeRequest => ({ ...options, ...shown, ...keys })),
+    write: writeRange,
+    read: readRange,
+  }),
+  define({
+    name: 'ranged',
+    values: fc.record({
+      revision: number,
+      records: fc.array(record, { maxLength: 4 }),
+      more: fc.boolean(),
+      count: number,
+    }),
+    write: writeRanged,
+    read: readRanged,
   }),
   define({
     name: 'page',

@@ -12,6 +12,9 @@ import type {
   Operation,
   OperationResult,
   PlainCommand,
+  RangeSelection,
+  SortOrder,
+  SortTarget,
   TxnOp,
   WriteId,
 } from '../../src/kv/command.ts';
@@ -62,14 +65,10 @@ const deleteOp = fc.record({
   prevKv: fc.boolean(),
 });
 const touchOp = fc.record({ type: fc.constant('touch' as const), key: someBytes, ttlMs: safeInteger });
-const rangeOp = fc.record({
-  type: fc.constant('range' as const),
-  key: someBytes,
-  end: maybeBytes,
-  revision: safeInteger,
+const selectionFields = {
   limit: safeInteger,
-  sortTarget: fc.constantFrom('key', 'key', 'version', 'createRevision', 'modRevision', 'value'),
-  sortOrder: fc.constantFrom('none', 'ascend', 'descend'),
+  sortTarget: fc.constantFrom<SortTarget>('key', 'key', 'version', 'createRevision', 'modRevision', 'value'),
+  sortOrder: fc.constantFrom<SortOrder>('none', 'ascend', 'descend'),
   keysOnly: fc.boolean(),
   countOnly: fc.boolean(),
   counted: fc.boolean(),
@@ -77,6 +76,14 @@ const rangeOp = fc.record({
   maxModRevision: maybeZero,
   minCreateRevision: maybeZero,
   maxCreateRevision: maybeZero,
+};
+export const rangeSelection: fc.Arbitrary<RangeSelection> = fc.record(selectionFields);
+const rangeOp = fc.record({
+  type: fc.constant('range' as const),
+  key: someBytes,
+  end: maybeBytes,
+  revision: safeInteger,
+  ...selectionFields,
 });
 const compare: fc.Arbitrary<Compare> = fc
   .record({

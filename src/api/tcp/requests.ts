@@ -1,15 +1,17 @@
-/** Requests of the TCP door that are neither the hot ones nor streams: status and membership; and the check on keys that all share. */
+/** Requests of the TCP door that are neither the hot ones nor streams: ranges, status and membership; and the check on keys that all share. */
 import { KvError } from '../../errors.ts';
 import { SPACE_USER } from '../../kv/keyspace.ts';
 import type { Identity } from '../../security/identity.ts';
 import { writeMembers, writeStatus, writeStatuses } from '../../wire/client_admin_codec.ts';
-import { MAX_TIMEOUT_MS } from '../../wire/client_codec.ts';
+import { MAX_TIMEOUT_MS, readRange, writeRanged } from '../../wire/client_codec.ts';
 import { OPCODE } from '../../wire/client_frames.ts';
 import type { ByteReader, ByteWriter } from '../../wire/varint.ts';
 import type { CallOptions, Service } from '../service.ts';
 import { answerAuth, isAuthOpcode, type NamedConnection } from './auth_requests.ts';
 
 const DEFAULT_CALL: CallOptions = {};
+/** Of an answer that holds records, beside these. */
+const ANSWER_OVERHEAD_BYTES = 64;
 
 /** What a time-out of the wire asks for: 0 lets the node choose, and nobody is waited for longer than MAX_TIMEOUT_MS. */
 export function callOptionsOf(timeoutMs: number, identity: Identity | undefined): CallOptions {
@@ -36,12 +38,23 @@ export async function answerAdmin(
   service: Service,
   opcode: number,
   reader: ByteReader,
-  connection: NamedConnection,
+  connection: NamedConnection & { readonly maxFrameBytes: number },
 ): Promise<(out: ByteWriter) => void> {
   const { identity } = connection;
   if (isAuthOpcode(opcode))
     return answerAuth(service, opcode, reader, connection, callOptions(reader, false, identity));
   switch (opcode) {
+    case OPCODE.RANGE: {
+      const options = callOptions(reader, false, identity);
+      const request = readRange(reader);
+      checkUserKey(request.key);
+      checkUserEnd(request.end);
+      // An answer that the client does not take would have been read for nothing.
+      const most = Math.max(1, connection.maxFrameBytes - ANSWER_OVERHEAD_BYTES);
+      const maxBytes = request.maxBytes === 0 ? most : Math.min(request.maxBytes, most);
+      const answer = await service.range({ ...request, maxBytes }, options);
+      return (out) => writeRanged(out, answer);
+    }
     case OPCODE.STATUS: {
       callOptions(reader, true, identity);
       const status = service.status();

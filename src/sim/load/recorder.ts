@@ -15,6 +15,8 @@ import { decodeCommand } from '../../wire/command_codec.ts';
 import type {
   GetRequest,
   GetResponse,
+  RangeRequest,
+  RangeResponse,
   ScanPageRequest,
   ScanPageResponse,
   WatchBatch,
@@ -359,6 +361,10 @@ class OverheardChannel implements Channel {
 
   scan(request: ScanPageRequest, options: ChannelOptions): MaybePromise<ScanPageResponse> {
     return this.#read(this.#channel.scan(request, options));
+  }
+
+  range(request: RangeRequest, options: ChannelOptions): Promise<RangeResponse> {
+    return this.#read(this.#channel.range(request, options));
   }
 
   async *watch(request: WatchRequest, options: ChannelOptions): AsyncGenerator<WatchBatch, void, undefined> {

@@ -6,6 +6,8 @@ import type { MaybePromise } from '../../storage/record.ts';
 import type {
   GetRequest,
   GetResponse,
+  RangeRequest,
+  RangeResponse,
   ScanPageRequest,
   ScanPageResponse,
   WatchBatch,
@@ -16,6 +18,8 @@ import {
   describeCommand,
   describeGet,
   describeGot,
+  describeRange,
+  describeRanged,
   describeResult,
   describeScan,
   describeScanned,
@@ -54,6 +58,11 @@ export class TracedChannel implements Channel {
       this.#inner.scan(request, options),
       describeScanned,
     );
+  }
+
+  range(request: RangeRequest, options: ChannelOptions): Promise<RangeResponse> {
+    const text = this.#trace.recording ? describeRange(request) : undefined;
+    return this.#told('range', text, request.key.length, this.#inner.range(request, options), describeRanged);
   }
 
   watch(request: WatchRequest, options: ChannelOptions): AsyncIterable<WatchBatch> {

@@ -3,7 +3,14 @@ import type { CommandResult, Compare, Operation, TxnBody } from '../../kv/comman
 import { USER_SPACE_END, userKey } from '../../kv/keyspace.ts';
 import type { StoredRecord } from '../../storage/record.ts';
 import { decodeCommand } from '../../wire/command_codec.ts';
-import type { GetRequest, GetResponse, ScanPageRequest, ScanPageResponse } from '../../wire/messages.ts';
+import type {
+  GetRequest,
+  GetResponse,
+  RangeRequest,
+  RangeResponse,
+  ScanPageRequest,
+  ScanPageResponse,
+} from '../../wire/messages.ts';
 
 const MAX_SHOWN_BYTES = 24;
 const MAX_SHOWN_ITEMS = 8;
@@ -34,6 +41,10 @@ export function describeGet({ key, level }: GetRequest): string {
 
 export function describeScan({ start, end, level }: ScanPageRequest): string {
   return `scan from ${keyText(start)}${endText(end)} (${level})`;
+}
+
+export function describeRange({ key, end, level, countOnly }: RangeRequest): string {
+  return `${countOnly ? 'count' : 'range'} from ${keyText(key)}${endText(end)} (${level})`;
 }
 
 /** An encoded command. @throws KvError PROTOCOL when it is none */
@@ -76,6 +87,10 @@ function ttlText(ttlMs: number): string {
 
 export function describeGot({ revision, record }: GetResponse): string {
   return record === undefined ? `nothing at ${revision}` : `${describeRecord(record)}, at ${revision}`;
+}
+
+export function describeRanged({ revision, records, more, count }: RangeResponse): string {
+  return `${describeRecords(records)}${more ? ' and more' : ''}, ${count} in all, at ${revision}`;
 }
 
 export function describeScanned({ revision, records, more }: ScanPageResponse): string {
