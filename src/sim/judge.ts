@@ -23,6 +23,8 @@ export interface JudgeOptions {
   readonly clocks: readonly ClockSetting[];
   /** Two election timeouts and the interval at which a leader looks for what has expired. */
   readonly graceMs: number;
+  /** When nodes were started, by the recorder's clock. */
+  readonly starts?: readonly number[] | undefined;
   /** When faults kept, or may have kept, the cluster from its work. */
   readonly disturbances: readonly Disturbance[];
   /** Of the search for a linearization. */
@@ -45,6 +47,7 @@ export function judge(recorder: Recorder, options: JudgeOptions): readonly Viola
       clocks: new ClockBounds(options.nodes, options.clocks),
       graceMs: options.graceMs,
       disturbances: options.disturbances,
+      starts: options.starts ?? [],
     }),
     ...linearizable(recorder, options.maxSteps),
   ];

@@ -196,6 +196,7 @@ class Run {
       })),
       graceMs: 2 * tickMs * electionTicks + EXPIRY_LOOK_MS,
       disturbances: this.#disturbances.list,
+      starts: world.starts.map((atMs) => atMs + WORLD_BEGINS_MS),
     });
   }
 

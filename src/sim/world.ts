@@ -86,6 +86,8 @@ export class World {
   readonly clients: SimClient[] = [];
   /** What machines' clocks were set to, and when in the world's time. */
   readonly clockSettings: ClockSetting[] = [];
+  /** When nodes were started, in the world's time. */
+  readonly starts: number[] = [];
   /** Of the seed; fork it, never draw from it. */
   readonly random: SeededRandom;
   /** The test's own process. */
@@ -139,6 +141,7 @@ export class World {
 
   /** Begins a life of a node on the disk that it has. @throws what the node fails to start with. */
   startNode(id: NodeId, disk?: (view: Disk) => Disk): Promise<KvorumNode> {
+    this.starts.push(this.nowMs);
     return this.node(id).start(disk);
   }
 

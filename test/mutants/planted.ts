@@ -402,13 +402,13 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     ],
   },
   {
-    name: 'expiry-by-local-clock',
-    what: 'Expiry is decided by the clock of the node that leads instead of the time of the entry: with a clock that runs ahead, keys go too early.',
-    file: 'src/kv/state_machine.js',
-    by: ['lease', 'equal state at an equal index'],
+    name: 'store-time-by-wall-clock',
+    what: 'The time of entries is the wall clock of the node that leads: where it is set ahead, keys go too early.',
+    file: 'src/node/store_clock.js',
+    by: ['lease'],
     ops: 1000,
     settings: { kinds: ['clockJump', 'moveLeader'] },
-    edits: [{ find: ' || record.expiresAtMs > this.writer.timeMs)', replace: ')' }],
+    edits: [{ find: 'if (!this.#known)\n            this.#set(Math.max', replace: 'this.#set(Math.max' }],
   },
   {
     name: 'revision-lost-at-restart',

@@ -1,8 +1,9 @@
 /**
- * What the wall clocks of a cluster may have shown, in terms of the true time: the judge of everything that has a time to live.
+ * What the clocks of a cluster may have shown, in terms of the true time: the judge of everything that has a time to live.
  *
- * A node's wall clock is `trueMs + offsetMs + (trueMs - fromMs) * (rate - 1)` from `fromMs` on, until it is set anew. The store's time is the largest wall clock of any leader so far,
- * so at a true time it lies between the lowest clock of any node and the highest that any node has shown until then.
+ * A node's wall clock is `trueMs + offsetMs + (trueMs - fromMs) * (rate - 1)` from `fromMs` on, until it is set anew; its monotonic clock runs at
+ * the same rate and is never set. The store's time follows monotonic clocks (node/store_clock.ts), so where some wall clock was wrong only their rates bound it; while all are right, it is
+ * the time of day.
  *
  * Invariants: settings are kept by ascending time for each node; queries take time linear in the settings.
  */
@@ -37,6 +38,17 @@ export class ClockBounds {
       }
       this.stretches.push({ ...current, toMs: Number.POSITIVE_INFINITY });
     }
+  }
+
+  /** Whether no clock was ever wrong. */
+  get right(): boolean {
+    return this.stretches.every(({ offsetMs, rate }) => offsetMs === 0 && rate === 1);
+  }
+
+  /** The rates of the slowest and the fastest clock, at whatever time. */
+  get rates(): { readonly slowest: number; readonly fastest: number } {
+    const rates = this.stretches.map(({ rate }) => rate);
+    return { slowest: Math.min(1, ...rates), fastest: Math.max(1, ...rates) };
   }
 
   /** The lowest that any node's clock showed within [fromMs, toMs]. */

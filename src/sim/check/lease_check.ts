@@ -2,11 +2,12 @@
  * Does what has a time to live end in time: never early, and at the latest after its time and two election timeouts?
  *
  * The check is of lives, whatever they are of: a key with a time to live now, leases (granted, kept alive, revoked) by the same rules. A life
- * begins with a grant and ends with the next renewal (which begins another life) or with its expiry. Time is the store's: the largest wall clock of its leaders so far, so
- * both bounds are held against what the clocks of the nodes may have shown (clock_bounds.ts): with right clocks they are exact.
+ * begins with a grant and ends with the next renewal (which begins another life) or with its expiry. Time is the store's, which is carried from leader to leader on
+ * monotonic clocks and leans towards wall clocks by SLEW at most: a wall clock that is set wrong must end nothing early. While all clocks are right the bounds are exact.
  *
- *   early  at its end no clock of any node had yet shown the time at which the life ends
- *   late   seen alive by a linearizable read although all clocks had shown that time for `graceMs`, in which the cluster was undisturbed
+ *   early  at its end not even the fastest clock could have counted its time; judged under wrong clocks unless a node started meanwhile (who has heard no time may have to
+ *          begin with its wall clock)
+ *   late   seen alive by a linearizable read although its time had passed for `graceMs`, in which the cluster was undisturbed; under wrong clocks for its whole life
  *
  * `ttlLives` finds the lives of keys in a history; `checkStoreTime` needs no clocks: expiry times tell what the store's time was at a revision, and it never goes back.
  */
@@ -35,6 +36,11 @@ export interface Life {
   readonly seenAliveMs: number | undefined;
 }
 
+/** How much faster or slower than a monotonic clock the store's time may run (node/store_clock.ts). */
+const SLEW = 0.01;
+/** A node that was started has heard the time after so long, if it can lead at all. */
+const UNTOLD_MS = 1_000;
+
 export interface Disturbance {
   readonly fromMs: number;
   readonly toMs: number;
@@ -46,6 +52,8 @@ export interface LeaseCheckOptions {
   readonly graceMs: number;
   /** When faults kept, or may have kept, the cluster from its work. */
   readonly disturbances: readonly Disturbance[];
+  /** True times at which nodes were started. */
+  readonly starts?: readonly number[];
   /** How far apart two readings of one clock may lie for other reasons (rounding). */
   readonly toleranceMs?: number;
 }
@@ -53,35 +61,58 @@ export interface LeaseCheckOptions {
 /** All violations, at most MAX_VIOLATIONS. */
 export function checkLives(lives: readonly Life[], options: LeaseCheckOptions): readonly Violation[] {
   const found = new Violations('lease');
-  const { clocks, graceMs, disturbances, toleranceMs = 1 } = options;
+  const early = options.clocks.right ? earlyByClocks : earlyByRates;
+  const late = options.clocks.right ? lateByClocks : lateByRates;
   for (const life of lives) {
     const { name, ttlMs, beganFromMs, beganToMs, seenExpiredMs, seenAliveMs } = life;
-    if (seenExpiredMs !== undefined) {
-      const dueMs =
-        life.expiresAtMs ?? clocks.lowest(beganFromMs, Math.min(beganToMs, seenExpiredMs)) + ttlMs;
-      const storeMs = clocks.highest(seenExpiredMs);
-      if (storeMs + toleranceMs < dueMs) {
-        found.add(`${name} expired ${Math.ceil(dueMs - storeMs)} ms before its time`, {
-          ttlMs,
-          beganFromMs,
-          seenExpiredMs,
-          dueMs,
-        });
-      }
+    const earlyMs = seenExpiredMs === undefined ? 0 : early(life, seenExpiredMs, options);
+    if (earlyMs > 0) {
+      const details = { ttlMs, beganFromMs, seenExpiredMs: seenExpiredMs ?? 0 };
+      found.add(`${name} expired ${Math.ceil(earlyMs)} ms before its time`, details);
     }
-    if (seenAliveMs === undefined) continue;
-    const dueMs = life.expiresAtMs ?? clocks.highest(beganToMs) + ttlMs;
-    const quietFromMs = seenAliveMs - graceMs;
-    if (quietFromMs < beganToMs || clocks.lowest(quietFromMs, seenAliveMs) <= dueMs + toleranceMs) continue;
-    if (disturbances.some(({ fromMs, toMs }) => fromMs <= seenAliveMs && toMs >= quietFromMs)) continue;
-    found.add(`${name} outlived its time by more than ${graceMs} ms`, {
-      ttlMs,
-      beganToMs,
-      dueMs,
-      seenAliveMs,
-    });
+    if (seenAliveMs !== undefined && late(life, seenAliveMs, options)) {
+      const details = { ttlMs, beganToMs, seenAliveMs };
+      found.add(`${name} outlived its time by more than ${options.graceMs} ms`, details);
+    }
   }
   return found.list;
+}
+
+/** By how much an end came too early; 0: it did not. */
+function earlyByClocks(life: Life, seenExpiredMs: number, options: LeaseCheckOptions): number {
+  const { clocks, toleranceMs = 1 } = options;
+  const { ttlMs, beganFromMs, beganToMs } = life;
+  const dueMs = life.expiresAtMs ?? clocks.lowest(beganFromMs, Math.min(beganToMs, seenExpiredMs)) + ttlMs;
+  const storeMs = clocks.highest(seenExpiredMs);
+  return storeMs + toleranceMs < dueMs ? dueMs - storeMs : 0;
+}
+
+function earlyByRates(life: Life, seenExpiredMs: number, options: LeaseCheckOptions): number {
+  const { clocks, starts = [], toleranceMs = 1 } = options;
+  const { ttlMs, beganFromMs } = life;
+  if (starts.some((atMs) => atMs >= beganFromMs - UNTOLD_MS && atMs <= seenExpiredMs)) return 0;
+  const mostMs = (seenExpiredMs - beganFromMs) * clocks.rates.fastest * (1 + SLEW);
+  return mostMs + toleranceMs < ttlMs ? ttlMs - mostMs : 0;
+}
+
+/** Whether a life was seen when it had to be over. */
+function lateByClocks(life: Life, seenAliveMs: number, options: LeaseCheckOptions): boolean {
+  const { clocks, graceMs, toleranceMs = 1 } = options;
+  const dueMs = life.expiresAtMs ?? clocks.highest(life.beganToMs) + life.ttlMs;
+  const quietFromMs = seenAliveMs - graceMs;
+  if (quietFromMs < life.beganToMs || clocks.lowest(quietFromMs, seenAliveMs) <= dueMs + toleranceMs)
+    return false;
+  return undisturbed(quietFromMs, seenAliveMs, options);
+}
+
+function lateByRates(life: Life, seenAliveMs: number, options: LeaseCheckOptions): boolean {
+  const { clocks, graceMs, toleranceMs = 1 } = options;
+  const longestMs = life.ttlMs / (clocks.rates.slowest * (1 - SLEW)) + graceMs + toleranceMs;
+  return seenAliveMs - life.beganToMs > longestMs && undisturbed(life.beganToMs, seenAliveMs, options);
+}
+
+function undisturbed(fromMs: number, toMs: number, { disturbances }: LeaseCheckOptions): boolean {
+  return !disturbances.some((one) => one.fromMs <= toMs && one.toMs >= fromMs);
 }
 
 /** The lives of keys with a time to live, as far as anybody saw them. */

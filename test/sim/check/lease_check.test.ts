@@ -49,25 +49,34 @@ test('a late end is refused, unless the cluster was disturbed in the time that i
   assert.equal(messages(life({ seenAliveMs: 9_000 }), RIGHT, [{ fromMs: 8_600, toMs: 8_700 }]), []);
 });
 
-test('a clock that runs ahead may end lives early by as much as it is ahead, and no more', () => {
-  const ahead = new ClockBounds([1, 2, 3], [{ node: 2, fromMs: 400, offsetMs: 300, rate: 1 }]);
-  assert.equal(messages(life({ seenExpiredMs: 800 }), ahead), []);
-  assert.is(messages(life({ seenExpiredMs: 790 }), ahead).length, 1);
-  // The store's time does not go back when the clock does.
-  const jumped = new ClockBounds(
-    [1, 2],
-    [
-      { node: 2, fromMs: 400, offsetMs: 600, rate: 1 },
-      { node: 2, fromMs: 500, offsetMs: 0, rate: 1 },
-    ],
+test('a wall clock that is set wrong ends nothing early, but where a node started it may', () => {
+  const ahead = new ClockBounds([1, 2, 3], [{ node: 2, fromMs: 400, offsetMs: 3_000, rate: 1 }]);
+  assert.equal(
+    messages(life({ seenExpiredMs: 1_095 }), ahead),
+    [],
+    'the store may run one part in a hundred fast',
   );
-  assert.equal(messages(life({ seenExpiredMs: 600 }), jumped), []);
+  assert.match(messages(life({ seenExpiredMs: 800 }), ahead)[0] ?? '', /before its time/);
+  const options = { clocks: ahead, graceMs: 500, disturbances: [] };
+  const early = life({ seenExpiredMs: 800 });
+  assert.is(checkLives([early], { ...options, starts: [500] }).length, 0);
+  assert.is(checkLives([early], { ...options, starts: [-901, 900] }).length, 1);
 });
 
-test('a clock that is behind may keep lives longer', () => {
+test('a wall clock that is set wrong keeps nothing alive', () => {
   const behind = new ClockBounds([1, 2, 3], [{ node: 3, fromMs: 0, offsetMs: -400, rate: 1 }]);
-  assert.equal(messages(life({ seenAliveMs: 2_000 }), behind), []);
-  assert.is(messages(life({ seenAliveMs: 2_060 }), behind).length, 1);
+  assert.equal(messages(life({ seenAliveMs: 1_660 }), behind), []);
+  assert.is(messages(life({ seenAliveMs: 1_670 }), behind).length, 1);
+  assert.equal(messages(life({ seenAliveMs: 1_670 }), behind, [{ fromMs: 200, toMs: 300 }]), []);
+});
+
+test('clocks that run fast or slow may end lives by as much earlier or later', () => {
+  const drifting = new ClockBounds([1, 2], [{ node: 1, fromMs: 0, offsetMs: 0, rate: 1.25 }]);
+  assert.equal(messages(life({ seenExpiredMs: 900 }), drifting), []);
+  assert.is(messages(life({ seenExpiredMs: 880 }), drifting).length, 1);
+  const slow = new ClockBounds([1, 2], [{ node: 1, fromMs: 0, offsetMs: 0, rate: 0.8 }]);
+  assert.equal(messages(life({ seenAliveMs: 1_900 }), slow), []);
+  assert.is(messages(life({ seenAliveMs: 1_930 }), slow).length, 1);
 });
 
 test('clocks that drift are followed', () => {
