@@ -14,8 +14,10 @@ import { addClusterCommands } from './cluster_commands.ts';
 import { addDataCommands } from './data_commands.ts';
 import { addLocal } from './local.ts';
 import { fail } from './output.ts';
+import { addRestore } from './restore_command.ts';
 import { addServe } from './serve.ts';
 import { addTxn } from './txn_command.ts';
+import { addUpkeepCommands } from './upkeep_commands.ts';
 
 const program = new Command('kvorum')
   .description('A replicated, ordered, transactional key-value store.')
@@ -49,6 +51,8 @@ addDataCommands(program);
 addTxn(program);
 addClusterCommands(program);
 addAuthCommands(program);
+addUpkeepCommands(program);
+addRestore(program);
 addCheck(program);
 addCheckHistory(program);
 addBench(program);

@@ -10,6 +10,7 @@ import type { ByteReader, ByteWriter } from '../wire/varint.ts';
 import type { CallRequest } from './call.ts';
 import type { ChannelOptions } from './channel.ts';
 import { ClusterClient } from './cluster_client.ts';
+import { UpkeepAdmin } from './upkeep_admin.ts';
 
 export interface AdminOptions {
   readonly endpoints: readonly string[];
@@ -28,10 +29,13 @@ export function connectAdmin(options: AdminOptions): AdminClient {
 }
 
 export class AdminClient implements AsyncDisposable {
+  /** Compaction, hashes, alarms. */
+  readonly upkeep: UpkeepAdmin;
   private readonly cluster: ClusterClient;
 
   constructor(cluster: ClusterClient) {
     this.cluster = cluster;
+    this.upkeep = new UpkeepAdmin(cluster);
   }
 
   /** The status of one node: any of the endpoints. */

@@ -24,6 +24,8 @@ export interface CallRequest<T> {
   readonly repeatable: boolean;
   /** A node that has not come to the revision asked for is not the only one to ask. */
   readonly retryWhenBehind: boolean;
+  /** What an answer may take that is known to take long; otherwise ATTEMPT_TIMEOUT_MS. */
+  readonly attemptTimeoutMs?: number;
   write(writer: ByteWriter, timeoutMs: number): void;
   read(reader: ByteReader): T;
   /** The error that an answer stands for when it says that this attempt was refused, and nothing of what became of attempts before. */
@@ -100,7 +102,10 @@ export class Call<T> implements ConnectionCall, PendingCall {
 
   sendOn(connection: TcpConnection, nowMs: number): void {
     this.attempts++;
-    this.attemptTimeoutMs = Math.min(ATTEMPT_TIMEOUT_MS, this.deadlineMs - nowMs);
+    this.attemptTimeoutMs = Math.min(
+      this.request.attemptTimeoutMs ?? ATTEMPT_TIMEOUT_MS,
+      this.deadlineMs - nowMs,
+    );
     this.attemptDeadlineMs = nowMs + this.attemptTimeoutMs;
     this.connection = connection;
     try {

@@ -54,14 +54,15 @@ export function readAlarms(reader: ByteReader): Alarm[] {
   return alarms;
 }
 
-function writeAlarm(writer: ByteWriter, alarm: Alarm): void {
+export function writeAlarm(writer: ByteWriter, alarm: Alarm): void {
   writer
     .u8(ALARM_TYPES.indexOf(alarm.type))
     .u8(alarm.byNode ? BY_NODE : 0)
     .varint(alarm.member);
 }
 
-function readAlarm(reader: ByteReader): Alarm {
+/** @throws KvError PROTOCOL */
+export function readAlarm(reader: ByteReader): Alarm {
   const type = ALARM_TYPES[reader.u8()];
   if (type === undefined) throw malformed('unknown type of alarm');
   const byNode = reader.bool();

@@ -6,6 +6,7 @@ import { jsonCodec } from '../../src/client/codecs.ts';
 import { connectWith } from '../../src/client/connect.ts';
 import { type ErrorCode, KvError } from '../../src/errors.ts';
 import { realPorts } from '../../src/real_ports.ts';
+import { SOME_ALARM, SOME_HASH } from '../api/fake_upkeep.ts';
 import { connectedTo, type FakeNode, withCluster } from './fake_cluster.ts';
 import { FaultyProxy } from './faulty_proxy.ts';
 
@@ -326,6 +327,16 @@ test('the admin client speaks every administrative request', () =>
     assert.is((await admin.memberPromote(9)).leader, 1);
     assert.is((await admin.memberRemove(8)).leader, 1);
     assert.is(await admin.moveLeader(3), 3);
+    const { upkeep } = admin;
+    assert.is(await upkeep.compact({ revision: 5, physical: true }), 6);
+    assert.equal(await upkeep.hash({ revision: 7, compactRevision: 3 }), SOME_HASH);
+    assert.equal(await upkeep.clusterHash(), await service.clusterHash());
+    assert.equal(await upkeep.alarms(), { revision: 5, alarms: [SOME_ALARM] });
+    const raised = await upkeep.changeAlarm('raise', SOME_ALARM);
+    assert.equal(raised.alarms, [{ ...SOME_ALARM, byNode: false }], 'only nodes raise alarms that pass');
+    assert.equal((await upkeep.changeAlarm('clear', SOME_ALARM)).alarms, []);
+    for (const call of ['compact 5 physical', 'hash 7 3', 'raise nospace 2', 'clear nospace 2'])
+      assert.ok(service.calls.includes(call), call);
     assert.is(await admin.moveLeader(), 2);
     assert.ok(service.calls.includes('memberPromote 9') && service.calls.includes('memberRemove 8'));
     // A change with an unknown outcome is not repeated.

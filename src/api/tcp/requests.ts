@@ -8,6 +8,7 @@ import { OPCODE } from '../../wire/client_frames.ts';
 import type { ByteReader, ByteWriter } from '../../wire/varint.ts';
 import type { CallOptions, Service } from '../service.ts';
 import { answerAuth, isAuthOpcode, type NamedConnection } from './auth_requests.ts';
+import { answerUpkeep } from './upkeep_requests.ts';
 
 const DEFAULT_CALL: CallOptions = {};
 /** Of an answer that holds records, beside these. */
@@ -96,8 +97,14 @@ export async function answerAdmin(
       const leader = await service.moveLeader(to, options);
       return (out) => out.varint(leader);
     }
-    default:
+    default: {
+      const isUpkeep = opcode >= OPCODE.COMPACT && opcode <= OPCODE.ALARM;
+      const answer = isUpkeep
+        ? await answerUpkeep(service, opcode, reader, callOptions(reader, false, identity))
+        : undefined;
+      if (answer !== undefined) return answer;
       throw new KvError('UNSUPPORTED', `unknown opcode 0x${opcode.toString(16).padStart(2, '0')}`);
+    }
   }
 }
 
