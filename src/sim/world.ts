@@ -69,6 +69,9 @@ export interface ClientOptions {
   readonly endpoints?: readonly string[] | undefined;
   /** For each call that names none. */
   readonly timeoutMs?: number | undefined;
+  /** Who to be, where rights are enforced. */
+  readonly user?: string | undefined;
+  readonly password?: string | undefined;
   /** Gives the channel that the store is to use, over its own. */
   readonly overhear?: ((channel: Channel) => Channel) | undefined;
 }
@@ -258,12 +261,14 @@ export class World {
    */
   client(name: string, options: ClientOptions = {}): SimClient {
     const process = this.#newProcess(name);
-    const { timeoutMs } = options;
+    const { timeoutMs, user, password } = options;
     const cluster = new ClusterClient({
       endpoints: options.endpoints ?? this.addresses(),
       ports: process.ports,
       dial: this.streams.dialFrom(process),
       timeoutMs,
+      user,
+      password,
       name,
       watchWindowBytes: WATCH_WINDOW_BYTES,
     });

@@ -12,6 +12,7 @@ import { keepPromoting } from '../../node/joining.ts';
 import { KvorumNode } from '../../node/node.ts';
 import type { Facts, Logger } from '../../observability/logger.ts';
 import type { Configuration, Member } from '../../raft/types.ts';
+import { ScryptPasswords } from '../../security/passwords.ts';
 import type { Disk } from '../../storage/disk.ts';
 import type { LossRule } from '../../storage/memory_disk.ts';
 import { VERSION } from '../../version.ts';
@@ -31,6 +32,9 @@ import type { StreamNetwork } from './streams.ts';
  * - removed: it ended because it is no member any more.
  */
 export type NodeStateName = 'down' | 'starting' | 'up' | 'failed' | 'removed';
+
+/** Cheap, and on this thread: when another one is done is nothing that a seed decides. */
+const PASSWORDS = new ScryptPasswords({ logN: 1, onThisThread: true });
 
 export interface SimNodeOptions {
   readonly member: Member;
@@ -118,6 +122,7 @@ export class SimNode {
         version: VERSION,
         pid: this.id,
         rssBytes: () => 0,
+        passwords: PASSWORDS,
         create: this.#options.create,
         transport: (identity) => {
           this.#transport = network.transport(identity.nodeId, member.peerAddress, life);

@@ -1,5 +1,5 @@
 /** A store's channel that tells the trace of every call and its outcome. Invariant: calls and answers pass through as they are. */
-import type { Channel, ChannelOptions } from '../../client/channel.ts';
+import type { AuthCalls, Channel, ChannelOptions } from '../../client/channel.ts';
 import { KvError } from '../../errors.ts';
 import type { CommandResult } from '../../kv/command.ts';
 import type { MaybePromise } from '../../storage/record.ts';
@@ -27,6 +27,7 @@ import {
 
 export class TracedChannel implements Channel {
   readonly needsSession: boolean;
+  readonly auth: AuthCalls | undefined;
   readonly #inner: Channel;
   readonly #trace: Trace;
   readonly #lane: Lane;
@@ -35,6 +36,7 @@ export class TracedChannel implements Channel {
   constructor(inner: Channel, trace: Trace, lane: Lane) {
     this.#inner = inner;
     this.needsSession = inner.needsSession;
+    this.auth = inner.auth;
     this.#trace = trace;
     this.#lane = lane;
   }
