@@ -103,6 +103,30 @@ const NAMED: Partial<Record<ErrorCode, EtcdErrorName>> = {
   MEMBERSHIP_CHANGE_IN_PROGRESS: 'Unhealthy',
   LEARNER_NOT_READY: 'LearnerNotReady',
   REMOVED: 'Stopped',
+  LEASE_NOT_FOUND: 'LeaseNotFound',
+  LEASE_EXISTS: 'LeaseExist',
+  LEASE_TTL_TOO_LARGE: 'LeaseTTLTooLarge',
+  UNAUTHENTICATED: 'InvalidAuthToken',
+  PERMISSION_DENIED: 'PermissionDenied',
+  ROOT_USER_NOT_FOUND: 'RootUserNotExist',
+  ROOT_ROLE_NOT_GRANTED: 'RootRoleNotExist',
+  USER_EXISTS: 'UserAlreadyExist',
+  USER_EMPTY: 'UserEmpty',
+  USER_NOT_FOUND: 'UserNotFound',
+  ROLE_EXISTS: 'RoleAlreadyExist',
+  ROLE_EMPTY: 'RoleEmpty',
+  ROLE_NOT_FOUND: 'RoleNotFound',
+  ROLE_NOT_GRANTED: 'RoleNotGranted',
+  PERMISSION_NOT_GRANTED: 'PermissionNotGranted',
+  AUTH_FAILED: 'AuthFailed',
+  AUTH_NOT_ENABLED: 'AuthNotEnabled',
+  AUTH_STALE: 'AuthOldRevision',
+  INVALID_AUTH_MANAGEMENT: 'InvalidAuthMgmt',
+  KEY_NOT_FOUND: 'KeyNotFound',
+  TOO_MANY_OPERATIONS: 'TooManyOps',
+  ALARM_NO_SPACE: 'NoSpace',
+  ALARM_CORRUPT: 'Corrupt',
+  RATE_LIMITED: 'RequestTooManyRequests',
 };
 
 /** The rest, with their own texts. */
@@ -115,6 +139,9 @@ const CODES: Partial<Record<ErrorCode, Code>> = {
   NOT_FOUND,
   INTERNAL: CODE.INTERNAL,
   STORAGE_FAILED: UNAVAILABLE,
+  TXN_TOO_DEEP: INVALID_ARGUMENT,
+  LEASE_FULL: RESOURCE_EXHAUSTED,
+  QUOTA_EXCEEDED: RESOURCE_EXHAUSTED,
 };
 
 /**

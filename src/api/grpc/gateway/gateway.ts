@@ -11,12 +11,13 @@ import { fromJson, toJson } from '../protobuf/json.ts';
 import type { GenericMessage } from '../protobuf/message_type.ts';
 import { ETCD_VERSION } from '../services/etcd_version.ts';
 import { isServing } from '../services/health_methods.ts';
-import { CODE, type Code, GrpcError } from '../status.ts';
+import { CODE, type Code, type GrpcError } from '../status.ts';
 import type { HttpAnswer, HttpHandler, HttpParts, HttpRequest } from './exchange.ts';
 import { metricsText } from './metrics_text.ts';
 import { GATEWAY_PATHS } from './paths.ts';
 
 const JSON_TYPE = 'application/json';
+const TEXT_TYPE = 'text/plain; charset=utf-8';
 /** JSON values in the body of one streaming request. */
 const MAX_REQUESTS = 10_000;
 const PREFIX = /^\/v3(?:beta)?\//;
@@ -54,14 +55,8 @@ export function gateway(options: GatewayOptions): HttpHandler {
       const method = PREFIX.test(request.path)
         ? methods.get(GATEWAY_PATHS[request.path.replace(PREFIX, '')] ?? '')
         : undefined;
-      if (method === undefined) return sendError(answer, new GrpcError(CODE.NOT_FOUND, 'Not Found'));
-      if (request.method !== 'POST') {
-        return answer.send(
-          405,
-          JSON_TYPE,
-          errorBody(new GrpcError(CODE.UNIMPLEMENTED, 'Method Not Allowed')),
-        );
-      }
+      if (method === undefined) return answer.send(404, TEXT_TYPE, 'Not Found\n');
+      if (request.method !== 'POST') return answer.send(405, TEXT_TYPE, 'Method Not Allowed\n');
       if (method.kind === 'unary') callUnary(options, method, request, answer);
       else callStream(options, method, request, answer);
     } catch (error) {

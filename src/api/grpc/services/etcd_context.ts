@@ -1,7 +1,9 @@
 /** What the services of etcd share: the service behind them, headers, options of a call, and the forms of keys. */
 import type { Limits } from '../../../config.ts';
+import { KvError } from '../../../errors.ts';
+import type { CommandResult, FailedResult } from '../../../kv/command.ts';
 import { storedKey, USER_SPACE_END, userKey } from '../../../kv/keyspace.ts';
-import type { StoredRecord } from '../../../storage/record.ts';
+import { compareKeys, type StoredRecord } from '../../../storage/record.ts';
 import type { CallOptions, Service } from '../../service.ts';
 import { etcdError } from '../etcd_errors.ts';
 import type { KeyValue, ResponseHeader } from '../messages/kv.ts';
@@ -47,8 +49,18 @@ export class Headers {
   }
 }
 
-export function callOptionsOf(context: CallContext): CallOptions {
-  return context.timeoutMs === undefined ? DEFAULT_CALL : { timeoutMs: context.timeoutMs };
+/** How long a call may take and who asks: the client's token says so. @throws KvError UNAUTHENTICATED */
+export function callOptionsOf(service: Service, context: CallContext): CallOptions {
+  const { timeoutMs } = context;
+  const token = context.metadata('token') ?? context.metadata('authorization');
+  const identity = token === undefined ? undefined : service.auth.identify(token);
+  return timeoutMs === undefined && identity === undefined ? DEFAULT_CALL : { timeoutMs, identity };
+}
+
+/** What a command gave. @throws KvError for what was refused when it was applied */
+export function succeeded(result: CommandResult): Exclude<CommandResult, FailedResult> {
+  if (result.type === 'failed') throw new KvError(result.code, result.message);
+  return result;
 }
 
 /** A key as it is stored. @throws GrpcError for an empty one */
@@ -62,6 +74,12 @@ export function storedEndOf(end: Uint8Array): Uint8Array | undefined {
   if (end.length === 0) return undefined;
   // One zero byte: no end.
   return end.length === 1 && end[0] === 0 ? USER_SPACE_END : storedKey(end);
+}
+
+/** The other way round, for what is shown. */
+export function shownEndOf(end: Uint8Array | undefined): Uint8Array {
+  if (end === undefined) return NO_BYTES;
+  return compareKeys(end, USER_SPACE_END) >= 0 ? Uint8Array.of(0) : userKey(end);
 }
 
 /** A record as clients see it; `key` and `value` may be views. */

@@ -5,13 +5,15 @@
  * which it is made.
  */
 import { KvError } from '../../../errors.ts';
-import type { CommandResult, DeleteOp } from '../../../kv/command.ts';
+import type { CommandResult } from '../../../kv/command.ts';
 import { compareKeys, copyRecord, type MaybePromise, type StoredRecord } from '../../../storage/record.ts';
 import { encodeCommand, encodePut } from '../../../wire/command_codec.ts';
 import type { GetResponse } from '../../../wire/messages.ts';
 import type { CallOptions } from '../../service.ts';
 import { etcdError } from '../etcd_errors.ts';
 import {
+  CompactionRequest,
+  CompactionResponse,
   DeleteRangeRequest,
   DeleteRangeResponse,
   PutRequest,
@@ -20,6 +22,8 @@ import {
   RangeResponse,
   SortOrder,
   SortTarget,
+  TxnRequest,
+  TxnResponse,
 } from '../messages/kv.ts';
 import { type CallContext, type ServiceTable, unary } from '../method.ts';
 import { CODE, GrpcError } from '../status.ts';
@@ -30,7 +34,9 @@ import {
   keyValueOf,
   storedEndOf,
   storedKeyOf,
+  succeeded,
 } from './etcd_context.ts';
+import { deleteOf, putOf, responsesOf, txnBodyOf } from './kv_operations.ts';
 
 const PAGE_RECORDS = 1_000;
 const PAGE_BYTES = 1024 * 1024;
@@ -48,6 +54,8 @@ export function kvService(context: EtcdContext): ServiceTable {
       unary('DeleteRange', DeleteRangeRequest, DeleteRangeResponse, (request, call) =>
         kv.deleteRange(request, call),
       ),
+      unary('Txn', TxnRequest, TxnResponse, (request, call) => kv.txn(request, call)),
+      unary('Compact', CompactionRequest, CompactionResponse, (request, call) => kv.compact(request, call)),
     ],
   };
 }
@@ -62,11 +70,9 @@ class KvMethods {
   }
 
   put(request: PutRequest, call: CallContext): Promise<PutResponse> {
-    if (request.key.length === 0) throw etcdError('EmptyKey');
-    if (request.ignore_value && request.value.length > 0) throw etcdError('ValueProvided');
-    if (request.ignore_lease && request.lease !== 0n) throw etcdError('LeaseProvided');
+    const command = putCommand(request);
     this.#headers.requireLeader(call);
-    return this.#context.service.write(this.#putCommand(request), callOptionsOf(call)).then((result) => {
+    return this.#write(command, call).then((result) => {
       if (result.type !== 'put') throw unexpected(result);
       const { previous } = result;
       return {
@@ -76,26 +82,44 @@ class KvMethods {
     });
   }
 
-  #putCommand(request: PutRequest): Uint8Array {
-    if (request.lease !== 0n || request.ignore_value || request.ignore_lease) {
-      throw new GrpcError(CODE.UNIMPLEMENTED, 'etcdserver: leases, ignore_value and ignore_lease');
-    }
-    return encodePut(request.key, request.value, 0, 0, 0, 0, request.prev_kv);
+  async txn(request: TxnRequest, call: CallContext): Promise<TxnResponse> {
+    const command = encodeCommand({ type: 'txn', id: NO_ID, ...txnBodyOf(request) });
+    this.#headers.requireLeader(call);
+    const result = await this.#write(command, call);
+    if (result.type !== 'txn') throw unexpected(result);
+    return {
+      header: this.#headers.header(result.revision),
+      succeeded: result.succeeded,
+      responses: responsesOf(result),
+    };
+  }
+
+  async compact(request: CompactionRequest, call: CallContext): Promise<CompactionResponse> {
+    const { service } = this.#context;
+    const { physical } = request;
+    // Nothing lies below the first revision, so it is gone.
+    if (request.revision <= 0) throw etcdError('Compacted');
+    const options = callOptionsOf(service, call);
+    const revision = await service.compact({ revision: request.revision, physical }, options);
+    return { header: this.#headers.header(revision) };
+  }
+
+  #write(command: Uint8Array, call: CallContext) {
+    const { service } = this.#context;
+    return service.write(command, callOptionsOf(service, call)).then(succeeded);
   }
 
   async deleteRange(request: DeleteRangeRequest, call: CallContext): Promise<DeleteRangeResponse> {
-    const key = storedKeyOf(request.key);
-    const end = storedEndOf(request.range_end);
+    const operation = deleteOf(request);
+    const { key, end } = operation;
     this.#headers.requireLeader(call);
-    const options = callOptionsOf(call);
     // Nothing lies in such a range: the answer is one of a read.
     if (isEmptyRange(key, end)) {
-      const { revision } = await this.#get(key, 0, false, options);
+      const { revision } = await this.#get(key, 0, false, callOptionsOf(this.#context.service, call));
       return DeleteRangeResponse.create({ header: this.#headers.header(revision) });
     }
-    const operation: DeleteOp = { type: 'delete', key, end, prevKv: request.prev_kv };
     const command = encodeCommand({ type: 'write', id: NO_ID, operation });
-    const result = await this.#context.service.write(command, options);
+    const result = await this.#write(command, call);
     if (result.type !== 'delete') throw unexpected(result);
     return {
       header: this.#headers.header(result.revision),
@@ -109,7 +133,7 @@ class KvMethods {
     const end = storedEndOf(request.range_end);
     checkSort(request);
     this.#headers.requireLeader(call);
-    const options = callOptionsOf(call);
+    const options = callOptionsOf(this.#context.service, call);
     // A negative revision means the newest, as 0 does.
     const revision = Math.max(0, request.revision);
     if (end !== undefined && !isEmptyRange(key, end))
@@ -187,6 +211,15 @@ class KvMethods {
       count,
     };
   }
+}
+
+/** The bytes of a plain put are written at once, without a command in between. */
+function putCommand(request: PutRequest): Uint8Array {
+  if (request.lease === 0n && !request.ignore_value && !request.ignore_lease) {
+    if (request.key.length === 0) throw etcdError('EmptyKey');
+    return encodePut(request.key, request.value, 0, 0, 0, 0, request.prev_kv);
+  }
+  return encodeCommand({ type: 'write', id: NO_ID, operation: putOf(request) });
 }
 
 function checkSort(request: RangeRequest): void {

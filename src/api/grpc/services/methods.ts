@@ -1,10 +1,12 @@
 /** Every method of the door, by its path. */
 import type { Ports } from '../../../ports.ts';
 import type { Method, ServiceTable } from '../method.ts';
-import { clusterService, maintenanceMethods } from './cluster_methods.ts';
+import { authService } from './auth_methods.ts';
+import { clusterService } from './cluster_methods.ts';
 import type { EtcdContext } from './etcd_context.ts';
 import { healthService } from './health_methods.ts';
 import { kvService } from './kv_methods.ts';
+import { maintenanceService } from './maintenance_methods.ts';
 import { watchService } from './watch_methods.ts';
 
 export function etcdServices(context: EtcdContext, ports: Ports): ServiceTable[] {
@@ -12,7 +14,8 @@ export function etcdServices(context: EtcdContext, ports: Ports): ServiceTable[]
     kvService(context),
     watchService(context, ports),
     clusterService(context),
-    { name: 'etcdserverpb.Maintenance', methods: maintenanceMethods(context) },
+    maintenanceService(context),
+    authService(context),
   ];
   services.push(
     healthService(context.service, ports, (name) => services.some((service) => service.name === name)),

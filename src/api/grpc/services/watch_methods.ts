@@ -5,11 +5,13 @@
  * client asks; a stream whose client does not read holds its watches back, and they catch up from storage.
  */
 import type { Ports, TimerHandle } from '../../../ports.ts';
+import type { WatchRequest as WatchOptions } from '../../../wire/messages.ts';
+import type { Service, WatchHandle, WatchSink } from '../../service.ts';
 import { etcdError } from '../etcd_errors.ts';
 import type { ResponseHeader } from '../messages/kv.ts';
 import { type WatchCreateRequest, WatchRequest, WatchResponse } from '../messages/watch.ts';
 import { type ServiceTable, type StreamCall, type StreamHandler, streaming } from '../method.ts';
-import { type EtcdContext, Headers } from './etcd_context.ts';
+import { callOptionsOf, type EtcdContext, Headers } from './etcd_context.ts';
 import { WatchSession, type WatchStreamOutput } from './watch_session.ts';
 
 /** Watches of one stream. */
@@ -32,7 +34,7 @@ export function watchService(context: EtcdContext, ports: Ports): ServiceTable {
 }
 
 class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
-  readonly context: EtcdContext;
+  readonly #service: Service;
   readonly #call: StreamCall<WatchResponse>;
   readonly #headers: Headers;
   readonly #watches = new Map<number, WatchSession>();
@@ -47,7 +49,7 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
 
   /** @throws GrpcError NoLeader */
   constructor(context: EtcdContext, ports: Ports, call: StreamCall<WatchResponse>) {
-    this.context = context;
+    this.#service = context.service;
     this.#call = call;
     this.#headers = new Headers(context.service);
     if (call.context.metadata('hasleader') === 'true') {
@@ -87,6 +89,14 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
     return this.#headers.header(revision);
   }
 
+  async watch(request: WatchOptions, sink: WatchSink): Promise<WatchHandle> {
+    return this.#service.watch(request, sink, callOptionsOf(this.#service, this.#call.context));
+  }
+
+  compactRevision(): number {
+    return this.#service.status().compactRevision;
+  }
+
   send(response: Partial<WatchResponse>): void {
     if (!this.#over) this.#call.send(WatchResponse.create(response));
   }
@@ -104,7 +114,7 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
   tellProgress(): void {
     if (this.#progressWanted === undefined || this.#over) return;
     // A watch may begin in the future: that is no progress.
-    let { revision } = this.context.service.standing();
+    let { revision } = this.#service.standing();
     for (const watch of this.#watches.values()) revision = Math.min(revision, watch.syncedRevision);
     if (revision < this.#progressWanted) return;
     this.#progressWanted = undefined;
@@ -156,14 +166,14 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
 
   #askProgress(): void {
     this.#lastCreation = this.#lastCreation.then(() => {
-      this.#progressWanted = this.context.service.standing().revision;
+      this.#progressWanted = this.#service.standing().revision;
       for (const watch of [...this.#watches.values()]) watch.catchUp();
       this.tellProgress();
     });
   }
 
   #checkLeader(): void {
-    this.#misses = this.context.service.standing().leader === 0 ? this.#misses + 1 : 0;
+    this.#misses = this.#service.standing().leader === 0 ? this.#misses + 1 : 0;
     if (this.#misses >= LEADER_MISSES) this.endStream(etcdError('NoLeader'));
   }
 }

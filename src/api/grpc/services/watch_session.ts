@@ -7,24 +7,28 @@
 import { KvError } from '../../../errors.ts';
 import { storedKey, USER_SPACE_END } from '../../../kv/keyspace.ts';
 import { compareKeys } from '../../../storage/record.ts';
-import type { WatchBatch } from '../../../wire/messages.ts';
-import type { WatchHandle } from '../../service.ts';
-import { ETCD_ERRORS } from '../etcd_errors.ts';
+import type { WatchBatch, WatchRequest as WatchOptions } from '../../../wire/messages.ts';
+import type { WatchHandle, WatchSink } from '../../service.ts';
+import { ETCD_ERRORS, grpcErrorOf } from '../etcd_errors.ts';
 import type { ResponseHeader } from '../messages/kv.ts';
 import type { WatchCreateRequest, WatchResponse } from '../messages/watch.ts';
-import { type EtcdContext, storedEndOf } from './etcd_context.ts';
+import { storedEndOf } from './etcd_context.ts';
 import { type EventFilter, eventsOf, filterOf, partsOf } from './watch_events.ts';
 
 const EMPTY_RANGE = 'mvcc: watcher range is empty';
 const NO_WATCH = -1;
 /** etcd's own bound for what it sends at once to who takes fragments. */
 const FRAGMENT_BYTES = 2 * 1024 * 1024;
+/** What concerns a watch alone; other errors end the stream. */
+const REFUSALS: readonly string[] = ['PERMISSION_DENIED', 'USER_EMPTY', 'UNAUTHENTICATED', 'KEY_TOO_LARGE'];
 const SMALLEST_KEY = Uint8Array.of(0);
 
 /** The stream that a watch is part of. */
 export interface WatchStreamOutput {
-  readonly context: EtcdContext;
   readonly hasRoom: boolean;
+  watch(request: WatchOptions, sink: WatchSink): Promise<WatchHandle>;
+  /** The oldest revision that can be watched from. */
+  compactRevision(): number;
   header(revision?: number): ResponseHeader;
   send(response: Partial<WatchResponse>): void;
   /** The watch is over by itself. */
@@ -69,14 +73,17 @@ export class WatchSession {
       end: (error: Error) => this.#ended(error),
     };
     try {
-      const handle = await this.#stream.context.service.watch({ start, end, fromRevision, prevKv }, sink);
+      const handle = await this.#stream.watch({ start, end, fromRevision, prevKv }, sink);
       if (this.#over) handle.cancel();
       else this.#opened(handle);
     } catch (error) {
       if (this.#over) return;
-      if (!(error instanceof KvError && error.code === 'COMPACTED')) return this.#stream.endStream(error);
-      this.#sendCreated();
-      this.#compacted(error);
+      if (!(error instanceof KvError)) return this.#stream.endStream(error);
+      if (error.code === 'COMPACTED') {
+        this.#sendCreated();
+        this.#compacted(error);
+      } else if (REFUSALS.includes(error.code)) this.#refused(grpcErrorOf(error).message);
+      else this.#stream.endStream(error);
     }
   }
 
@@ -163,7 +170,20 @@ export class WatchSession {
       return;
     }
     if (error instanceof KvError && error.code === 'COMPACTED') this.#compacted(error);
+    else if (error instanceof KvError && REFUSALS.includes(error.code)) this.#forbidden(error);
     else this.#stream.endStream(error);
+  }
+
+  /** A right has gone while the watch went on. */
+  #forbidden(error: KvError): void {
+    this.#over = true;
+    this.#stream.send({
+      header: this.#stream.header(),
+      watch_id: this.#id,
+      canceled: true,
+      cancel_reason: grpcErrorOf(error).message,
+    });
+    this.#stream.ended(this.#id);
   }
 
   #compacted(error: KvError): void {
@@ -174,9 +194,7 @@ export class WatchSession {
       watch_id: this.#id,
       canceled: true,
       compact_revision:
-        typeof compactRevision === 'number'
-          ? compactRevision
-          : this.#stream.context.service.status().compactRevision,
+        typeof compactRevision === 'number' ? compactRevision : this.#stream.compactRevision(),
     });
     this.#stream.ended(this.#id);
   }
