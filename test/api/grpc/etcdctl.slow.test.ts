@@ -1,0 +1,186 @@
+/**
+ * etcdctl of Debian, unchanged, against three nodes: what it prints for each of its verbs, through different nodes, and across a leader's death.
+ */
+// needs: etcdctl
+import { execFile, spawn } from 'node:child_process';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { requireBinaries } from '../../binaries.ts';
+import {
+  endAll,
+  endWithTest,
+  eventually,
+  type LocalCluster,
+  localBasePort,
+  signal,
+  startLocal,
+  statusOf,
+  temporaryDirectory,
+} from '../../end_to_end/processes.ts';
+
+const RUN_LIMIT_MS = 20_000;
+const binaries = requireBinaries(['etcdctl']);
+
+interface Run {
+  readonly out: string;
+  readonly errors: string;
+  readonly status: number;
+}
+
+let cluster: LocalCluster;
+const env = { ...process.env, ETCDCTL_API: '3' };
+
+function etcdctl(args: readonly string[], input = '', endpoints = cluster.endpoints): Promise<Run> {
+  return new Promise((resolve) => {
+    const all = ['--endpoints', endpoints.join(','), ...args];
+    const child = execFile(binaries!.etcdctl, all, { env, timeout: RUN_LIMIT_MS }, (error, out, errors) => {
+      const status = typeof error?.code === 'number' ? error.code : error === null ? 0 : -1;
+      resolve({ out, errors, status });
+    });
+    child.stdin?.end(input);
+  });
+}
+
+/** What a run that must succeed prints, as lines. */
+async function lines(args: readonly string[], input = '', endpoints = cluster.endpoints): Promise<string[]> {
+  const run = await etcdctl(args, input, endpoints);
+  assert.is(run.status, 0, `etcdctl ${args.join(' ')}: ${run.errors}`);
+  return run.out.trimEnd().split('\n');
+}
+
+/** What a run that must fail says. */
+async function failure(args: readonly string[], input = ''): Promise<string> {
+  const run = await etcdctl(args, input);
+  assert.is.not(run.status, 0, `etcdctl ${args.join(' ')} did not fail`);
+  return run.errors;
+}
+
+if (binaries !== undefined) {
+  test('put, get and del, through every node', async () => {
+    cluster = await startLocal(3, temporaryDirectory(), await localBasePort(3));
+    for (const [i, endpoint] of cluster.endpoints.entries()) {
+      assert.equal(await lines(['put', `k${i}`, `v${i}`], '', [endpoint]), ['OK']);
+      assert.equal(await lines(['get', `k${i}`], '', [endpoint]), [`k${i}`, `v${i}`]);
+    }
+    assert.equal(await lines(['get', '--prefix', 'k', '--keys-only']), ['k0', '', 'k1', '', 'k2']);
+    assert.equal(await lines(['get', 'k0', 'k2', '--print-value-only']), ['v0', 'v1']);
+    assert.equal(await lines(['get', '--from-key', 'k1', '--order', 'DESCEND', '--limit', '1']), [
+      'k2',
+      'v2',
+    ]);
+    assert.equal(await lines(['put', 'k0', 'new', '--prev-kv']), ['OK', 'k0', 'v0']);
+    assert.equal(await lines(['put', 'k0', '--ignore-value']), ['OK']);
+    assert.equal(await lines(['del', 'k1', '--prev-kv']), ['1', 'k1', 'v1']);
+    assert.equal(await lines(['del', 'k1']), ['0']);
+    assert.match(await failure(['get', '']), 'etcdserver: key is not provided');
+    assert.match(await failure(['put', 'nothing', '--ignore-value']), 'etcdserver: key not found');
+  });
+
+  test('txn: both branches, compares, and what may not be', async () => {
+    await lines(['put', 't', '1']);
+    const txn = 'value("t") = "1"\nversion("t") > "0"\n\nput t 2\nget t\n\nget t\n\n';
+    assert.equal(await lines(['txn'], txn), ['SUCCESS', '', 'OK', '', 't', '2']);
+    assert.equal(await lines(['txn'], txn), ['FAILURE', '', 't', '2']);
+    assert.match(await failure(['txn'], '\nput t 1\nput t 2\n\n\n'), 'duplicate key given in txn request');
+  });
+
+  test('compaction, and revisions that are gone or to come', async () => {
+    const [json] = await lines(['put', 'c', '1', '-w', 'json']);
+    const { revision } = JSON.parse(json!).header as { revision: number };
+    await lines(['put', 'c', '2']);
+    assert.equal(await lines(['get', 'c', '--rev', String(revision)]), ['c', '1']);
+    await lines(['put', 'c', '3']);
+    assert.equal(await lines(['compaction', String(revision + 1)]), [`compacted revision ${revision + 1}`]);
+    assert.match(await failure(['get', 'c', '--rev', String(revision)]), 'has been compacted');
+    assert.match(await failure(['compaction', String(revision)]), 'has been compacted');
+    assert.match(await failure(['get', 'c', '--rev', '100000']), 'is a future revision');
+  });
+
+  test('watch: history, what comes, and previous values', async () => {
+    const [json] = await lines(['put', 'w', '1', '-w', 'json']);
+    const { revision } = JSON.parse(json!).header as { revision: number };
+    const args = ['--endpoints', cluster.endpoints[1]!, 'watch', 'w', '--prev-kv', '--rev', String(revision)];
+    const child = spawn(binaries.etcdctl, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+    endWithTest(child.pid!);
+    let out = '';
+    child.stdout.on('data', (part: Buffer) => {
+      out += part.toString();
+    });
+    await eventually('the first event', async () => (out.includes('PUT') ? true : undefined));
+    await lines(['put', 'w', '2']);
+    await lines(['del', 'w']);
+    await eventually('the last event', async () => (out.includes('DELETE\nw\n2\nw\n') ? true : undefined));
+    assert.is(out, 'PUT\nw\n1\nPUT\nw\n1\nw\n2\nDELETE\nw\n2\nw\n\n'.replace('w\n\n', 'w\n\n'));
+    child.kill();
+  });
+
+  test('member, endpoint, alarm, defrag, hashkv', async () => {
+    const members = await lines(['member', 'list']);
+    assert.is(members.length, 3);
+    for (const [i, endpoint] of cluster.endpoints.entries()) {
+      assert.match(members[i]!, `${i + 1}, started, node-${i + 1}, http://`);
+      assert.match(members[i]!, `http://${endpoint}, false`);
+    }
+    const health = await etcdctl(['endpoint', 'health', '--cluster']);
+    assert.is(`${health.out}${health.errors}`.match(/is healthy/g)?.length, 3);
+    const status = await lines(['endpoint', 'status', '--cluster']);
+    assert.is(status.filter((line) => line.includes(', true, false,')).length, 1, 'one leads');
+    assert.equal(await lines(['alarm', 'list']), ['']);
+    assert.is((await lines(['defrag', '--cluster'])).length, 3);
+    const hashes = await lines(['endpoint', 'hashkv', '--cluster']);
+    assert.is(new Set(hashes.map((line) => line.split(', ')[1])).size, 1, hashes.join());
+  });
+
+  test('move-leader', async () => {
+    const nodes = await statusOf(cluster.endpoints);
+    const leader = nodes.find(({ role }) => role === 'leader')!;
+    const other = nodes.find(({ role }) => role === 'follower')!;
+    const [said] = await lines(['move-leader', other.id.toString(16)]);
+    assert.match(said!, `Leadership transferred from ${leader.id.toString(16)} to ${other.id.toString(16)}`);
+    const now = (await statusOf(cluster.endpoints)).find(({ role }) => role === 'leader');
+    assert.is(now?.id, other.id);
+  });
+
+  test('the leader dies: etcdctl goes on with the others', async () => {
+    await lines(['put', 'before', '1']);
+    const nodes = await statusOf(cluster.endpoints);
+    for (const { pid } of nodes) endWithTest(pid);
+    signal(nodes.find(({ role }) => role === 'leader')!.pid, 'SIGKILL');
+    await eventually('a write through who is left', async () => {
+      const { status } = await etcdctl(['put', 'after', '2']);
+      return status === 0 ? true : undefined;
+    });
+    assert.equal(await lines(['get', 'before', '--print-value-only']), ['1']);
+    assert.equal(await lines(['get', 'after', '--print-value-only']), ['2']);
+    await eventually('three nodes again', async () => {
+      const all = await statusOf(cluster.endpoints);
+      for (const { pid } of all) endWithTest(pid);
+      return all.length === 3 ? true : undefined;
+    });
+  });
+
+  test('users and roles', async () => {
+    await lines(['user', 'add', 'root:secret']);
+    await lines(['user', 'add', 'joe:pw']);
+    await lines(['role', 'add', 'reader']);
+    await lines(['role', 'grant-permission', 'reader', 'read', 'pub/', '--prefix']);
+    await lines(['user', 'grant-role', 'joe', 'reader']);
+    assert.match((await lines(['role', 'get', 'reader'])).join('\n'), '[pub/, pub0) (prefix pub/)');
+    await lines(['put', 'pub/a', '1']);
+    assert.equal(await lines(['auth', 'enable']), ['Authentication Enabled']);
+    const root = ['--user', 'root:secret'];
+    const joe = ['--user', 'joe:pw'];
+    assert.match(await failure(['get', 'pub/a']), 'etcdserver: user name is empty');
+    assert.match(await failure(['--user', 'joe:no', 'get', 'pub/a']), 'invalid user ID or password');
+    assert.equal(await lines([...joe, 'get', 'pub/a']), ['pub/a', '1']);
+    assert.match(await failure([...joe, 'put', 'pub/a', '2']), 'etcdserver: permission denied');
+    assert.match(await failure([...joe, 'get', 'other']), 'etcdserver: permission denied');
+    assert.equal(await lines([...root, 'user', 'list']), ['joe', 'root']);
+    assert.equal(await lines([...root, 'auth', 'disable']), ['Authentication Disabled']);
+    assert.equal(await lines(['get', 'pub/a']), ['pub/a', '1']);
+  });
+
+  test.after(endAll);
+}
+
+test.run();
