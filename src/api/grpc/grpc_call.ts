@@ -348,6 +348,10 @@ class StreamingCall implements StreamReceiver, StreamCall<object> {
 
   #take(bytes: Buffer): void {
     if (this.#over) return;
+    // Who asks on and on and does not read the answers.
+    if (this.#stream.isOverloaded) {
+      throw new GrpcError(CODE.RESOURCE_EXHAUSTED, 'grpc: too many answers wait to be read');
+    }
     this.#requests++;
     if (!this.#method.clientStreams && this.#requests > 1) {
       throw new GrpcError(CODE.INTERNAL, 'grpc: this call has one request');

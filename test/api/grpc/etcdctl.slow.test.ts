@@ -84,6 +84,25 @@ if (binaries !== undefined) {
     assert.match(await failure(['txn'], '\nput t 1\nput t 2\n\n\n'), 'duplicate key given in txn request');
   });
 
+  test('lease: grant, put, time to live, keep-alive, list, revoke', async () => {
+    const [granted] = await lines(['lease', 'grant', '60']);
+    const id = /^lease ([0-9a-f]+) granted with TTL\(60s\)$/.exec(granted!)?.[1];
+    assert.ok(id, granted);
+    await lines(['put', 'l/1', 'x', '--lease', id]);
+    assert.match((await lines(['lease', 'timetolive', id, '--keys']))[0]!, 'attached keys([l/1])');
+    assert.match(
+      (await lines(['lease', 'keep-alive', id, '--once']))[0]!,
+      `lease ${id} keepalived with TTL(60)`,
+    );
+    assert.equal(await lines(['lease', 'list']), ['found 1 leases', id]);
+    assert.equal(await lines(['lease', 'revoke', id]), [`lease ${id} revoked`]);
+    assert.equal(await lines(['get', 'l/1']), ['']);
+    assert.equal(await lines(['lease', 'timetolive', id]), [`lease ${id} already expired`]);
+    assert.match(await failure(['lease', 'revoke', id]), 'requested lease not found');
+    assert.match(await failure(['put', 'l/1', 'x', '--lease', id]), 'requested lease not found');
+    assert.match(await failure(['lease', 'grant', '9000000001']), 'too large lease TTL');
+  });
+
   test('compaction, and revisions that are gone or to come', async () => {
     const [json] = await lines(['put', 'c', '1', '-w', 'json']);
     const { revision } = JSON.parse(json!).header as { revision: number };

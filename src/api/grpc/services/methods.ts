@@ -6,13 +6,16 @@ import { clusterService } from './cluster_methods.ts';
 import type { EtcdContext } from './etcd_context.ts';
 import { healthService } from './health_methods.ts';
 import { kvService } from './kv_methods.ts';
+import { leaseService } from './lease_methods.ts';
 import { maintenanceService } from './maintenance_methods.ts';
+import { reflectionServices } from './reflection_methods.ts';
 import { watchService } from './watch_methods.ts';
 
 export function etcdServices(context: EtcdContext, ports: Ports): ServiceTable[] {
   const services: ServiceTable[] = [
     kvService(context),
     watchService(context, ports),
+    leaseService(context),
     clusterService(context),
     maintenanceService(context),
     authService(context),
@@ -20,6 +23,7 @@ export function etcdServices(context: EtcdContext, ports: Ports): ServiceTable[]
   services.push(
     healthService(context.service, ports, (name) => services.some((service) => service.name === name)),
   );
+  services.push(...reflectionServices(services));
   return services;
 }
 
