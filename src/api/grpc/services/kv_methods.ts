@@ -1,12 +1,11 @@
 /**
  * etcd's KV: ranges and writes.
  *
- * A range is read in pages at one revision; what it gives is bounded. Records may be views for this turn of the event loop only: the answer is encoded in the turn in
- * which it is made.
+ * A single key is the common case and goes the short way. Its record may be a view for this turn of the event loop only: the answer is encoded in the turn in which it is made.
  */
 import { KvError } from '../../../errors.ts';
 import type { CommandResult } from '../../../kv/command.ts';
-import { compareKeys, copyRecord, type MaybePromise, type StoredRecord } from '../../../storage/record.ts';
+import { compareKeys, type MaybePromise } from '../../../storage/record.ts';
 import { encodeCommand, encodePut } from '../../../wire/command_codec.ts';
 import type { GetResponse } from '../../../wire/messages.ts';
 import type { CallOptions } from '../../service.ts';
@@ -20,13 +19,10 @@ import {
   PutResponse,
   RangeRequest,
   RangeResponse,
-  SortOrder,
-  SortTarget,
   TxnRequest,
   TxnResponse,
 } from '../messages/kv.ts';
 import { type CallContext, type ServiceTable, unary } from '../method.ts';
-import { CODE, GrpcError } from '../status.ts';
 import {
   callOptionsOf,
   type EtcdContext,
@@ -36,12 +32,8 @@ import {
   storedKeyOf,
   succeeded,
 } from './etcd_context.ts';
-import { deleteOf, putOf, responsesOf, txnBodyOf } from './kv_operations.ts';
+import { deleteOf, putOf, responsesOf, selectionOf, txnBodyOf } from './kv_operations.ts';
 
-const PAGE_RECORDS = 1_000;
-const PAGE_BYTES = 1024 * 1024;
-/** Of keys and values in one answer. */
-const MAX_RESPONSE_BYTES = 64 * 1024 * 1024;
 const NO_ID = { session: 0, sequence: 0, acknowledgedBelow: 0 };
 
 export function kvService(context: EtcdContext): ServiceTable {
@@ -131,17 +123,32 @@ class KvMethods {
   range(request: RangeRequest, call: CallContext): MaybePromise<RangeResponse> {
     const key = storedKeyOf(request.key);
     const end = storedEndOf(request.range_end);
-    checkSort(request);
+    const selection = selectionOf(request);
     this.#headers.requireLeader(call);
-    const options = callOptionsOf(this.#context.service, call);
+    const { service } = this.#context;
+    const options = callOptionsOf(service, call);
     // A negative revision means the newest, as 0 does.
     const revision = Math.max(0, request.revision);
-    if (end !== undefined && !isEmptyRange(key, end))
-      return this.#pages(request, key, end, revision, options);
-    const got = this.#get(key, revision, request.serializable, options);
-    const single = end === undefined;
-    if (got instanceof Promise) return got.then((late) => this.#single(request, late, single));
-    return this.#single(request, got, single);
+    if (isEmptyRange(key, end)) {
+      const got = this.#get(key, revision, request.serializable, options);
+      return Promise.resolve(got).then((late) =>
+        RangeResponse.create({ header: this.#headers.header(late.revision) }),
+      );
+    }
+    if (end === undefined && !hasFilter(request)) {
+      const got = this.#get(key, revision, request.serializable, options);
+      return got instanceof Promise
+        ? got.then((late) => this.#single(request, late))
+        : this.#single(request, got);
+    }
+    const level = request.serializable ? 'sequential' : 'linearizable';
+    const wanted = { ...selection, key, end, level, minRevision: 0, revision, maxBytes: 0 } as const;
+    return service.range(wanted, options).then((result) => ({
+      header: this.#headers.header(result.revision),
+      kvs: result.records.map((record) => keyValueOf(record)),
+      more: result.more,
+      count: result.count,
+    }));
   }
 
   #get(key: Uint8Array, revision: number, serializable: boolean, options: CallOptions) {
@@ -149,67 +156,11 @@ class KvMethods {
     return this.#context.service.get({ key, level, minRevision: 0, revision }, options);
   }
 
-  #single(request: RangeRequest, { revision, record }: GetResponse, single: boolean): RangeResponse {
+  #single(request: RangeRequest, { revision, record }: GetResponse): RangeResponse {
     const header = this.#headers.header(revision);
-    if (record === undefined || !single) return { header, kvs: [], more: false, count: 0 };
+    if (record === undefined) return { header, kvs: [], more: false, count: 0 };
     const kvs = request.count_only ? [] : [keyValueOf(record, request.keys_only)];
     return { header, kvs, more: false, count: 1 };
-  }
-
-  async #pages(
-    request: RangeRequest,
-    start: Uint8Array,
-    end: Uint8Array,
-    revision: number,
-    options: CallOptions,
-  ): Promise<RangeResponse> {
-    const { service } = this.#context;
-    const limit = request.limit > 0 ? request.limit : Number.POSITIVE_INFINITY;
-    const reverse = request.sort_order === SortOrder.values.DESCEND;
-    const records: StoredRecord[] = [];
-    let from = start;
-    let to = end;
-    let at = revision;
-    let bytes = 0;
-    let count = 0;
-    for (let more = true; more; ) {
-      const page = await service.scan(
-        {
-          start: from,
-          end: to,
-          level: at === 0 ? (request.serializable ? 'sequential' : 'linearizable') : 'eventual',
-          minRevision: 0,
-          revision: at,
-          reverse,
-          limit: PAGE_RECORDS,
-          maxBytes: PAGE_BYTES,
-          keysOnly: request.keys_only || request.count_only || records.length >= limit,
-        },
-        options,
-      );
-      at = page.revision;
-      for (const record of page.records) {
-        count++;
-        if (request.count_only || records.length >= limit) continue;
-        bytes += record.key.length + record.value.length;
-        if (bytes > MAX_RESPONSE_BYTES) {
-          throw new GrpcError(CODE.RESOURCE_EXHAUSTED, 'etcdserver: the answer is too large');
-        }
-        records.push(copyRecord(record));
-      }
-      const last = page.records.at(-1);
-      more = page.more && last !== undefined;
-      if (last === undefined) break;
-      const lastKey = new Uint8Array(last.key);
-      if (reverse) to = lastKey;
-      else from = Uint8Array.of(...lastKey, 0);
-    }
-    return {
-      header: this.#headers.header(),
-      kvs: records.map((record) => keyValueOf(record)),
-      more: !request.count_only && count > records.length,
-      count,
-    };
   }
 }
 
@@ -222,23 +173,13 @@ function putCommand(request: PutRequest): Uint8Array {
   return encodeCommand({ type: 'write', id: NO_ID, operation: putOf(request) });
 }
 
-function checkSort(request: RangeRequest): void {
-  const { sort_order: order, sort_target: target } = request;
-  if (!isValueOf(SortOrder.values, order) || !isValueOf(SortTarget.values, target)) {
-    throw etcdError('InvalidSortOption');
-  }
-  const filtered =
+function hasFilter(request: RangeRequest): boolean {
+  return (
     request.min_mod_revision !== 0 ||
     request.max_mod_revision !== 0 ||
     request.min_create_revision !== 0 ||
-    request.max_create_revision !== 0;
-  if (target !== SortTarget.values.KEY || filtered) {
-    throw new GrpcError(CODE.UNIMPLEMENTED, 'etcdserver: sorting by other than the key, and filters');
-  }
-}
-
-function isValueOf(values: Readonly<Record<string, number>>, value: number): boolean {
-  return Object.values(values).includes(value);
+    request.max_create_revision !== 0
+  );
 }
 
 function isEmptyRange(key: Uint8Array, end: Uint8Array | undefined): boolean {
