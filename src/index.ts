@@ -1,5 +1,6 @@
 /** Kvorum's public surface. */
 
+export type { Middleware, ServiceCall } from './api/pipeline.ts';
 export type { GrantKeys, RoleGrant, StoreAuth } from './client/auth_types.ts';
 export { jsonCodec, stringCodec } from './client/codecs.ts';
 export type { ConnectOptions } from './client/connect.ts';

@@ -10,6 +10,8 @@ import { createServer } from 'node:net';
 import { TcpTransport } from '../transports/tcp.ts';
 import { EtcdDoor } from './api/grpc/door.ts';
 import { http1Server } from './api/grpc/gateway/http1.ts';
+import { type Middleware, throughPipeline } from './api/pipeline.ts';
+import type { Service } from './api/service.ts';
 import { sharePort } from './api/shared_port.ts';
 import { startTcpDoor, type TcpDoor } from './api/tcp/door.ts';
 import { connectAdmin } from './client/admin.ts';
@@ -39,6 +41,8 @@ export interface ServerOptions {
   readonly etcdListenIfFree?: string | undefined;
   /** Who to be when joining a cluster where rights are enforced: somebody with the role root. */
   readonly joinAs?: { readonly user?: string; readonly password?: string } | undefined;
+  /** What stands around every call that comes through a door: limits, counts, traces. */
+  readonly middleware?: readonly Middleware[] | undefined;
   /** Stay a learner after joining instead of becoming a voter. */
   readonly learner?: boolean | undefined;
 }
@@ -88,7 +92,8 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     batching: 'io',
     onEnd: end,
   });
-  const doors = await openDoors(options, config, addresses, node.service, ports).catch(async (error) => {
+  const service = throughPipeline(node.service, ports.clock, options.middleware ?? []);
+  const doors = await openDoors(options, config, addresses, service, ports).catch(async (error) => {
     await node.stop();
     throw error;
   });
@@ -123,7 +128,7 @@ async function openDoors(
   options: ServerOptions,
   config: Config,
   addresses: Addresses,
-  service: KvService,
+  service: Service,
   ports: Ports,
 ): Promise<Doors> {
   const { limits } = config;

@@ -4,6 +4,7 @@ import * as os from 'node:os';
 import * as path from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { ServiceCall } from '../../src/api/pipeline.ts';
 import { connectAdmin } from '../../src/client/admin.ts';
 import { connectWith } from '../../src/client/connect.ts';
 import { open } from '../../src/embedded.ts';
@@ -98,7 +99,19 @@ test('a client is told to authenticate again, and does, in calls and watches; ri
 test('users and rights, from a program: on a server, and in this process', async () => {
   const directory = await fs.mkdtemp(path.join(os.tmpdir(), 'kvorum-auth-'));
   const listen = { clientListen: '127.0.0.1:0', peerListen: '127.0.0.1:0' };
-  const server = await startServer({ path: directory, config: { door: listen }, logger: silentLogger });
+  const named = new Set<string>();
+  const middleware = [
+    {
+      begin: ({ operation, identity }: ServiceCall) =>
+        void named.add(`${operation} ${identity?.user ?? '-'}`),
+    },
+  ];
+  const server = await startServer({
+    path: directory,
+    config: { door: listen },
+    logger: silentLogger,
+    middleware,
+  });
   const ports = realPorts();
   const endpoints = [server.clientAddress];
   const opened: { close(): Promise<void> }[] = [];
@@ -180,6 +193,8 @@ test('users and rights, from a program: on a server, and in this process', async
     await root.auth.revokeRole('ann', 'app');
     await root.auth.deleteRole('app');
     await root.auth.deleteUser('ann');
+    for (const call of ['write -', 'auth.change root', 'get ann', 'auth.authenticate -', 'watch ann'])
+      assert.ok(named.has(call), call);
   } finally {
     await Promise.all(opened.map((kv) => kv.close()));
     await server.stop();
