@@ -61,8 +61,13 @@ test('strangers on the client and the peer port are closed, and clients are serv
   const [clientPort, peerPort] = (await freePorts(2)) as [number, number];
   const node = await serve({ data: `${temporaryDirectory()}/node`, clientPort, peerPort });
   const writer = await RecordedWriter.start([node.endpoint], { lanes: 2 });
+  // Clients are served over HTTP, too (the gateway of etcd's JSON): what asks for nothing that exists is told so, and only peers speak one protocol.
+  const answer = await fetch(`http://127.0.0.1:${clientPort}/`, { headers: { connection: 'close' } });
+  assert.is(answer.status, 404);
+  await answer.arrayBuffer();
+  await closedAfter(peerPort, HTTP);
   for (const port of [clientPort, peerPort]) {
-    for (const bytes of [HTTP, OVER_LONG, ZEROS, ONES]) await closedAfter(port, bytes);
+    for (const bytes of [OVER_LONG, ZEROS, ONES]) await closedAfter(port, bytes);
     for (const bytes of [CUT, CUT.subarray(0, 3), new Uint8Array(0)]) await closedAfter(port, bytes, true);
     const seeds = Array.from({ length: 60 }, (_, i) => i + 1);
     await Promise.all(seeds.map((seed) => closedAfter(port, noise(seed, 2_000), true)));
