@@ -40,6 +40,7 @@ export interface Http2Options {
   closed(connection: Http2Connection, reason: string): void;
 }
 
+/** Beside as many streams as a client may have open: they may all pass their deadlines at once. */
 const RESET_BURST = 1_000;
 const RESETS_PER_SECOND = 100;
 const IDLE_FRAME_BURST = 20_000;
@@ -78,7 +79,11 @@ export class Http2Connection implements FrameHost {
     this.sender = new Sender(socket);
     this.#now = () => clock.monotonicMs();
     this.#lastReceivedMs = this.#now();
-    this.#resets = new Allowance(RESET_BURST, RESETS_PER_SECOND, this.#lastReceivedMs);
+    this.#resets = new Allowance(
+      RESET_BURST + options.limits.maxStreams,
+      RESETS_PER_SECOND,
+      this.#lastReceivedMs,
+    );
     this.#idleFrames = new Allowance(IDLE_FRAME_BURST, IDLE_FRAMES_PER_SECOND, this.#lastReceivedMs);
     this.#incoming = new IncomingFrames(this);
     this.#incoming.begin();
@@ -244,7 +249,7 @@ export class Http2Connection implements FrameHost {
       for (const stream of this.streams.values()) stream.checkRoom();
       this.sender.flush();
     }
-    if (this.leaving && this.streams.size === 0) this.#end('the node is closing');
+    if (this.leaving && this.streams.size === 0) this.#end('the node is closing', false);
   }
 
   /** The connection can't go on. */
@@ -255,19 +260,24 @@ export class Http2Connection implements FrameHost {
     writeGoAway(this.sender.out, this.lastStreamId, reason, message);
     this.sender.flush();
     this.#abortStreams();
-    this.#end(message);
+    this.#end(message, true);
     if (!(error instanceof Http2Error)) this.options.failed(error);
   }
 
-  /** Ends after what was written; a client that does not read it is cut off. */
-  #end(reason: string): void {
+  /**
+   * Ends after what was written; a client that does not read it is cut off.
+   * @param linger what the client still sends is passed over for a moment: closing while bytes of it wait to be read would take our last words back.
+   */
+  #end(reason: string, linger: boolean): void {
     if (this.#ending || this.#gone) return;
     this.#ending = true;
     this.sender.flush();
     const timer = this.options.ports.timers.after(LAST_WORDS_MS, () => this.destroy(reason));
     this.#socket.on('close', () => timer.cancel());
     this.#socket.resume();
-    this.#socket.end(() => this.destroy(reason));
+    this.#socket.end(() => {
+      if (!linger) this.destroy(reason);
+    });
   }
 
   #abortStreams(): void {

@@ -121,17 +121,24 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
     this.send({ header: this.header(revision), watch_id: NO_WATCH });
   }
 
+  /** Does something when what was asked for before has been answered. */
+  #inOrder(run: () => Promise<void> | void): void {
+    this.#lastCreation = this.#lastCreation
+      .then(() => (this.#over ? undefined : run()))
+      .catch((error) => this.endStream(error));
+  }
+
   #create(request: WatchCreateRequest): void {
     const id = this.#idFor(request.watch_id);
     const refusal =
       id === undefined ? DUPLICATE_ID : this.#watches.size >= MAX_WATCHES ? TOO_MANY : undefined;
     if (id === undefined || refusal !== undefined) {
-      this.#lastCreation = this.#lastCreation.then(() => this.#refuse(refusal ?? TOO_MANY));
+      this.#inOrder(() => this.#refuse(refusal ?? TOO_MANY));
       return;
     }
     const watch = new WatchSession(this, id, request);
     this.#watches.set(id, watch);
-    this.#lastCreation = this.#lastCreation.then(() => (this.#over ? undefined : watch.open()));
+    this.#inOrder(() => watch.open());
   }
 
   #refuse(reason: string): void {
@@ -155,7 +162,7 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
     const watch = this.#watches.get(id);
     if (watch === undefined) return;
     // Behind its `created`, if that is still to come.
-    this.#lastCreation = this.#lastCreation.then(() => {
+    this.#inOrder(() => {
       if (this.#watches.get(id) !== watch) return;
       this.#watches.delete(id);
       watch.cancel();
@@ -165,7 +172,7 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
   }
 
   #askProgress(): void {
-    this.#lastCreation = this.#lastCreation.then(() => {
+    this.#inOrder(() => {
       this.#progressWanted = this.#service.standing().revision;
       for (const watch of [...this.#watches.values()]) watch.catchUp();
       this.tellProgress();
