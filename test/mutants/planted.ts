@@ -331,7 +331,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: 'src/node/snapshots.js',
     by: ['equal state at an equal index'],
     settings: {
-      kinds: ['partition', 'pause', 'hold'],
+      kinds: ['addMember', 'slowDisk'],
       config: { storage: { segmentSizeBytes: 64 * 1024, logRetainBytes: 0 } },
     },
     edits: [
