@@ -128,6 +128,8 @@ export interface SnapshotStream {
   readonly sizeBytes: number;
   /** To be taken once. @throws KvError UNAVAILABLE when newer snapshots have replaced it before its end */
   readonly chunks: AsyncIterable<Uint8Array>;
+  /** The same with the checksum behind it that clients of etcd look for; in place of `chunks`. */
+  withTrailer(): { readonly sizeBytes: number; readonly chunks: AsyncIterable<Uint8Array> };
 }
 
 export interface Service {

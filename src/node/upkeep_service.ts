@@ -12,6 +12,7 @@ import type { Alarm, AlarmCommand } from '../kv/upkeep_command.ts';
 import type { Clock, Timers } from '../ports.ts';
 import type { RaftCore } from '../raft/types.ts';
 import type { Engine } from '../storage/engine_port.ts';
+import { sizeWithTrailer, withTrailer } from '../storage/snapshot/trailer.ts';
 import { encodeCommand } from '../wire/command_codec.ts';
 import { decodeJson, encodeJson, PEER_HASH } from '../wire/peer_codec.ts';
 import type {
@@ -131,7 +132,13 @@ export class Upkeep {
     checkOpen();
     const { index, sizeBytes, state } = await snapshots.create(applier);
     const { revision } = decodeNodeState(state).kv;
-    return { revision, sizeBytes, chunks: this.#chunks(index, sizeBytes) };
+    const chunks = this.#chunks(index, sizeBytes);
+    return {
+      revision,
+      sizeBytes,
+      chunks,
+      withTrailer: () => ({ sizeBytes: sizeWithTrailer(sizeBytes), chunks: withTrailer(chunks) }),
+    };
   }
 
   async *#chunks(index: number, sizeBytes: number): AsyncGenerator<Uint8Array, void, void> {

@@ -48,7 +48,9 @@ export abstract class FakeUpkeep {
     async function* chunks(): AsyncGenerator<Uint8Array> {
       yield* parts;
     }
-    return { revision: 7, sizeBytes: parts.reduce((sum, { length }) => sum + length, 0), chunks: chunks() };
+    const sizeBytes = parts.reduce((sum, { length }) => sum + length, 0);
+    const withTrailer = () => ({ sizeBytes, chunks: chunks() });
+    return { revision: 7, sizeBytes, chunks: chunks(), withTrailer };
   }
 
   async alarms(): Promise<AlarmsResponse> {

@@ -25,11 +25,12 @@ import { type ServiceTable, type UnaryMethod, unary } from '../method.ts';
 import { CODE, GrpcError } from '../status.ts';
 import { callOptionsOf, type EtcdContext, Headers } from './etcd_context.ts';
 import { ETCD_VERSION } from './etcd_version.ts';
+import { snapshotMethod } from './snapshot_method.ts';
 
 export function maintenanceService(context: EtcdContext): ServiceTable {
   return {
     name: 'etcdserverpb.Maintenance',
-    methods: [...lookingMethods(context), ...alarmMethods(context)],
+    methods: [...lookingMethods(context), ...alarmMethods(context), snapshotMethod(context)],
   };
 }
 
