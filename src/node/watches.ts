@@ -41,6 +41,8 @@ export class Watches {
   readonly #progressTimer: TimerHandle;
   #reading = false;
   #closed = false;
+  /** How often the content has been replaced. */
+  #restores = 0;
 
   constructor(options: WatchesOptions) {
     this.#options = options;
@@ -108,6 +110,7 @@ export class Watches {
 
   /** The state machine is about to take over a snapshot: watchers will read what they miss from it. */
   beforeRestore(): void {
+    this.#restores++;
     this.#hub.lagAll();
   }
 
@@ -166,6 +169,9 @@ export class Watches {
   }
 
   async #readFor(watcher: LaggingWatcher): Promise<void> {
+    // While a lost or damaged tree waits to be filled again, what is not there proves nothing.
+    await this.#whole();
+    const restores = this.#restores;
     const { engine, stateMachine } = this.#options;
     const { id, start, fromRevision, prevKv } = watcher;
     const end = watcher.end ?? keyAfter(start);
@@ -194,11 +200,15 @@ export class Watches {
       await this.#otherWork();
       if (this.#closed) return;
     }
-    // What was read may be from the new content, with less history than the state machine knows yet to be gone.
-    for (let wait = this.#options.replaced(); wait !== undefined; wait = this.#options.replaced()) await wait;
-    if (this.#closed) return;
+    await this.#whole();
+    // What was read may be of two contents, or of the new one with less history than the state machine knew to be gone: it is read again.
+    if (this.#closed || restores !== this.#restores) return;
     const { events, completeUpTo } = collector.finish();
     this.#hub.catchUp(id, completeUpTo, events);
+  }
+
+  async #whole(): Promise<void> {
+    for (let wait = this.#options.replaced(); wait !== undefined; wait = this.#options.replaced()) await wait;
   }
 
   #otherWork(): Promise<void> {

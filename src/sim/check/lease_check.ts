@@ -38,6 +38,8 @@ export interface Life {
 
 /** How much faster or slower than a monotonic clock the store's time may run (node/store_clock.ts). */
 const SLEW = 0.01;
+/** Under wrong clocks: what a node that started may be off by until it has settled on the told time (32 ms seen with seed 174; the exact bound is still to be found). */
+const SETTLING_MS = 100;
 /** A node that was started has heard the time after so long, if it can lead at all. */
 const UNTOLD_MS = 1_000;
 
@@ -91,7 +93,7 @@ function earlyByRates(life: Life, seenExpiredMs: number, options: LeaseCheckOpti
   const { clocks, starts = [], toleranceMs = 1 } = options;
   const { ttlMs, beganFromMs } = life;
   if (starts.some((atMs) => atMs >= beganFromMs - UNTOLD_MS && atMs <= seenExpiredMs)) return 0;
-  const mostMs = (seenExpiredMs - beganFromMs) * clocks.rates.fastest * (1 + SLEW);
+  const mostMs = (seenExpiredMs - beganFromMs) * clocks.rates.fastest * (1 + SLEW) + SETTLING_MS;
   return mostMs + toleranceMs < ttlMs ? ttlMs - mostMs : 0;
 }
 
