@@ -93,7 +93,9 @@ function earlyByRates(life: Life, seenExpiredMs: number, options: LeaseCheckOpti
   const { clocks, starts = [], toleranceMs = 1 } = options;
   const { ttlMs, beganFromMs } = life;
   if (starts.some((atMs) => atMs >= beganFromMs - UNTOLD_MS && atMs <= seenExpiredMs)) return 0;
-  const mostMs = (seenExpiredMs - beganFromMs) * clocks.rates.fastest * (1 + SLEW) + SETTLING_MS;
+  const mostMs =
+    (seenExpiredMs - beganFromMs) * clocks.rates.fastest * (1 + SLEW) +
+    (options.starts.length > 0 ? SETTLING_MS : 0);
   return mostMs + toleranceMs < ttlMs ? ttlMs - mostMs : 0;
 }
 
