@@ -95,7 +95,7 @@ function earlyByRates(life: Life, seenExpiredMs: number, options: LeaseCheckOpti
   if (starts.some((atMs) => atMs >= beganFromMs - UNTOLD_MS && atMs <= seenExpiredMs)) return 0;
   const mostMs =
     (seenExpiredMs - beganFromMs) * clocks.rates.fastest * (1 + SLEW) +
-    (options.starts.length > 0 ? SETTLING_MS : 0);
+    ((options.starts?.length ?? 0) > 0 ? SETTLING_MS : 0);
   return mostMs + toleranceMs < ttlMs ? ttlMs - mostMs : 0;
 }
 
