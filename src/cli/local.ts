@@ -39,7 +39,9 @@ interface LocalNode {
   readonly id: number;
   readonly client: string;
   readonly peer: string;
-  /** Where clients of etcd are served; undefined: its port is taken by others. */
+  /** Where clients of etcd are to be served. */
+  readonly etcdPort: number;
+  /** Where they are; undefined: the port was taken by others when the node was last started. */
   etcd: string | undefined;
   readonly data: string;
   child: ChildProcess | undefined;
@@ -89,7 +91,8 @@ class LocalCluster {
       id: i + 1,
       client: `127.0.0.1:${base + i * PORT_STEP}`,
       peer: `127.0.0.1:${base + i * PORT_STEP + 1}`,
-      etcd: `127.0.0.1:${etcdBase + i * ETCD_PORT_STEP}`,
+      etcdPort: etcdBase + i * ETCD_PORT_STEP,
+      etcd: undefined,
       data: join(options.data, `node-${i + 1}`),
       child: undefined,
       startedMs: 0,
@@ -107,16 +110,17 @@ class LocalCluster {
       await mustBeFree(client);
       await mustBeFree(peer);
     }
-    for (const node of this.#nodes) {
-      if (node.etcd !== undefined && !(await isFree(node.etcd))) node.etcd = undefined;
-    }
     mkdirSync(this.#options.data, { recursive: true });
-    for (const node of this.#nodes) this.#start(node);
+    await Promise.all(this.#nodes.map((node) => this.#start(node)));
     await this.#announce();
     await finished;
   }
 
-  #start(node: LocalNode): void {
+  async #start(node: LocalNode): Promise<void> {
+    // Asked at every start: another cluster may have taken the port since, and a node must not fail for it.
+    const etcd = `127.0.0.1:${node.etcdPort}`;
+    node.etcd = (await isFree(etcd)) ? etcd : undefined;
+    if (this.#stopping) return;
     const main = fileURLToPath(new URL('./main.js', import.meta.url));
     const args = [main, 'serve', '--data', node.data, '--listen', node.client, '--peer-listen', node.peer];
     args.push('--etcd-listen', node.etcd ?? 'none');
@@ -157,10 +161,9 @@ class LocalCluster {
       return;
     }
     note(`node ${node.id} (pid ${pid}) ${how}; it is started again in ${RESTART_PAUSE_MS / 1000} s`);
-    setTimeout(() => {
-      if (this.#stopping) return;
-      this.#start(node);
-      note(`node ${node.id} is back as pid ${node.child?.pid}`);
+    setTimeout(async () => {
+      await this.#start(node);
+      if (node.child !== undefined) note(`node ${node.id} is back as pid ${node.child.pid}`);
     }, RESTART_PAUSE_MS);
   }
 

@@ -179,10 +179,9 @@ export class Command {
       `${pattern} from ${this.child.spawnargs.slice(2).join(' ')}`,
       () => {
         const found = this.stdout.split('\n').find((line) => pattern.test(line));
-        if (found === undefined && this.child.exitCode !== null) {
-          throw new Error(`it ended with ${this.child.exitCode}: ${this.stderr}`);
-        }
-        return found;
+        if (found !== undefined) return found;
+        const { exitCode } = this.child;
+        throw new Error(`${exitCode === null ? 'it runs' : `it ended with ${exitCode}`}: ${this.stderr}`);
       },
       limitMs,
     );
@@ -276,6 +275,8 @@ export interface LocalCluster {
 
 export async function startLocal(nodes: number, data: string, basePort: number): Promise<LocalCluster> {
   const args = ['local', '--nodes', String(nodes), '--data', data, '--base-port', String(basePort)];
+  // Not etcd's own ports: clusters of test files that run at the same time would take them from each other.
+  args.push('--etcd-port', String((await freePorts(nodes, 2))[0]));
   const command = new Command(args);
   const endpoints = Array.from({ length: nodes }, (_, i) => `127.0.0.1:${basePort + i * 10}`);
   await command.line(/^Node \d+ leads/);
