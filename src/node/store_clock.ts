@@ -27,8 +27,9 @@ export class StoreClock {
   #sinceMs = 0;
   #rate = 1;
   #lastMs = 0;
-  /** The largest offset heard in this stretch and in the one before. */
+  /** The largest offset heard in this stretch and in the one before, as they would be now had the leader run as slowly as it may since. */
   #windowMs = 0;
+  #heardMs = 0;
   #best = Number.NEGATIVE_INFINITY;
   #bestBefore = Number.NEGATIVE_INFINITY;
 
@@ -71,8 +72,12 @@ export class StoreClock {
       this.#best = Number.NEGATIVE_INFINITY;
       this.#windowMs = monotonicMs;
     }
-    this.#best = Math.max(this.#best, timeMs - monotonicMs);
+    // The leader may be leaning back: what it told a while ago holds only less so, or this node would lead with a time that is ahead of it, and end leases early.
+    const agedMs = SLEW * (monotonicMs - this.#heardMs);
+    this.#best = Math.max(this.#best - agedMs, timeMs - monotonicMs);
+    this.#bestBefore -= agedMs;
     this.#offsetMs = Math.max(this.#best, this.#bestBefore);
+    this.#heardMs = monotonicMs;
     this.#sinceMs = monotonicMs;
     this.#rate = 1;
     this.#lastMs = 0;

@@ -64,6 +64,19 @@ test('a small error is made up for', () => {
   assert.ok(Math.abs(leader.clock.nowMs() - leader.wall) <= 1);
 });
 
+test('the next leader is never ahead of one that leans back to its wall clock', () => {
+  const leader = new Machine(3);
+  const next = new Machine(9_999);
+  leader.clock.nowMs();
+  leader.wall -= 60_000;
+  lead(leader, 12_000, (timeMs) => {
+    next.pass(200);
+    next.clock.heard(timeMs);
+    const aheadMs = next.clock.nowMs() - leader.clock.nowMs();
+    assert.ok(aheadMs <= 0, `${aheadMs} ms ahead: a lease would end so much early`);
+  });
+});
+
 test('the next leader goes on where the last one was, although its own clock is a day ahead and messages took a while', () => {
   const leader = new Machine(3);
   const next = new Machine(9_999);
