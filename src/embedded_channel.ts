@@ -4,7 +4,13 @@
  * Invariant: what a read gives is a copy, since the engine's memory moves on.
  */
 import type { CallOptions, LocalService, WatchHandle } from './api/service.ts';
-import { type AuthCalls, type Channel, type ChannelOptions, NOT_AT_ONCE } from './client/channel.ts';
+import {
+  type AuthCalls,
+  type Channel,
+  type ChannelOptions,
+  type LeaseCalls,
+  NOT_AT_ONCE,
+} from './client/channel.ts';
 import { KvError } from './errors.ts';
 import type { Command, CommandResult } from './kv/command.ts';
 import { THE_CLUSTER } from './security/identity.ts';
@@ -23,6 +29,7 @@ import type {
 export class EmbeddedChannel implements Channel {
   readonly needsSession = false;
   readonly auth: AuthCalls;
+  readonly leases: LeaseCalls;
   readonly #service: LocalService;
   readonly #stop: () => Promise<void>;
   readonly #copies = new Copies();
@@ -30,7 +37,7 @@ export class EmbeddedChannel implements Channel {
 
   constructor(service: LocalService, stop: () => Promise<void>) {
     this.#service = service;
-    const { auth } = service;
+    const { auth, leases } = service;
     this.auth = {
       change: (request, options) => auth.change(request, trusted(options)),
       status: (options) => auth.status(trusted(options)),
@@ -38,6 +45,11 @@ export class EmbeddedChannel implements Channel {
       users: (options) => auth.users(trusted(options)),
       role: (name, options) => auth.role(name, trusted(options)),
       roles: (options) => auth.roles(trusted(options)),
+    };
+    this.leases = {
+      keepAlive: (lease, options) => leases.keepAlive(lease, trusted(options)),
+      timeToLive: (lease, withKeys, options) => leases.timeToLive(lease, withKeys, trusted(options)),
+      list: (options) => leases.list(trusted(options)),
     };
     this.#stop = stop;
   }

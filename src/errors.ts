@@ -44,6 +44,10 @@ export const ERROR_CODES = {
   LEASE_EXISTS: [35, false],
   LEASE_TTL_TOO_LARGE: [36, false],
   LEASE_FULL: [37, false],
+  /** The lease that a lock or an election stands on has ended, or may have by now. */
+  LEASE_EXPIRED: [38, false],
+  /** Who is to proclaim or resign does not lead the election. */
+  NOT_ELECTED: [39, false],
   UNAUTHENTICATED: [40, false],
   PERMISSION_DENIED: [41, false],
   ROOT_USER_NOT_FOUND: [42, false],

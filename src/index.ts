@@ -4,6 +4,7 @@ export type { Middleware, ServiceCall } from './api/pipeline.ts';
 export type { GrantKeys, RoleGrant, StoreAuth } from './client/auth_types.ts';
 export { jsonCodec, stringCodec } from './client/codecs.ts';
 export type { ConnectOptions } from './client/connect.ts';
+export type * from './client/lease_types.ts';
 export type * from './client/store_types.ts';
 export type { ConfigInput } from './config.ts';
 export { connect } from './connect.ts';

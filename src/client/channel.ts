@@ -5,6 +5,11 @@ import type { Command, CommandResult } from '../kv/command.ts';
 import type { MaybePromise } from '../storage/record.ts';
 import type { AuthRequest, AuthStatus, RoleInfo, UserInfo } from '../wire/auth_messages.ts';
 import type {
+  LeaseKeepAliveResponse,
+  LeasesResponse,
+  LeaseTimeToLiveResponse,
+} from '../wire/lease_messages.ts';
+import type {
   GetRequest,
   GetResponse,
   RangeRequest,
@@ -32,11 +37,20 @@ export interface AuthCalls {
   roles(options: ChannelOptions): Promise<string[]>;
 }
 
+/** Keep-alives of leases and looks at them, of a service in this process or of a cluster; they are granted and revoked by commands. */
+export interface LeaseCalls {
+  keepAlive(lease: bigint, options: ChannelOptions): Promise<LeaseKeepAliveResponse>;
+  timeToLive(lease: bigint, withKeys: boolean, options: ChannelOptions): Promise<LeaseTimeToLiveResponse>;
+  list(options: ChannelOptions): Promise<LeasesResponse>;
+}
+
 export interface Channel {
   /** True when writes need a session and sequence numbers, because a retry may happen below. */
   readonly needsSession: boolean;
   /** Where users and rights can be asked for. */
   readonly auth?: AuthCalls | undefined;
+  /** Where leases can be kept alive. */
+  readonly leases?: LeaseCalls | undefined;
   /**
    * `decoded`: what `command` says, for a channel in this process; valid during the call. The bytes are the caller's again as soon as there is a result, and not a
    * promise. A session that the nodes have forgotten is thrown (SESSION_EXPIRED, with `maybeApplied` where an attempt before may have been applied); other refusals are

@@ -15,12 +15,14 @@ import type {
 } from '../kv/command.ts';
 import { userKey } from '../kv/keyspace.ts';
 import { compareKeys, type StoredRecord } from '../storage/record.ts';
+import { checkLeaseId } from '../wire/lease_codec.ts';
 import { PLAIN_SELECTION } from '../wire/selection_codec.ts';
 import { rangeOf, storedKeyOf } from './key_range.ts';
 import type {
   BatchOperation,
   Key,
   KeyEntry,
+  PutOptions,
   TxnCompare,
   TxnOperation,
   TxnOperationResult,
@@ -150,12 +152,33 @@ function batchOperation<In>(
   form: ValueForm<In, unknown>,
   limits: StoreLimits,
 ): PutOp | DeleteOp {
-  const key = storedKeyOf(operation.key, limits.maxKeyBytes);
-  if (operation.type === 'delete') return { type: 'delete', key, end: undefined, prevKv: false };
+  if (operation.type === 'delete') {
+    const key = storedKeyOf(operation.key, limits.maxKeyBytes);
+    return { type: 'delete', key, end: undefined, prevKv: false };
+  }
   if (operation.type !== 'put') throw unknownType(operation);
-  const value = valueBytes(operation.value, form, limits);
-  const ttlMs = checkTtl(operation.ttlMs);
-  return { type: 'put', key, value, ttlMs, lease: 0n, prevKv: false, ignoreValue: false, ignoreLease: false };
+  return putOperation(operation, form, limits);
+}
+
+/** @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE, VALUE_TOO_LARGE */
+export function putOperation<In>(
+  given: { readonly key: Key; readonly value: In } & Pick<PutOptions, 'ttlMs' | 'lease'>,
+  form: ValueForm<In, unknown>,
+  limits: StoreLimits,
+): PutOp {
+  const key = storedKeyOf(given.key, limits.maxKeyBytes);
+  const value = valueBytes(given.value, form, limits);
+  const ttlMs = checkTtl(given.ttlMs);
+  const lease = checkedLease(given.lease);
+  return { type: 'put', key, value, ttlMs, lease, prevKv: false, ignoreValue: false, ignoreLease: false };
+}
+
+/** 0n: none, or left to the store. @throws KvError INVALID_ARGUMENT */
+export function checkedLease(id: bigint | undefined): bigint {
+  if (id === undefined) return 0n;
+  if (typeof id !== 'bigint') throw new KvError('INVALID_ARGUMENT', `a lease is a bigint, not ${typeof id}`);
+  checkLeaseId(id);
+  return id;
 }
 
 function txnOperation<In>(

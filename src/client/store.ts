@@ -14,12 +14,14 @@ import { AuthAdmin } from './auth_admin.ts';
 import type { StoreAuth } from './auth_types.ts';
 import { NOT_AT_ONCE } from './channel.ts';
 import { checkKey, storedKeyOf } from './key_range.ts';
+import type { StoreLeases } from './lease_types.ts';
 import {
   batchOperations,
   checkRevision,
   checkTtl,
   checkValue,
   entryOf,
+  putOperation,
   touchOperation,
   txnCompares,
   txnOperations,
@@ -27,6 +29,7 @@ import {
   type ValueForm,
 } from './operations.ts';
 import { StoreCore, type StoreOptions, unexpected } from './store_core.ts';
+import { LeaseClient } from './store_leases.ts';
 import { scanEntries, watchEvents } from './store_streams.ts';
 import type {
   BatchOperation,
@@ -114,6 +117,7 @@ class KvStore<In, Out> implements Store<In, Out> {
       const encoded = this.form.encode(value);
       checkValue(encoded, core.limits.maxValueBytes);
       const ttlMs = checkTtl(options.ttlMs);
+      if (options.lease !== undefined) return this.putLeased(key, value, options);
       const done = core.channel.putAtOnce?.(key, encoded, ttlMs, options);
       if (done !== undefined) {
         return done instanceof Promise ? done.then(this.putDone) : Promise.resolve(this.putDone(done));
@@ -129,6 +133,12 @@ class KvStore<In, Out> implements Store<In, Out> {
     } catch (error) {
       return Promise.reject(error);
     }
+  }
+
+  /** The long way round. */
+  private async putLeased(key: Key, value: In, options: PutOptions): Promise<{ readonly revision: number }> {
+    const operation = putOperation({ key, value, ...options }, this.form, this.core.limits);
+    return this.putDone(await this.core.run((id) => ({ type: 'write', id, operation }), options));
   }
 
   async delete(key: Key, options: CallOptions = NO_OPTIONS): Promise<{ revision: number; deleted: boolean }> {
@@ -193,6 +203,10 @@ class KvStore<In, Out> implements Store<In, Out> {
       version: record.version,
       previous: previousEntry(previous, form),
     }));
+  }
+
+  get leases(): StoreLeases {
+    return new LeaseClient(this.core);
   }
 
   get auth(): StoreAuth {

@@ -42,7 +42,7 @@ export class StoreCore {
   seenRevision = 0;
   readonly closeController = new AbortController();
   readonly session: WriteSession | undefined;
-  private readonly ports: Ports;
+  readonly ports: Ports;
   private readonly timeoutMs: number;
   private closing: Promise<void> | undefined;
   private spareWriter: ByteWriter | undefined;

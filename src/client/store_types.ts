@@ -7,6 +7,7 @@
 
 import type { ReadLevel } from '../wire/messages.ts';
 import type { StoreAuth } from './auth_types.ts';
+import type { StoreLeases } from './lease_types.ts';
 
 export type Key = string | Uint8Array;
 export type Value = string | Uint8Array;
@@ -30,6 +31,8 @@ export interface ReadCallOptions extends CallOptions {
 export interface PutOptions extends CallOptions {
   /** The key expires so many milliseconds after the write. */
   readonly ttlMs?: number | undefined;
+  /** The key goes when this lease ends. */
+  readonly lease?: bigint | undefined;
 }
 export interface ScanOptions extends ReadCallOptions {
   /** First key, included. With `prefix`: the scan starts at the greater of both. */
@@ -72,7 +75,13 @@ export interface WatchEvent<V = Uint8Array> {
 }
 
 export type BatchOperation<V = Value> =
-  | { readonly type: 'put'; readonly key: Key; readonly value: V; readonly ttlMs?: number | undefined }
+  | {
+      readonly type: 'put';
+      readonly key: Key;
+      readonly value: V;
+      readonly ttlMs?: number | undefined;
+      readonly lease?: bigint | undefined;
+    }
   | { readonly type: 'delete'; readonly key: Key };
 export type TxnOperation<V = Value> =
   | BatchOperation<V>
@@ -122,6 +131,8 @@ export interface Store<In = Value, Out = Uint8Array> extends AsyncDisposable {
   watch(options?: WatchOptions): AsyncIterable<WatchEvent<Out>>;
   /** Sets a key's time to live anew (0: never expires). False when there is no such key. */
   touch(key: Key, options: { readonly ttlMs: number } & CallOptions): Promise<boolean>;
+  /** Leases: keys that go together, when whoever put them is gone. */
+  readonly leases: StoreLeases;
   /** Users, roles and rights. */
   readonly auth: StoreAuth;
   /** The same store with values of another type. Closing either closes both. */

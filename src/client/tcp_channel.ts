@@ -30,9 +30,10 @@ import type {
 import { decodeResult } from '../wire/result_codec.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
 import type { CallRequest } from './call.ts';
-import type { AuthCalls, Channel, ChannelOptions } from './channel.ts';
+import type { AuthCalls, Channel, ChannelOptions, LeaseCalls } from './channel.ts';
 import { ClusterAuth } from './cluster_auth.ts';
 import type { ClusterClient } from './cluster_client.ts';
+import { ClusterLeases } from './cluster_leases.ts';
 import { watchCluster } from './cluster_watch.ts';
 
 /** What a call holds in memory beside its bytes. */
@@ -41,12 +42,14 @@ const CALL_OVERHEAD_BYTES = 100;
 export class TcpChannel implements Channel {
   readonly needsSession = true;
   readonly auth: AuthCalls;
+  readonly leases: LeaseCalls;
   private readonly cluster: ClusterClient;
 
   /** Closing the channel closes the cluster client. */
   constructor(cluster: ClusterClient) {
     this.cluster = cluster;
     this.auth = new ClusterAuth(cluster);
+    this.leases = new ClusterLeases(cluster);
   }
 
   write(command: Uint8Array, options: ChannelOptions): Promise<CommandResult> {

@@ -8,6 +8,7 @@ import { OPCODE } from '../../wire/client_frames.ts';
 import type { ByteReader, ByteWriter } from '../../wire/varint.ts';
 import type { CallOptions, Service } from '../service.ts';
 import { answerAuth, isAuthOpcode, type NamedConnection } from './auth_requests.ts';
+import { answerLease, isLeaseOpcode } from './lease_requests.ts';
 import { answerUpkeep } from './upkeep_requests.ts';
 
 const DEFAULT_CALL: CallOptions = {};
@@ -44,6 +45,8 @@ export async function answerAdmin(
   const { identity } = connection;
   if (isAuthOpcode(opcode))
     return answerAuth(service, opcode, reader, connection, callOptions(reader, false, identity));
+  if (isLeaseOpcode(opcode))
+    return answerLease(service, opcode, reader, callOptions(reader, false, identity));
   switch (opcode) {
     case OPCODE.RANGE: {
       const options = callOptions(reader, false, identity);
