@@ -1,5 +1,5 @@
 /** Leases as callers of the public store see them. Ids are signed numbers of 64 bits, never 0. */
-import type { CallOptions } from './store_types.ts';
+import type { ChannelOptions as CallOptions } from './channel.ts';
 
 export interface Lease {
   readonly id: bigint;

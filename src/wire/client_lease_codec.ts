@@ -22,9 +22,7 @@ export function writeKeptAlive(writer: ByteWriter, { revision, ttlMs }: LeaseKee
 }
 
 export function readKeptAlive(reader: ByteReader): LeaseKeepAliveResponse {
-  const answer = { revision: reader.varint(), ttlMs: reader.varint() };
-  reader.expectEnd();
-  return answer;
+  return { revision: reader.varint(), ttlMs: reader.varint() };
 }
 
 export function writeTimeToLive(writer: ByteWriter, answer: LeaseTimeToLiveResponse): void {
@@ -42,7 +40,6 @@ export function readTimeToLive(reader: ByteReader): LeaseTimeToLiveResponse {
   const remainingMs = reader.varint() - 1;
   const keys: Uint8Array[] = [];
   for (let left = reader.count(1); left > 0; left--) keys.push(new Uint8Array(reader.byteString()));
-  reader.expectEnd();
   return { revision, lease, ttlMs, remainingMs, keys };
 }
 
@@ -51,7 +48,5 @@ export function writeLeases(writer: ByteWriter, { revision, leases }: LeasesResp
 }
 
 export function readLeases(reader: ByteReader): LeasesResponse {
-  const answer = { revision: reader.varint(), leases: readIds(reader) };
-  reader.expectEnd();
-  return answer;
+  return { revision: reader.varint(), leases: readIds(reader) };
 }

@@ -63,12 +63,15 @@ import {
   entryBytes,
   errorBytes,
   kvError,
+  leaseAnswers,
   members,
   raftBytes,
+  readLeaseAnswers,
   resultBytes,
   stateBytes,
   status,
   text,
+  writeLeaseAnswers,
   written,
 } from './valid_inputs.ts';
 
@@ -349,6 +352,7 @@ const codecs: Codec<unknown>[] = [
   payload('status', status, writeStatus, readStatus, false),
   payload('statuses', fc.array(status, { maxLength: 3 }), writeStatuses, readStatuses, false),
   payload('members', members, writeMembers, readMembers, false),
+  payload('answers about leases', leaseAnswers, writeLeaseAnswers, readLeaseAnswers, true),
 ];
 
 /** What a decoded value says, for comparing. */

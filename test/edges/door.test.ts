@@ -21,6 +21,7 @@ import {
   writeWatch,
 } from '../../src/wire/client_codec.ts';
 import { OPCODE } from '../../src/wire/client_frames.ts';
+import { writeLease } from '../../src/wire/client_lease_codec.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import { decodeError } from '../../src/wire/error_codec.ts';
 import { decodeResult } from '../../src/wire/result_codec.ts';
@@ -55,6 +56,8 @@ const shortValue = fc.constantFrom('', '1', 'v'.repeat(3_000));
 const timeoutMs = fc.oneof(fc.nat(40), safeInteger);
 const level = fc.constantFrom('linearizable' as const, 'sequential' as const, 'eventual' as const);
 const lease = fc.constantFrom(0n, 1n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 64n - 1n);
+/** Some of which are there. */
+const signedLease = fc.constantFrom(0n, 1n, 2n, -1n, 2n ** 63n - 1n, -(2n ** 63n));
 const operation = fc.oneof(
   fc
     .tuple(shortKey, shortValue, fc.nat(2_000), lease, fc.boolean())
@@ -80,6 +83,10 @@ const command = fc.oneof(
   fc.tuple(operation, id).map(([one, under]) => write(one, under)),
   fc.array(operation, { maxLength: 4 }).map((all) => txn([...all, range('', 'z')])),
   fc.constant({ type: 'openSession' as const }),
+  fc
+    .tuple(id, signedLease, fc.oneof(fc.nat(3_000), safeInteger))
+    .map(([under, one, ttlMs]) => ({ type: 'leaseGrant' as const, id: under, lease: one, ttlMs })),
+  signedLease.map((one) => ({ type: 'leaseRevoke' as const, id: NO_ID, lease: one })),
   fc.record({ type: fc.constant('closeSession' as const), session: fc.nat(10) }),
 );
 const readOptions = {
@@ -128,6 +135,13 @@ const dataRequest: fc.Arbitrary<Request> = fc.oneof(
     }),
     (writer, one) => writeWatch(writer.varint(one.credit), one),
   ),
+  request(OPCODE.LEASE_KEEP_ALIVE, signedLease, (writer, one) => void writeLease(writer, one)),
+  request(
+    OPCODE.LEASE_TIME_TO_LIVE,
+    fc.tuple(signedLease, fc.boolean()),
+    (writer, [one, keys]) => void writeLease(writer, one).bool(keys),
+  ),
+  request(OPCODE.LEASES, fc.constant(0), () => undefined),
   request(OPCODE.STATUS, fc.constant(0), () => undefined),
   request(OPCODE.MEMBERS, fc.constant(0), () => undefined),
   safeInteger.map((credit) => ({

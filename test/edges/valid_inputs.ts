@@ -10,16 +10,29 @@ import {
   ENTRY_NOOP,
   type Message,
 } from '../../src/raft/types.ts';
+import {
+  readKeptAlive,
+  readLeases,
+  readTimeToLive,
+  writeKeptAlive,
+  writeLeases,
+  writeTimeToLive,
+} from '../../src/wire/client_lease_codec.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import { EntryBuilder } from '../../src/wire/entry_codec.ts';
 import { encodeError } from '../../src/wire/error_codec.ts';
+import type {
+  LeaseKeepAliveResponse,
+  LeasesResponse,
+  LeaseTimeToLiveResponse,
+} from '../../src/wire/lease_messages.ts';
 import type { MembersResponse, NodeStatus } from '../../src/wire/messages.ts';
 import { encodeMessage } from '../../src/wire/raft_codec.ts';
 import { encodeResult } from '../../src/wire/result_codec.ts';
 import { encodeState } from '../../src/wire/state_codec.ts';
-import { ByteWriter } from '../../src/wire/varint.ts';
+import { type ByteReader, ByteWriter } from '../../src/wire/varint.ts';
 import { authState, command, result, safeInteger, someBytes } from '../wire/command_arbitraries.ts';
-import { leasesState } from '../wire/lease_arbitraries.ts';
+import { leaseId, leasesState } from '../wire/lease_arbitraries.ts';
 import { plainMessages } from '../wire/raft_arbitraries.ts';
 
 export const text = fc.string({ unit: 'grapheme', maxLength: 20 });
@@ -179,3 +192,33 @@ export const members: fc.Arbitrary<MembersResponse> = fc.record({
     { maxLength: 4 },
   ),
 });
+
+/** One of each answer about leases, behind one another. */
+export interface LeaseAnswers {
+  readonly kept: LeaseKeepAliveResponse;
+  readonly times: LeaseTimeToLiveResponse;
+  readonly list: LeasesResponse;
+}
+export const leaseAnswers: fc.Arbitrary<LeaseAnswers> = fc.record({
+  kept: fc.record({ revision: number, ttlMs: number }),
+  times: fc.record({
+    revision: number,
+    lease: leaseId,
+    ttlMs: number,
+    remainingMs: number.map((left) => left - 1),
+    keys: fc.array(someBytes, { maxLength: 4 }),
+  }),
+  list: fc.record({ revision: number, leases: fc.array(leaseId, { maxLength: 4 }) }),
+});
+
+export function writeLeaseAnswers(writer: ByteWriter, { kept, times, list }: LeaseAnswers): void {
+  writeKeptAlive(writer, kept);
+  writeTimeToLive(writer, times);
+  writeLeases(writer, list);
+}
+
+export function readLeaseAnswers(reader: ByteReader): LeaseAnswers {
+  const answers = { kept: readKeptAlive(reader), times: readTimeToLive(reader), list: readLeases(reader) };
+  reader.expectEnd();
+  return answers;
+}
