@@ -86,6 +86,16 @@ test('a new term, and a voter who is new, have their whole time', () => {
   assert.is(told.length, 1);
 });
 
+test('a majority that is one no more because a member was removed is looked for anew', () => {
+  const { contact, told } = watched();
+  // Of three it hears of one, who goes; the one who is left has been silent all the while.
+  pass(contact, 3 * LONG, leading([[1, 2, 3]]), 3);
+  pass(contact, LONG, leading([[1, 2]]));
+  assert.equal(told, []);
+  pass(contact, 1, leading([[1, 2]]));
+  assert.is(told.length, 1);
+});
+
 test('a follower names a leader for as long as it hears of it, and two election timeouts more', () => {
   const { contact, told } = watched();
   const following: ContactView = { role: 'follower', term: 2, leader: 3, quorums: () => [[1, 2, 3]] };

@@ -5,7 +5,8 @@
  * What was heard is seen on the network, and any Raft frame counts, so that nothing depends on what the node itself believes. Time is counted in the node's own ticks: a
  * paused node, or one whose clock is slow, has had no time to notice.
  *
- * Invariant: nobody is blamed before two election timeouts and a little have passed; that is as long as a leader may take that looks once in an election timeout.
+ * Invariant: nobody is blamed before two election timeouts and a little have passed since the voters were last others; that is as long as a leader may take that looks
+ * once in an election timeout.
  */
 import type { NodeId, Role } from '../../raft/types.ts';
 import type { Report } from './violation.ts';
@@ -32,6 +33,8 @@ export class QuorumContact {
   #ticks = 0;
   #leader: NodeId = 0;
   #term = 0;
+  #voters = '';
+  #votersSince = 0;
   #sinceTickMs = 0;
   #lookedMs = 0;
 
@@ -74,9 +77,14 @@ export class QuorumContact {
   }
 
   #leads(term: number, quorums: readonly (readonly NodeId[])[]): void {
+    const now = JSON.stringify(quorums);
+    if (now !== this.#voters) {
+      this.#voters = now;
+      this.#votersSince = this.#ticks;
+    }
     for (const voters of quorums) {
       const near = voters.filter((id) => id === this.#id || this.#silentTicks(id) <= this.#limitTicks);
-      if (2 * near.length > voters.length) continue;
+      if (2 * near.length > voters.length || this.#ticks - this.#votersSince <= this.#limitTicks) continue;
       this.#blame(`leads in term ${term}, and has heard of ${near.length} of ${voters.length} voters only`, {
         term,
         voters,
