@@ -25,6 +25,7 @@ import {
   PEER_STATUS,
   type PeerOperation,
 } from '../wire/peer_codec.ts';
+import { CircuitBreaker } from './circuit_breaker.ts';
 
 /** Requests from one peer being worked on at once; more are refused. */
 const MAX_INCOMING = 65_536;
@@ -59,6 +60,7 @@ export class PeerRpc {
   readonly #transport: Transport;
   readonly #nowMs: () => number;
   readonly #handle: PeerRequestHandler;
+  readonly #breaker: CircuitBreaker;
   readonly #pending = new Map<number, Pending>();
   #lastId: number;
   #incoming = 0;
@@ -66,6 +68,7 @@ export class PeerRpc {
 
   constructor(transport: Transport, nowMs: () => number, random: Random, handle: PeerRequestHandler) {
     this.#lastId = random.bytes(ID_BYTES).reduce((number, byte) => number * 256 + byte, 0);
+    this.#breaker = new CircuitBreaker(nowMs);
     this.#transport = transport;
     this.#nowMs = nowMs;
     this.#handle = handle;
@@ -73,6 +76,8 @@ export class PeerRpc {
 
   /** @throws KvError UNAVAILABLE when the peer can't be reached, TIMEOUT without an answer, or what the peer answered. */
   call(peer: NodeId, operation: PeerOperation, body: Uint8Array, timeoutMs: number): Promise<Uint8Array> {
+    if (!this.#breaker.admits(peer))
+      return Promise.reject(new KvError('UNAVAILABLE', `node ${peer} does not answer at the moment`));
     const id = ++this.#lastId;
     const sent = this.#transport.send(
       peer,
@@ -103,6 +108,8 @@ export class PeerRpc {
 
   onAnswer(from: NodeId, payload: Uint8Array): void {
     const answer = decodeAnswer(payload);
+    // One that comes too late for its call, too, says that the peer answers.
+    this.#breaker.answered(from);
     const pending = this.#pending.get(answer.id);
     if (pending === undefined || pending.peer !== from) return;
     this.#pending.delete(answer.id);
@@ -111,6 +118,7 @@ export class PeerRpc {
   }
 
   disconnected(peer: NodeId): void {
+    this.#breaker.answered(peer);
     for (const [id, pending] of this.#pending) {
       if (pending.peer === peer)
         this.#fail(id, pending, 'UNAVAILABLE', `the connection to node ${peer} was lost`);
@@ -120,8 +128,9 @@ export class PeerRpc {
   sweep(): void {
     const nowMs = this.#nowMs();
     for (const [id, pending] of this.#pending) {
-      if (pending.deadlineMs <= nowMs)
-        this.#fail(id, pending, 'TIMEOUT', `node ${pending.peer} did not answer in time`);
+      if (pending.deadlineMs > nowMs) continue;
+      this.#breaker.timedOut(pending.peer);
+      this.#fail(id, pending, 'TIMEOUT', `node ${pending.peer} did not answer in time`);
     }
   }
 
