@@ -11,6 +11,7 @@ import { expiryRowKey } from './expiry.ts';
 import { SPACE_USER } from './keyspace.ts';
 import { leaseRowKey } from './lease_rows.ts';
 import type { LeaseTable } from './lease_table.ts';
+import { type QuotaTable, quotaBytes } from './quotas.ts';
 import { EMPTY_BYTES, live } from './records.ts';
 
 /** The revision of a store that nothing was written to (etcd's first, too). */
@@ -30,11 +31,13 @@ export class KeyWriter {
 
   private readonly engine: KvEngine;
   private readonly leases: LeaseTable;
+  private readonly quotas: QuotaTable;
   private events: KvEvent[] = [];
 
-  constructor(engine: KvEngine, leases: LeaseTable) {
+  constructor(engine: KvEngine, leases: LeaseTable, quotas: QuotaTable) {
     this.engine = engine;
     this.leases = leases;
+    this.quotas = quotas;
   }
 
   /** Whether somebody wants the versions that are replaced. */
@@ -65,6 +68,10 @@ export class KeyWriter {
       oldExpiresAtMs = old.expiresAtMs;
       oldLease = old.lease;
       if (prevKv || (heard && this.eventsWithPrevious)) previous = copyRecord(old);
+    }
+    if (this.quotas.active) {
+      if (version === 1) this.quotas.note(key, quotaBytes(key, value), 1);
+      else this.quotas.note(key, value.length - (old as StoredRecord).value.length, 0);
     }
     const expiresAtMs = ttlMs === 0 ? 0 : this.expiryAfter(ttlMs);
     this.engine.put(key, value, revision, createRevision, version, sub, 0, lease, expiresAtMs);
@@ -100,6 +107,11 @@ export class KeyWriter {
   /** Writes a tombstone over a live record at the current revision. REQUIRES: `victim` is a copy. */
   remove(victim: StoredRecord, sub: number): void {
     const revision = this.revision;
+    if (this.quotas.active && this.quotas.covers(victim.key)) {
+      // The victim may have come without its value.
+      const record = this.engine.latest(victim.key) as StoredRecord;
+      this.quotas.note(victim.key, -quotaBytes(victim.key, record.value), -1);
+    }
     this.engine.put(victim.key, EMPTY_BYTES, revision, 0, 0, sub, FLAG_TOMBSTONE, 0n, 0);
     if (victim.expiresAtMs !== 0) this.moveExpiryRow(victim.key, victim.expiresAtMs, 0, sub);
     if (victim.lease !== 0n) this.moveLeaseRow(victim.key, victim.lease, 0n, sub);

@@ -28,6 +28,8 @@ import { type LeasesState, LeaseTable } from './lease_table.ts';
 import { Leases } from './leases.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { LoadPlanner } from './load_planner.ts';
+import type { QuotaCommand, QuotaCountedCommand } from './quota_command.ts';
+import { type QuotaState, QuotaTable } from './quotas.ts';
 import { live } from './records.ts';
 import { failed, type SessionState, SessionTable } from './sessions.ts';
 import { TimeIndex, type TimeRows } from './time_index.ts';
@@ -54,6 +56,7 @@ export interface KvState {
   /** Parts that are empty are left out. */
   readonly alarms?: readonly Alarm[];
   readonly times?: TimeRows;
+  readonly quotas?: readonly QuotaState[];
 }
 
 /** Commands that a session repeats safely. */
@@ -66,6 +69,8 @@ export class StateMachine {
   /** To be read only. */
   readonly leases = new LeaseTable();
   readonly alarms = new AlarmTable();
+  /** To be read only. */
+  readonly quotas = new QuotaTable();
 
   private readonly engine: KvEngine;
   private readonly transactions: Transactions;
@@ -78,11 +83,12 @@ export class StateMachine {
 
   constructor(options: StateMachineOptions) {
     this.engine = options.engine;
-    this.writer = new KeyWriter(options.engine, this.leases);
+    this.writer = new KeyWriter(options.engine, this.leases, this.quotas);
     this.transactions = new Transactions({
       engine: options.engine,
       writer: this.writer,
       leases: this.leases,
+      quotas: this.quotas,
       limits: options.limits,
       compactRevision: () => this.compactedAt,
     });
@@ -179,6 +185,10 @@ export class StateMachine {
       }
       case 'alarm':
         return this.changeAlarm(command);
+      case 'quota':
+        return this.changeQuota(command);
+      case 'quotaCounted':
+        return this.quotaCounted(command);
     }
   }
 
@@ -195,6 +205,7 @@ export class StateMachine {
       leases: this.leases.capture(),
       ...(this.alarms.list.length > 0 && { alarms: this.alarms.list }),
       ...(times !== undefined && { times }),
+      ...(this.quotas.active && { quotas: this.quotas.capture() }),
     };
   }
 
@@ -208,6 +219,7 @@ export class StateMachine {
     this.auth.restore(state.auth);
     this.leases.restore(state.leases);
     this.alarms.restore(state.alarms ?? []);
+    this.quotas.restore(state.quotas ?? []);
     this.times.restore(state.times, state.timeMs, state.revision);
   }
 
@@ -270,6 +282,7 @@ export class StateMachine {
     }
     this.compactedAt = revision;
     this.times.prune(revision);
+    this.quotas.compacted(revision, current);
     this.engine.compact(revision);
     return { type: 'done', revision: current };
   }
@@ -280,6 +293,18 @@ export class StateMachine {
     if (action === 'raise' && concerned === undefined)
       return failed('OVERLOADED', `${this.alarms.list.length} alarms are active`, revision);
     return { type: 'alarms', revision, alarms: concerned === undefined ? [] : [concerned] };
+  }
+
+  private changeQuota({ prefix, limits }: QuotaCommand): CommandResult {
+    const { revision } = this.writer;
+    const refusal =
+      limits === undefined ? this.quotas.remove(prefix) : this.quotas.set(prefix, limits, revision);
+    return refusal === undefined ? { type: 'done', revision } : this.refuse(refusal);
+  }
+
+  private quotaCounted({ prefix, revision, bytes, keys }: QuotaCountedCommand): CommandResult {
+    this.quotas.counted(prefix, revision, bytes, keys);
+    return { type: 'done', revision: this.writer.revision };
   }
 
   private refusedByAlarm(command: Command): CommandResult | undefined {
@@ -301,4 +326,9 @@ const NOBODY_NAMED: Refusal = {
   message: 'rights came to be enforced meanwhile; try again',
 };
 /** What nodes propose for the cluster and no client can send: needs no name where rights are enforced. */
-const FROM_NODES: ReadonlySet<Command['type']> = new Set(['expire', 'leaseRenew', 'leaseExpire']);
+const FROM_NODES: ReadonlySet<Command['type']> = new Set([
+  'expire',
+  'leaseRenew',
+  'leaseExpire',
+  'quotaCounted',
+]);

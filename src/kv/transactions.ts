@@ -26,6 +26,7 @@ import type { LeaseTable } from './lease_table.ts';
 import { Attachments } from './leases.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { type Meeting, txnMeeting } from './overlap.ts';
+import { type QuotaTable, quotaBytes } from './quotas.ts';
 import { live, recordBytes } from './records.ts';
 import { failed } from './sessions.ts';
 import {
@@ -44,6 +45,7 @@ export interface TransactionsOptions {
   readonly engine: KvEngine;
   readonly writer: KeyWriter;
   readonly leases: LeaseTable;
+  readonly quotas: QuotaTable;
   readonly limits: StateMachineLimits;
   /** Reads below it are refused. */
   readonly compactRevision: () => number;
@@ -75,9 +77,11 @@ export class Transactions {
       !operation.ignoreLease
     ) {
       const { writer } = this;
+      const { key, value, ttlMs, prevKv } = operation;
+      const overQuota = this.options.quotas.active ? this.refusedByQuota(key, value) : undefined;
+      if (overQuota !== undefined) return this.refuse(overQuota);
       const revision = writer.revision + 1;
       writer.revision = revision;
-      const { key, value, ttlMs, prevKv } = operation;
       const previous = writer.put(key, value, ttlMs, 0n, prevKv, 0);
       writer.publish();
       return { type: 'put', revision, previous };
@@ -97,6 +101,14 @@ export class Transactions {
     if ('code' in decision) return this.refuse(decision);
     const plan = planDecision(decision, context);
     return 'code' in plan ? this.refuse(plan) : this.execute(plan, meeting);
+  }
+
+  private refusedByQuota(key: Uint8Array, value: Uint8Array): Refusal | undefined {
+    const { quotas } = this.options;
+    if (!quotas.covers(key)) return undefined;
+    const old = live(this.engine.latest(key));
+    if (old === undefined) return quotas.refuses(key, quotaBytes(key, value), 1);
+    return quotas.refuses(key, value.length - old.value.length, 0);
   }
 
   private deleteKey({ key, prevKv }: DeleteOp): CommandResult {
@@ -128,7 +140,7 @@ export class Transactions {
 
   private context(): PlanContext {
     const { engine, limits, writer } = this;
-    const { leases } = this.options;
+    const { leases, quotas } = this.options;
     return {
       engine,
       limits,
@@ -137,6 +149,7 @@ export class Transactions {
       valuesWanted: writer.previousWanted,
       looks: { keys: limits.maxDeleteRangeKeys },
       attachments: new Attachments(leases, engine, limits.maxLeaseKeys),
+      quotas,
     };
   }
 

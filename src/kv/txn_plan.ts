@@ -10,6 +10,7 @@ import { copyRecord, copyWithoutValue, type StoredRecord } from '../storage/reco
 import type { DeleteOp, Operation, PutOp, RangeOp, RangeResult, TxnBody } from './command.ts';
 import { compareHolds, type LooksLeft } from './compare.ts';
 import type { StateMachineLimits } from './limits.ts';
+import { type Growth, type QuotaTable, quotaBytes } from './quotas.ts';
 import { live, recordBytes } from './records.ts';
 import { findRecords, PutWeights, selectRecords } from './txn_ranges.ts';
 
@@ -49,6 +50,7 @@ export interface PlanContext {
   /** What comparisons and ranges may still look at. */
   readonly looks: LooksLeft;
   readonly attachments: AttachmentRules;
+  readonly quotas: QuotaTable;
 }
 
 const NONE: readonly Decision[] = [];
@@ -158,16 +160,21 @@ class Planner {
   private rangeRefusal: Refusal | undefined;
   private victimsLeft: number;
   private puts: PutWeights | undefined;
+  /** undefined: there are no quotas. */
+  private readonly growth: Growth | undefined;
+  /** The versions that deletes have found: where another finds them again they are gone by then. */
+  private readonly removed = new Set<string>();
 
   constructor(decision: Decision, context: PlanContext) {
     this.context = context;
     const { maxCommandBytes, maxDeleteRangeKeys } = context.limits;
     this.plan = { decision, victims: [], ranges: [], writes: false, resultBytesLeft: maxCommandBytes };
     this.victimsLeft = maxDeleteRangeKeys;
+    this.growth = context.quotas.active ? context.quotas.growth() : undefined;
   }
 
   get refusal(): Refusal | undefined {
-    return this.firstRefusal ?? this.rangeRefusal;
+    return this.firstRefusal ?? this.rangeRefusal ?? this.growth?.refusal();
   }
 
   branch({ operations, nested }: Decision): void {
@@ -205,6 +212,7 @@ class Planner {
       }
     }
     if (lease !== 0n) this.firstRefusal ??= this.context.attachments.refuse(operation);
+    if (this.growth !== undefined && !ignoreValue) addPut(this.growth, this.context.engine, operation);
   }
 
   private delete(operation: DeleteOp): void {
@@ -226,6 +234,7 @@ class Planner {
       }
     }
     if (found.length > 0) this.plan.writes = true;
+    if (this.growth !== undefined) this.shrink(this.growth, found);
     if (prevKv) {
       for (const record of found) {
         if (this.takeBytes(recordBytes(record))) continue;
@@ -235,6 +244,15 @@ class Planner {
     }
     const copy = prevKv || valuesWanted ? copyRecord : copyWithoutValue;
     this.plan.victims.push(found.map((record) => copy(record)));
+  }
+
+  private shrink(growth: Growth, found: readonly StoredRecord[]): void {
+    for (const { key, value, modRevision, subRevision } of found) {
+      const version = `${modRevision}.${subRevision}`;
+      if (this.removed.has(version)) continue;
+      this.removed.add(version);
+      growth.add(key, -quotaBytes(key, value), -1);
+    }
   }
 
   /** Reads the range even where it must be read again later: what is there now bounds what will be there then, together with what is put meanwhile. */
@@ -275,6 +293,13 @@ class Planner {
     this.plan.resultBytesLeft -= bytes;
     return this.plan.resultBytesLeft >= 0;
   }
+}
+
+/** By how much a put makes its prefixes grow. */
+function addPut(growth: Growth, engine: KvEngine, { key, value }: PutOp): void {
+  const old = live(engine.latest(key));
+  if (old === undefined) growth.add(key, quotaBytes(key, value), 1);
+  else growth.add(key, value.length - old.value.length, 0);
 }
 
 function putsOf({ operations, nested }: Decision, puts: PutOp[]): PutOp[] {

@@ -1,8 +1,9 @@
 /**
- * Commands that look after the store rather than its keys: alarms and quotas, and what comes of them. Compaction is in command.ts.
+ * Commands that look after the store rather than its keys: alarms, quotas (quota_command.ts), and what comes of them. Compaction is in command.ts.
  *
  * Invariant: as for every command, what they do follows from the state and the command alone. Byte form: wire/upkeep_codec.ts.
  */
+import type { QuotaCommand, QuotaCountedCommand } from './quota_command.ts';
 
 /** nospace: what would make the store larger is refused. corrupt: nothing may change keys any more. */
 export type AlarmType = 'nospace' | 'corrupt';
@@ -29,5 +30,5 @@ export interface AlarmsResult {
   readonly alarms: readonly Alarm[];
 }
 
-export type UpkeepCommand = AlarmCommand;
+export type UpkeepCommand = AlarmCommand | QuotaCommand | QuotaCountedCommand;
 export type UpkeepResult = AlarmsResult;

@@ -106,9 +106,14 @@ function withRevision(kv: KvState, bumpRevision: number): KvState {
     const message = `the revision is raised by ${bumpRevision}, allowed: 0 to ${MAX_REVISION - kv.revision}`;
     throw new KvError('INVALID_ARGUMENT', message);
   }
-  const { alarms: _alarms, times: _times, auth, ...rest } = kv;
+  const { alarms: _alarms, times: _times, auth, quotas, ...rest } = kv;
   const users = auth === undefined ? undefined : { ...auth, sessions: [] };
-  return { ...rest, revision, compactRevision: revision, sessions: [], auth: users };
+  // What was still to be counted is counted as of now: nothing older can be read any more.
+  const counting = quotas?.map((quota) =>
+    quota.countingFrom === 0 ? quota : { ...quota, countingFrom: revision, bytes: 0, keys: 0 },
+  );
+  const restored = { ...rest, revision, compactRevision: revision, sessions: [], auth: users };
+  return counting === undefined ? restored : { ...restored, quotas: counting };
 }
 
 function parentOf(path: string): string {

@@ -11,7 +11,7 @@
  *     kinds 7-10 leases                                          (lease_codec.ts)
  *     kind 12    authChange    change                            (auth_codec.ts)
  *     kind 13    asUser        user:string generation:varint command       (not one of kind 13; user empty: the cluster itself)
- *     kind 14    alarm                                           (upkeep_codec.ts)
+ *     kinds 14-16 alarms, quotas                                 (upkeep_codec.ts)
  *     id       := 0 | session:varint sequence:varint outstanding:varint     (write_id.ts)
  *     operation := number:u8 flags:u8 key ...                    (operation_codec.ts)
  *
@@ -309,6 +309,9 @@ export function checkClientCommand(command: Command, limits: ClientCommandLimits
       return;
     case 'leaseRevoke':
       checkLeaseId(command.lease);
+      return;
+    case 'quota':
+      checkBound(command.prefix, limits);
       return;
     default:
       throw new KvError('INVALID_ARGUMENT', `clients may not send '${command.type}'`);

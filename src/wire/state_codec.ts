@@ -16,6 +16,7 @@ import type { SessionState } from '../kv/sessions.ts';
 import type { KvState } from '../kv/state_machine.ts';
 import { decodeAuthState, encodeAuthState } from './auth_codec.ts';
 import { decodeLeases, encodeLeases } from './lease_codec.ts';
+import { decodeQuotasSection, encodeQuotasSection } from './quota_codec.ts';
 import { decodeResult, encodeResult, MIN_RESULT_BYTES } from './result_codec.ts';
 import {
   decodeAlarmsSection,
@@ -32,6 +33,7 @@ const MIN_SECTION_BYTES = 2;
 const LEASES_SECTION = 1;
 const AUTH_SECTION = 2;
 const ALARMS_SECTION = 3;
+const QUOTAS_SECTION = 4;
 const TIMES_SECTION = 5;
 
 /** A part of the model that has state of its own. */
@@ -45,6 +47,7 @@ const SECTIONS: readonly Section[] = [
   { tag: LEASES_SECTION, encode: (state) => encodeLeases(state.leases) },
   { tag: AUTH_SECTION, encode: (state) => encodeAuthState(state.auth) },
   { tag: ALARMS_SECTION, encode: ({ alarms }) => encodeAlarmsSection(alarms) },
+  { tag: QUOTAS_SECTION, encode: ({ quotas }) => encodeQuotasSection(quotas) },
   { tag: TIMES_SECTION, encode: ({ times }) => encodeTimesSection(times) },
 ];
 const NO_SECTIONS: ReadonlyMap<number, Uint8Array> = new Map();
@@ -119,6 +122,7 @@ export function decodeState(bytes: Uint8Array): KvState {
   reader.expectEnd();
   const auth = sections.get(AUTH_SECTION);
   const alarms = sections.get(ALARMS_SECTION);
+  const quotas = sections.get(QUOTAS_SECTION);
   const times = sections.get(TIMES_SECTION);
   return {
     revision,
@@ -129,6 +133,7 @@ export function decodeState(bytes: Uint8Array): KvState {
     leases: decodeLeases(sections.get(LEASES_SECTION)),
     auth: auth === undefined ? undefined : decodeAuthState(auth),
     ...(alarms !== undefined && { alarms: decodeAlarmsSection(alarms) }),
+    ...(quotas !== undefined && { quotas: decodeQuotasSection(quotas, compactRevision, revision) }),
     ...(times !== undefined && { times: decodeTimesSection(times, revision, timeMs) }),
   };
 }

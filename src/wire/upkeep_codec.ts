@@ -2,6 +2,7 @@
  * The byte form of what looks after the store: its commands and results, and its sections of the state (state_codec.ts).
  *
  *     kind 14     alarm   action:u8 alarm             action: 0 raise, 1 clear
+ *     kinds 15, 16                                    (quota_codec.ts)
  *     alarm    := type:u8 flags:u8 member:varint      type: 0 nospace, 1 corrupt; flags: 1 byNode
  *     result kind 20  alarms  count*alarm
  *
@@ -13,6 +14,7 @@
 import { compareAlarms, MAX_ALARMS } from '../kv/alarms.ts';
 import { MAX_TIMES, type TimeRows } from '../kv/time_index.ts';
 import type { Alarm, AlarmType, UpkeepCommand } from '../kv/upkeep_command.ts';
+import { readQuotaCommand, writeQuotaCommand } from './quota_codec.ts';
 import { ByteReader, ByteWriter, malformed } from './varint.ts';
 
 export const KIND_ALARM = 14;
@@ -25,13 +27,14 @@ const MIN_TIME_BYTES = 2;
 
 /** Kind and body. */
 export function writeUpkeepCommand(writer: ByteWriter, command: UpkeepCommand): void {
+  if (command.type !== 'alarm') return writeQuotaCommand(writer, command);
   writer.u8(KIND_ALARM).bool(command.action === 'clear');
   writeAlarm(writer, command.alarm);
 }
 
 /** The body of a command of that kind; undefined: the kind is none of these. @throws KvError PROTOCOL */
 export function readUpkeepCommand(reader: ByteReader, kind: number): UpkeepCommand | undefined {
-  if (kind !== KIND_ALARM) return undefined;
+  if (kind !== KIND_ALARM) return readQuotaCommand(reader, kind);
   const action = reader.bool() ? 'clear' : 'raise';
   return { type: 'alarm', action, alarm: readAlarm(reader) };
 }
