@@ -6,7 +6,7 @@
  * Invariants: an alarm is identified by (type, member) and there once; listed by type and member; at most MAX_ALARMS.
  */
 import type { Command, Operation } from './command.ts';
-import type { Refusal } from './txn_plan.ts';
+import type { Refusal } from './refusal.ts';
 import type { Alarm, AlarmType } from './upkeep_command.ts';
 
 /** Part of the state's definition, like the limits: the same on every node. */

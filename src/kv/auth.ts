@@ -19,8 +19,8 @@ import {
   SECRET_BYTES,
   type UserState,
 } from './auth_types.ts';
+import type { Refusal } from './refusal.ts';
 import { SessionOwners } from './session_owners.ts';
-import type { Refusal } from './txn_plan.ts';
 
 /** What a user may do, put together from all of the user's roles. */
 export interface Rights {

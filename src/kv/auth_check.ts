@@ -9,7 +9,7 @@
 import type { AuthTable, Rights } from './auth.ts';
 import type { KeysOrRange } from './auth_ranges.ts';
 import type { Compare, Operation, PlainCommand, TxnBody, WriteId } from './command.ts';
-import type { Refusal } from './txn_plan.ts';
+import type { Refusal } from './refusal.ts';
 
 /** The keys that are attached to a lease; none when it does not exist. */
 export type LeaseKeys = (lease: bigint) => Iterable<Uint8Array>;

@@ -19,8 +19,8 @@ import { keyOfLeaseRow, leaseRows } from './lease_rows.ts';
 import type { LeaseTable } from './lease_table.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { live } from './records.ts';
+import type { Refusal } from './refusal.ts';
 import { failed } from './sessions.ts';
-import type { Refusal } from './txn_plan.ts';
 
 /** The largest time to live, as in etcd: 9,000,000,000 s. */
 export const MAX_LEASE_TTL_MS = 9_000_000_000_000;

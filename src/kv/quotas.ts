@@ -11,7 +11,7 @@
  */
 import { compareKeys } from '../storage/record.ts';
 import type { QuotaLimits } from './quota_command.ts';
-import type { Refusal } from './txn_plan.ts';
+import type { Refusal } from './refusal.ts';
 
 /** Part of the state's definition, like the limits: the same on every node. */
 export const MAX_QUOTAS = 1_000;

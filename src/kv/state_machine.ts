@@ -31,10 +31,10 @@ import { LoadPlanner } from './load_planner.ts';
 import type { QuotaCommand, QuotaCountedCommand } from './quota_command.ts';
 import { type QuotaState, QuotaTable } from './quotas.ts';
 import { live } from './records.ts';
+import type { Refusal } from './refusal.ts';
 import { failed, type SessionState, SessionTable } from './sessions.ts';
 import { TimeIndex, type TimeRows } from './time_index.ts';
 import { Transactions } from './transactions.ts';
-import type { Refusal } from './txn_plan.ts';
 import type { Alarm, AlarmCommand } from './upkeep_command.ts';
 
 export interface StateMachineOptions {

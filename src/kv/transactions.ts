@@ -28,13 +28,13 @@ import type { StateMachineLimits } from './limits.ts';
 import { type Meeting, txnMeeting } from './overlap.ts';
 import { type QuotaTable, quotaBytes } from './quotas.ts';
 import { live, recordBytes } from './records.ts';
+import type { Refusal } from './refusal.ts';
 import { failed } from './sessions.ts';
 import {
   type Decision,
   decide,
   type PlanContext,
   planDecision,
-  type Refusal,
   refuseOperation,
   refuseTxn,
   type TxnPlan,

@@ -4,7 +4,6 @@
  * Invariant: what is decided here depends on the operations, the limits and the replicated state only, never on what a single node happens to be
  * doing (who watches, what is cached).
  */
-import type { ErrorCode } from '../errors.ts';
 import type { KvEngine } from '../storage/engine_port.ts';
 import { copyRecord, copyWithoutValue, type StoredRecord } from '../storage/record.ts';
 import type { DeleteOp, Operation, PutOp, RangeOp, RangeResult, TxnBody } from './command.ts';
@@ -12,12 +11,9 @@ import { compareHolds, type LooksLeft } from './compare.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { type Growth, type QuotaTable, quotaBytes } from './quotas.ts';
 import { live, recordBytes } from './records.ts';
+import type { Refusal } from './refusal.ts';
 import { findRecords, PutWeights, selectRecords } from './txn_ranges.ts';
 
-export interface Refusal {
-  readonly code: ErrorCode;
-  readonly message: string;
-}
 /** A transaction whose branch is chosen, and those of the transactions in it. */
 export interface Decision {
   readonly succeeded: boolean;
