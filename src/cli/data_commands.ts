@@ -14,6 +14,7 @@ import { EXIT_ABSENT, note, print, printJson, shown } from './output.ts';
 interface ReadFlags {
   level?: string;
   revision?: string;
+  atTime?: string;
 }
 
 const LEVELS = ['linearizable', 'sequential', 'eventual'] as const;
@@ -46,6 +47,10 @@ export function addDataCommands(program: Command): void {
     .argument('<key>')
     .option('--level <level>', LEVELS.join(', '), 'linearizable')
     .option('--revision <n>', 'read the store as of a past revision')
+    .option(
+      '--at-time <time>',
+      'read the store as of a time: milliseconds, or a date such as 2026-05-01T12:00Z',
+    )
     .addHelpText(
       'after',
       '\nExamples:\n  kvorum get colour\n  kvorum get colour --json\n  kvorum get colour --level eventual',
@@ -93,6 +98,10 @@ export function addDataCommands(program: Command): void {
     .option('--keys-only', 'no values')
     .option('--level <level>', LEVELS.join(', '), 'linearizable')
     .option('--revision <n>', 'read the store as of a past revision')
+    .option(
+      '--at-time <time>',
+      'read the store as of a time: milliseconds, or a date such as 2026-05-01T12:00Z',
+    )
     .addHelpText(
       'after',
       '\nExamples:\n  kvorum scan user/\n  kvorum scan --start a --end b --limit 10 --reverse',
@@ -111,7 +120,7 @@ export function addDataCommands(program: Command): void {
         };
         for await (const entry of store.scan(options)) {
           if (globals().json) printJson(entryJson(entry));
-          else print(flags.keysOnly ? shown(entry.key) : `${shown(entry.key)}\t${shown(entry.value)}`);
+          else print(entryLine(entry));
         }
       }),
     );
@@ -161,12 +170,29 @@ function readOptions(flags: ReadFlags): ReadCallOptions {
     );
   }
   const revision = flags.revision === undefined ? undefined : positiveInteger('--revision', flags.revision);
-  return { level, revision };
+  const atTimeMs = flags.atTime === undefined ? undefined : timeOf(flags.atTime);
+  return { level, revision, atTimeMs };
 }
 
-export function entryJson(entry: KeyEntry): Record<string, unknown> {
+/** Milliseconds, or a date with a time; without a zone it is this machine's. @throws KvError INVALID_ARGUMENT */
+export function timeOf(text: string): number {
+  const timeMs = /^\d+$/.test(text) ? Number(text) : Date.parse(text);
+  if (Number.isSafeInteger(timeMs) && timeMs >= 0) return timeMs;
+  throw new KvError(
+    'INVALID_ARGUMENT',
+    `--at-time is ${JSON.stringify(text)}, allowed: milliseconds since 1970, or a date such as 2026-05-01T12:00Z`,
+  );
+}
+
+/** Of an entry without a value the key alone. */
+export function entryLine({ key, value }: KeyEntry<Uint8Array | undefined>): string {
+  return value === undefined ? shown(key) : `${shown(key)}\t${shown(value)}`;
+}
+
+export function entryJson(entry: KeyEntry<Uint8Array | undefined>): Record<string, unknown> {
   const { key, value, createRevision, modRevision, version, expiresAtMs } = entry;
-  return { key: shown(key), value: shown(value), createRevision, modRevision, version, expiresAtMs };
+  const shownValue = value === undefined ? undefined : shown(value);
+  return { key: shown(key), value: shownValue, createRevision, modRevision, version, expiresAtMs };
 }
 
 function eventJson({

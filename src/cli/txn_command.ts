@@ -1,20 +1,11 @@
-/**
- * `kvorum txn`: a compare-and-set transaction from words.
- *
- *     condition := 'value' KEY RELATION VALUE | ('version' | 'create' | 'mod') KEY RELATION NUMBER | 'exists' KEY | 'missing' KEY
- *     operation := 'put' KEY VALUE | 'del' KEY | 'get' KEY
- *     RELATION  := = | != | < | >
- *
- * A word with spaces stands in double or single quotes; a backslash takes the next character as it is.
- */
+/** `kvorum txn`: a transaction from words (txn_words.ts). */
 import type { Command } from 'commander';
-import type { TxnCompare, TxnOperation } from '../client/store_types.ts';
+import type { KeyEntry, TxnOperationResult } from '../client/store_types.ts';
 import { KvError } from '../errors.ts';
-import { entryJson } from './data_commands.ts';
-import { type GlobalOptions, positiveInteger, withStore } from './endpoints.ts';
-import { EXIT_ABSENT, print, printJson, shown } from './output.ts';
-
-const RELATIONS = ['=', '!=', '<', '>'] as const;
+import { entryJson, entryLine } from './data_commands.ts';
+import { type GlobalOptions, withStore } from './endpoints.ts';
+import { EXIT_ABSENT, print, printJson } from './output.ts';
+import { parseCondition, parseOperation } from './txn_words.ts';
 
 interface TxnFlags {
   if: string[];
@@ -33,12 +24,18 @@ export function addTxn(program: Command): void {
     .addHelpText(
       'after',
       `
-Conditions: 'value KEY = VALUE'  'version KEY > N'  'create KEY = N'  'mod KEY = N'  'exists KEY'  'missing KEY'   (= != < >)
-Operations: 'put KEY VALUE'  'del KEY'  'get KEY'
+Conditions   'value KEY = VALUE'  'version KEY > N'  'create KEY = N'  'mod KEY = N'  'lease KEY = ID'  'exists KEY'  'missing KEY'   (= != < >)
+             'prefix PREFIX' or 'range KEY END' in place of KEY: true for each of these keys
+Operations   'put KEY VALUE'  'keep KEY' (a put that keeps the value); with: prev, keep-lease, ttl=MILLISECONDS
+             'get KEY'  'touch KEY MILLISECONDS'  'del KEY'  'del-prefix PREFIX'  'del-range KEY END'; with: prev
+             'get-prefix PREFIX'  'get-range KEY END'; with: limit=N, keys, count, counted, descend, sort=key|version|create|mod|value,
+             min-mod=N, max-mod=N, min-create=N, max-create=N, revision=N
+             'txn if "CONDITION" then "OPERATION" else "OPERATION"': one within the other
 
 Examples:
   kvorum txn --if 'missing lock' --then 'put lock me' --else 'get lock'
-  kvorum txn --if 'value stock = 5' --then 'put stock 4' --then 'put sold "1 piece"'`,
+  kvorum txn --if 'value stock = 5' --then 'put stock 4 prev' --then 'put sold "1 piece"'
+  kvorum txn --if 'missing prefix jobs/' --then 'txn if "exists owner" then "del owner prev"' --else 'get-prefix jobs/ limit=1'`,
     )
     .action((flags: TxnFlags) => {
       const globals = program.opts<GlobalOptions>();
@@ -53,74 +50,53 @@ Examples:
       return withStore(globals, async (store) => {
         const { succeeded, revision, results } = await store.txn(request);
         if (!succeeded) process.exitCode = EXIT_ABSENT;
-        if (globals.json) {
-          const shownResults = results.map((result) =>
-            result.type === 'get' ? { type: 'get', entry: result.entry && entryJson(result.entry) } : result,
-          );
-          printJson({ succeeded, revision, results: shownResults });
-          return;
-        }
+        if (globals.json) return printJson({ succeeded, revision, results: results.map(resultJson) });
         print(succeeded ? `done, revision ${revision}` : `conditions did not hold, revision ${revision}`);
-        for (const result of results) {
-          if (result.type !== 'get') continue;
-          print(
-            result.entry === undefined
-              ? '(no such key)'
-              : `${shown(result.entry.key)}\t${shown(result.entry.value)}`,
-          );
-        }
+        for (const line of results.flatMap((result) => resultLines(result))) print(line);
       });
     });
 }
 
-export function parseCondition(text: string): TxnCompare {
-  const words = splitWords(text);
-  const [target, key, relation, operand] = words;
-  const wrong = (): KvError =>
-    new KvError('INVALID_ARGUMENT', `--if ${JSON.stringify(text)} is not a condition; see kvorum txn --help`);
-  if (key === undefined) throw wrong();
-  if (words.length === 2 && target === 'exists') return { key, exists: true };
-  if (words.length === 2 && target === 'missing') return { key, exists: false };
-  const is = RELATIONS.find((known) => known === relation);
-  if (words.length !== 4 || is === undefined || operand === undefined) throw wrong();
-  if (target === 'value') return { key, value: operand, is };
-  const number = positiveInteger('--if', operand, 0);
-  if (target === 'version') return { key, version: number, is };
-  if (target === 'create') return { key, createRevision: number, is };
-  if (target === 'mod') return { key, modRevision: number, is };
-  throw wrong();
-}
-
-export function parseOperation(text: string): TxnOperation {
-  const words = splitWords(text);
-  const [verb, key, value] = words;
-  if (key !== undefined && verb === 'put' && value !== undefined && words.length === 3)
-    return { type: 'put', key, value };
-  if (key !== undefined && verb === 'del' && words.length === 2) return { type: 'delete', key };
-  if (key !== undefined && verb === 'get' && words.length === 2) return { type: 'get', key };
-  throw new KvError('INVALID_ARGUMENT', `${JSON.stringify(text)} is not an operation; see kvorum txn --help`);
-}
-
-/** Words as a shell would split them, without its expansions. */
-export function splitWords(text: string): string[] {
-  const words: string[] = [];
-  let word: string | undefined;
-  let quote = '';
-  for (let i = 0; i < text.length; i++) {
-    const character = text[i]!;
-    if (character === '\\' && i + 1 < text.length) word = (word ?? '') + text[++i]!;
-    else if (quote !== '') {
-      if (character === quote) quote = '';
-      else word += character;
-    } else if (character === '"' || character === "'") {
-      quote = character;
-      word ??= '';
-    } else if (/\s/.test(character)) {
-      if (word !== undefined) words.push(word);
-      word = undefined;
-    } else word = (word ?? '') + character;
+/** What a result says beside that it was done. */
+export function resultLines(result: TxnOperationResult): string[] {
+  switch (result.type) {
+    case 'put':
+      return result.previous === undefined ? [] : [`was\t${entryLine(result.previous)}`];
+    case 'delete':
+      return [
+        `deleted ${result.deleted}`,
+        ...(result.previous ?? []).map((entry) => `was\t${entryLine(entry)}`),
+      ];
+    case 'touch':
+      return [result.found ? 'touched' : '(no such key)'];
+    case 'get':
+      return [result.entry === undefined ? '(no such key)' : entryLine(result.entry)];
+    case 'range': {
+      const { entries, more, count } = result;
+      const rest = more || count > entries.length ? [`(of ${count})`] : [];
+      return [...entries.map(entryLine), ...rest];
+    }
+    case 'txn': {
+      const head = result.succeeded ? 'txn: done' : 'txn: conditions did not hold';
+      return [head, ...result.results.flatMap((one) => resultLines(one)).map((line) => `  ${line}`)];
+    }
   }
-  if (quote !== '') throw new KvError('INVALID_ARGUMENT', `${JSON.stringify(text)}: a quote is not closed`);
-  if (word !== undefined) words.push(word);
-  return words;
+}
+
+function resultJson(result: TxnOperationResult): Record<string, unknown> {
+  const shown = (entry: KeyEntry | undefined) => entry && entryJson(entry);
+  switch (result.type) {
+    case 'put':
+      return { ...result, previous: shown(result.previous) };
+    case 'delete':
+      return { ...result, previous: result.previous?.map(entryJson) };
+    case 'get':
+      return { ...result, entry: shown(result.entry) };
+    case 'range':
+      return { ...result, entries: result.entries.map(entryJson) };
+    case 'txn':
+      return { ...result, results: result.results.map(resultJson) };
+    case 'touch':
+      return { ...result };
+  }
 }

@@ -5,11 +5,16 @@
  */
 import { KvError } from '../errors.ts';
 import { SPACE_USER, USER_SPACE_END, USER_SPACE_START } from '../kv/keyspace.ts';
-import type { Key } from './store_types.ts';
+import type { Key, KeySelection } from './store_types.ts';
 
 export interface StoredRange {
   readonly start: Uint8Array;
   readonly end: Uint8Array;
+}
+export interface SelectedKeys {
+  readonly key: Uint8Array;
+  /** Of [key, end); undefined: the one key. */
+  readonly end: Uint8Array | undefined;
 }
 
 /**
@@ -99,4 +104,20 @@ export function rangeOf(
     if (Buffer.compare(last, end) < 0) end = last;
   }
   return Buffer.compare(start, end) < 0 ? { start, end } : undefined;
+}
+
+/**
+ * The key or the range that is named: without `end` it is the one key; `undefined` for a range that holds no key.
+ * @throws KvError INVALID_ARGUMENT, KEY_TOO_LARGE
+ */
+export function keysOf(selection: KeySelection, maxKeyBytes: number): SelectedKeys | undefined {
+  const { key, start, end, prefix } = selection;
+  if (key === undefined) {
+    const range = rangeOf(selection, maxKeyBytes);
+    return range === undefined ? undefined : { key: range.start, end: range.end };
+  }
+  if (start !== undefined || end !== undefined || prefix !== undefined) {
+    throw new KvError('INVALID_ARGUMENT', 'either a key is named, or a range');
+  }
+  return { key: storedKeyOf(key, maxKeyBytes), end: undefined };
 }

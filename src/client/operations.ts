@@ -1,33 +1,15 @@
 /**
- * How batches and transactions of the public store become commands, and their results answers.
+ * What calls of the public store are made of: keys, values, numbers and single operations, and batches of those. Transactions: txn_form.ts.
  *
  * Invariants: everything a caller gives is checked before it is encoded, with a KvError that names what is wrong; keys in a command are stored keys.
  */
 import { KvError } from '../errors.ts';
-import type {
-  Compare,
-  DeleteOp,
-  Operation,
-  OperationResult,
-  PutOp,
-  TouchOp,
-  TxnResult,
-} from '../kv/command.ts';
+import type { DeleteOp, Operation, PutOp, TouchOp } from '../kv/command.ts';
 import { userKey } from '../kv/keyspace.ts';
 import { compareKeys, type StoredRecord } from '../storage/record.ts';
 import { checkLeaseId } from '../wire/lease_codec.ts';
-import { PLAIN_SELECTION } from '../wire/selection_codec.ts';
-import { rangeOf, storedKeyOf } from './key_range.ts';
-import type {
-  BatchOperation,
-  Key,
-  KeyEntry,
-  PutOptions,
-  TxnCompare,
-  TxnOperation,
-  TxnOperationResult,
-  TxnResponse,
-} from './store_types.ts';
+import { storedKeyOf } from './key_range.ts';
+import type { BatchOperation, Key, KeyEntry, PutOptions } from './store_types.ts';
 
 export interface StoreLimits {
   readonly maxKeyBytes: number;
@@ -41,7 +23,6 @@ export interface ValueForm<In, Out> {
   decode(bytes: Uint8Array): Out;
 }
 
-const NO_BYTES = new Uint8Array(0);
 /** Up to here comparing all pairs of keys costs less than a set of them. */
 const FEW_OPERATIONS = 16;
 
@@ -129,16 +110,8 @@ function sameKey(a: Uint8Array, b: Uint8Array): boolean {
   return true;
 }
 
-export function txnOperations<In>(
-  operations: readonly TxnOperation<In>[],
-  form: ValueForm<In, unknown>,
-  limits: StoreLimits,
-): Operation[] {
-  checkCount(operations.length, limits);
-  return operations.map((operation) => txnOperation(operation, form, limits));
-}
-
-function checkCount(count: number, limits: StoreLimits): void {
+/** @throws KvError TOO_MANY_OPERATIONS */
+export function checkCount(count: number, limits: StoreLimits): void {
   if (count <= limits.maxTxnOperations) return;
   throw new KvError(
     'TOO_MANY_OPERATIONS',
@@ -181,104 +154,19 @@ export function checkedLease(id: bigint | undefined): bigint {
   return id;
 }
 
-function txnOperation<In>(
-  operation: TxnOperation<In>,
-  form: ValueForm<In, unknown>,
-  limits: StoreLimits,
-): Operation {
-  switch (operation.type) {
-    case 'get': {
-      const key = storedKeyOf(operation.key, limits.maxKeyBytes);
-      return { type: 'range', key, end: undefined, revision: 0, ...PLAIN_SELECTION, limit: 1 };
-    }
-    case 'touch':
-      return touchOperation(operation.key, operation.ttlMs, limits);
-    case 'deleteRange': {
-      const range = rangeOf(operation, limits.maxKeyBytes);
-      if (range === undefined) throw new KvError('INVALID_ARGUMENT', 'the range to delete is empty');
-      return { type: 'delete', key: range.start, end: range.end, prevKv: false };
-    }
-    default:
-      return batchOperation(operation, form, limits);
-  }
-}
-
 export function touchOperation(key: Key, ttlMs: number, limits: StoreLimits): TouchOp {
   return { type: 'touch', key: storedKeyOf(key, limits.maxKeyBytes), ttlMs: checkTtl(ttlMs) };
 }
 
-function unknownType(operation: { readonly type: unknown }): KvError {
+export function unknownType(operation: { readonly type: unknown }): KvError {
   return new KvError('INVALID_ARGUMENT', `unknown operation ${String(operation.type)}`);
 }
 
-function valueBytes<In>(value: In, form: ValueForm<In, unknown>, limits: StoreLimits): Uint8Array {
+/** @throws KvError INVALID_ARGUMENT, VALUE_TOO_LARGE */
+export function valueBytes<In>(value: In, form: ValueForm<In, unknown>, limits: StoreLimits): Uint8Array {
   const encoded = form.encode(value);
   checkValue(encoded, limits.maxValueBytes);
   return typeof encoded === 'string' ? Buffer.from(encoded, 'utf8') : encoded;
-}
-
-/** @throws KvError INVALID_ARGUMENT and what keys and values throw. */
-export function txnCompares<In>(
-  compares: readonly TxnCompare<In>[],
-  form: ValueForm<In, unknown>,
-  limits: StoreLimits,
-): Compare[] {
-  checkCount(compares.length, limits);
-  return compares.map((compare) => {
-    const key = storedKeyOf(compare.key, limits.maxKeyBytes);
-    if ('exists' in compare) {
-      const result = compare.exists ? '>' : '=';
-      return { target: 'version', result, key, end: undefined, value: NO_BYTES, lease: 0n, number: 0 };
-    }
-    const result = compare.is ?? '=';
-    if ('value' in compare) {
-      const value = valueBytes(compare.value, form, limits);
-      return { target: 'value', result, key, end: undefined, value, lease: 0n, number: 0 };
-    }
-    const [target, operand] = numberCompare(compare);
-    const number = checkRevision(operand, target);
-    return { target, result, key, end: undefined, value: NO_BYTES, lease: 0n, number };
-  });
-}
-
-type NumberCompare = Exclude<TxnCompare<never>, { readonly exists: boolean } | { readonly value: never }>;
-
-function numberCompare(compare: NumberCompare): ['version' | 'modRevision' | 'createRevision', number] {
-  if ('version' in compare) return ['version', compare.version];
-  if ('modRevision' in compare) return ['modRevision', compare.modRevision];
-  if ('createRevision' in compare) return ['createRevision', compare.createRevision];
-  throw new KvError(
-    'INVALID_ARGUMENT',
-    'a comparison names value, version, modRevision, createRevision or exists',
-  );
-}
-
-/** The answer to a transaction, with the values decoded. */
-export function txnResponse<Out>(result: TxnResult, form: ValueForm<never, Out>): TxnResponse<Out> {
-  const results = result.results.map((one) => txnOperationResult(one, form));
-  return { succeeded: result.succeeded, revision: result.revision, results };
-}
-
-function txnOperationResult<Out>(
-  result: OperationResult,
-  form: ValueForm<never, Out>,
-): TxnOperationResult<Out> {
-  switch (result.type) {
-    case 'put':
-      return { type: 'put' };
-    case 'delete':
-      return { type: 'delete', deleted: result.deleted };
-    case 'touch':
-      return { type: 'touch', found: result.found };
-    case 'range': {
-      const record = result.records[0];
-      return { type: 'get', entry: record === undefined ? undefined : entryOf(record, form) };
-    }
-    case 'txn':
-      throw new KvError('PROTOCOL', 'a nested transaction in the answer to one without', {
-        maybeApplied: true,
-      });
-  }
 }
 
 /** A record as callers see it. */
@@ -286,6 +174,18 @@ export function entryOf<Out>(record: StoredRecord, form: ValueForm<never, Out>):
   return {
     key: userKey(record.key),
     value: form.decode(record.value),
+    createRevision: record.createRevision,
+    modRevision: record.modRevision,
+    version: record.version,
+    expiresAtMs: record.expiresAtMs === 0 ? undefined : record.expiresAtMs,
+  };
+}
+
+/** The same without the value. */
+export function keyOf(record: StoredRecord): KeyEntry<undefined> {
+  return {
+    key: userKey(record.key),
+    value: undefined,
     createRevision: record.createRevision,
     modRevision: record.modRevision,
     version: record.version,

@@ -17,17 +17,15 @@ import { checkKey, storedKeyOf } from './key_range.ts';
 import type { StoreLeases } from './lease_types.ts';
 import {
   batchOperations,
-  checkRevision,
   checkTtl,
   checkValue,
   entryOf,
+  keyOf,
   putOperation,
   touchOperation,
-  txnCompares,
-  txnOperations,
-  txnResponse,
   type ValueForm,
 } from './operations.ts';
+import { entriesOf, rangeRequest, readOptionsOf } from './ranges.ts';
 import { StoreCore, type StoreOptions, unexpected } from './store_core.ts';
 import { LeaseClient } from './store_leases.ts';
 import { scanEntries, watchEvents } from './store_streams.ts';
@@ -35,11 +33,15 @@ import type {
   BatchOperation,
   CallOptions,
   Codec,
+  CountOptions,
   Key,
   KeyEntry,
   PutOptions,
+  RangeAnswer,
+  RangeOptions,
   ReadCallOptions,
   ScanOptions,
+  ShownValue,
   Store,
   TxnRequest,
   TxnResponse,
@@ -47,6 +49,7 @@ import type {
   WatchEvent,
   WatchOptions,
 } from './store_types.ts';
+import { txnBody, txnResponse } from './txn_form.ts';
 
 const NO_OPTIONS: CallOptions = {};
 const NONE: readonly never[] = [];
@@ -179,17 +182,33 @@ class KvStore<In, Out> implements Store<In, Out> {
   async txn(request: TxnRequest<In>, options: CallOptions = NO_OPTIONS): Promise<TxnResponse<Out>> {
     const { core, form } = this;
     core.checkOpen();
-    const compares = txnCompares(request.compare ?? [], form, core.limits);
-    const success = txnOperations(request.then, form, core.limits);
-    const failure = txnOperations(request.else ?? [], form, core.limits);
-    const result = await core.run((id) => ({ type: 'txn', id, compares, success, failure }), options);
+    const body = txnBody(request, form, core.limits);
+    const result = await core.run((id) => ({ type: 'txn', id, ...body }), options);
     if (result.type !== 'txn') throw unexpected(result);
     core.saw(result.revision);
-    return txnResponse(result, form);
+    return txnResponse(request, result, form);
   }
 
-  scan(options: ScanOptions = {}): AsyncIterable<KeyEntry<Out>> {
-    return scanEntries(this.core, options, (record) => entryOf(record, this.form));
+  scan<const O extends ScanOptions = object>(options?: O): AsyncIterable<KeyEntry<ShownValue<O, Out>>>;
+  scan(options: ScanOptions = NO_OPTIONS): AsyncIterable<KeyEntry<Out | undefined>> {
+    const { form } = this;
+    if (options.keysOnly) return scanEntries(this.core, options, keyOf);
+    return scanEntries(this.core, options, (record) => entryOf(record, form));
+  }
+
+  range<const O extends RangeOptions = object>(options?: O): Promise<RangeAnswer<ShownValue<O, Out>>>;
+  async range(options: RangeOptions = NO_OPTIONS): Promise<RangeAnswer<Out | undefined>> {
+    const { core } = this;
+    core.checkOpen();
+    const request = rangeRequest(options, core.limits.maxKeyBytes, core.seenRevision);
+    const { revision, records, more, count } = await core.channel.range(request, options);
+    core.saw(revision);
+    return { revision, entries: entriesOf(records, request.keysOnly, this.form), more, count };
+  }
+
+  async count(options: CountOptions = NO_OPTIONS): Promise<number> {
+    const { count } = await this.range({ ...options, countOnly: true });
+    return count;
   }
 
   watch(options: WatchOptions = {}): AsyncIterable<WatchEvent<Out>> {
@@ -231,13 +250,8 @@ class KvStore<In, Out> implements Store<In, Out> {
   private getRequest(key: Key, options: ReadCallOptions): GetRequest {
     const { core } = this;
     core.checkOpen();
-    const level = options.level ?? 'linearizable';
-    return {
-      key: storedKeyOf(key, core.limits.maxKeyBytes),
-      level,
-      minRevision: level === 'sequential' ? core.seenRevision : 0,
-      revision: checkRevision(options.revision, 'revision'),
-    };
+    const stored = storedKeyOf(key, core.limits.maxKeyBytes);
+    return { key: stored, ...readOptionsOf(options, core.seenRevision) };
   }
 }
 

@@ -9,8 +9,9 @@ import type { KvEvent } from '../kv/command.ts';
 import { keyAfter, type MaybePromise, type StoredRecord } from '../storage/record.ts';
 import type { ScanPageRequest, ScanPageResponse } from '../wire/messages.ts';
 import type { Channel } from './channel.ts';
-import { rangeOf, type StoredRange, storedKeyOf } from './key_range.ts';
+import { keysOf, rangeOf } from './key_range.ts';
 import { checkRevision, type StoreLimits } from './operations.ts';
+import { readOptionsOf } from './ranges.ts';
 import type { ScanOptions, WatchOptions } from './store_types.ts';
 
 const PAGE_RECORDS = 1_000;
@@ -34,14 +35,11 @@ export async function* scanEntries<T>(
   source.checkOpen();
   const range = rangeOf(options, source.limits.maxKeyBytes);
   let left = checkLimit(options.limit);
-  const level = options.level ?? 'linearizable';
-  const revision = checkRevision(options.revision, 'revision');
+  const read = readOptionsOf(options, source.seenRevision);
   if (range === undefined || left === 0) return;
   let request: ScanPageRequest = {
     ...range,
-    level,
-    revision,
-    minRevision: level === 'sequential' ? source.seenRevision : 0,
+    ...read,
     reverse: options.reverse ?? false,
     keysOnly: options.keysOnly ?? false,
     limit: Math.min(left, PAGE_RECORDS),
@@ -70,7 +68,8 @@ export async function* scanEntries<T>(
 /** Later pages are of the first one's revision, which is fixed: any node that has applied it may give them. */
 function followingPage(request: ScanPageRequest, page: ScanPageResponse, last: Uint8Array): ScanPageRequest {
   const level = request.level === 'linearizable' ? 'sequential' : request.level;
-  const pinned = { ...request, level, revision: page.revision, minRevision: page.revision };
+  const { revision } = page;
+  const pinned = { ...request, level, revision, minRevision: revision, atTimeMs: undefined };
   return request.reverse ? { ...pinned, end: last } : { ...pinned, start: keyAfter(last) };
 }
 
@@ -88,13 +87,14 @@ export async function* watchEvents<T>(
   convert: (event: KvEvent) => T,
 ): AsyncGenerator<T, void, undefined> {
   source.checkOpen();
-  const range = watchRange(options, source.limits.maxKeyBytes);
-  if (range === undefined) throw new KvError('INVALID_ARGUMENT', 'the watched range holds no key');
+  const watched = keysOf(options, source.limits.maxKeyBytes);
+  if (watched === undefined) throw new KvError('INVALID_ARGUMENT', 'the watched range holds no key');
   const fromRevision = checkRevision(options.fromRevision, 'fromRevision');
   const { signal: closed } = source.closeController;
   const signal = options.signal === undefined ? closed : AbortSignal.any([options.signal, closed]);
   if (signal.aborted) return;
-  const request = { ...range, fromRevision, prevKv: options.prevKv ?? false };
+  const { key: start, end = keyAfter(start) } = watched;
+  const request = { start, end, fromRevision, prevKv: options.prevKv ?? false };
   // A node that lags behind what this store has seen would show some of it again as new.
   const seen = fromRevision === 0 ? source.seenRevision : 0;
   try {
@@ -108,13 +108,4 @@ export async function* watchEvents<T>(
   } catch (error) {
     if (!signal.aborted) throw error;
   }
-}
-
-function watchRange(options: WatchOptions, maxKeyBytes: number): StoredRange | undefined {
-  if (options.key === undefined) return rangeOf(options, maxKeyBytes);
-  if (options.start !== undefined || options.end !== undefined || options.prefix !== undefined) {
-    throw new KvError('INVALID_ARGUMENT', 'a watch names either a key or a range');
-  }
-  const key = storedKeyOf(options.key, maxKeyBytes);
-  return { start: key, end: keyAfter(key) };
 }

@@ -429,17 +429,17 @@ export class KvService implements LocalService {
 
   #get(request: GetRequest, options: CallOptions | undefined): MaybePromise<GetResponse> {
     if (this.#gate.auth.enabled) this.#gate.checkKeys(options?.identity, request.key, undefined);
-    const { engine, stateMachine, ports } = this.#options;
+    const { engine, stateMachine, storeClock } = this.#options;
     const { revision } = stateMachine;
-    const found = engine.get(request.key, revisionToRead(request, stateMachine, ports.clock));
+    const found = engine.get(request.key, revisionToRead(request, stateMachine, storeClock));
     if (found instanceof Promise) return found.then((record) => ({ revision, record }));
     return { revision, record: found };
   }
 
   #scan(request: ScanPageRequest, options: CallOptions | undefined): MaybePromise<ScanPageResponse> {
     if (this.#gate.auth.enabled) this.#gate.checkScan(options?.identity, request.start, request.end);
-    const { engine, pins, stateMachine, ports } = this.#options;
-    const revision = revisionToRead(request, stateMachine, ports.clock);
+    const { engine, pins, stateMachine, storeClock } = this.#options;
+    const revision = revisionToRead(request, stateMachine, storeClock);
     const { start, end, reverse, limit, maxBytes, keysOnly } = request;
     const page = engine.scan({ start, end, reverse, limit, maxBytes, keysOnly, revision });
     // Nobody comes back for the next page of a range that has come whole.

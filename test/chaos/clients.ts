@@ -253,14 +253,13 @@ export class Workload {
         return { results: puts.map(() => ({ type: 'put' as const })) };
       }
       const answer = await store.txn({ compare: compares, then, else: elseSteps.flatMap(operationOf) });
-      const results = answer.results.map((result) =>
-        result.type === 'get'
-          ? {
-              type: 'get' as const,
-              entry: result.entry === undefined ? undefined : this.recorder.entry(result.entry),
-            }
-          : result,
-      );
+      const results = answer.results.map((result) => {
+        if (result.type === 'range' || result.type === 'txn')
+          throw new Error(`nobody asked for a ${result.type}`);
+        if (result.type !== 'get') return result;
+        const entry = result.entry === undefined ? undefined : this.recorder.entry(result.entry);
+        return { type: 'get' as const, entry };
+      });
       return { succeeded: answer.succeeded, results };
     });
   }

@@ -146,6 +146,61 @@ test('a transaction does one thing when its conditions hold and the other when t
   assert.is(results[0]!.entry.value, 'base64:/wA=');
 });
 
+test('a transaction within another, and ranges in it, say what they found', async () => {
+  await succeeds(['put', 'nest/a', '1']);
+  await succeeds(['put', 'nest/b', '2']);
+  const words = [
+    ...['--if', 'version prefix nest/ = 1', '--then', 'get-prefix nest/ sort=value descend limit=1 counted'],
+    ...[
+      '--then',
+      'put nest/a 3 prev',
+      '--then',
+      'touch nest/x 1000',
+      '--then',
+      'del-range nest/b nest/c prev',
+    ],
+    ...['--then', 'txn if "exists nest/x" then "get nest/x" else "get-prefix nest/ keys"'],
+  ];
+  const out = await succeeds(['txn', ...words]);
+  assert.equal(out.split('\n').slice(1), [
+    'nest/b\t2',
+    '(of 2)',
+    'was\tnest/a\t1',
+    '(no such key)',
+    'deleted 1',
+    'was\tnest/b\t2',
+    'txn: conditions did not hold',
+    '  nest/a',
+    '',
+  ]);
+  const [answer] = await json([
+    'txn',
+    '--then',
+    'get-prefix nest/',
+    '--then',
+    'txn then "put nest/a 4 prev"',
+  ]);
+  const shown = answer!['results'] as Record<string, unknown>[];
+  assert.equal([shown[0]!['count'], shown[0]!['more'], shown[1]!['succeeded']], [1, false, true]);
+  const inner = (shown[1]!['results'] as { previous: { value: string } }[])[0]!;
+  assert.is(inner.previous.value, '3');
+});
+
+test('get and scan show the past by a time', async () => {
+  await succeeds(['put', 'then/a', 'old']);
+  const time = Date.now() + 5;
+  while (Date.now() < time + 1_100) await new Promise((resolve) => setTimeout(resolve, 20));
+  await succeeds(['put', 'then/a', 'new']);
+  assert.is(await succeeds(['get', 'then/a', '--at-time', String(time)]), 'old\n');
+  const date = new Date(time).toISOString();
+  assert.is(await succeeds(['scan', 'then/', '--at-time', date]), 'then/a\told\n');
+  const ahead = await run(['get', 'then/a', '--at-time', String(time + 3_600_000)]);
+  assert.is(ahead.status, 1);
+  assert.match(ahead.stderr, /FUTURE_REVISION/);
+  const wrong = await run(['get', 'then/a', '--at-time', 'yesterday']);
+  assert.match(wrong.stderr, /--at-time is "yesterday"/);
+});
+
 test('watch prints events from a past revision on and as they happen, and ends with status 0 on SIGINT', async () => {
   const first = await json(['put', 'w/1', 'one']);
   const from = String(first[0]!['revision']);

@@ -12,7 +12,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { endpointsOf, positiveInteger } from '../../src/cli/endpoints.ts';
 import { parseMember } from '../../src/cli/serve.ts';
-import { parseCondition, parseOperation, splitWords } from '../../src/cli/txn_command.ts';
+import { parseCondition, parseOperation, splitWords } from '../../src/cli/txn_words.ts';
 import { type Config, isAddress, parseConfig } from '../../src/config.ts';
 import { type ErrorCode, KvError } from '../../src/errors.ts';
 import { foundTogether } from '../../src/node/founding.ts';

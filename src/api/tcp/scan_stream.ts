@@ -153,9 +153,10 @@ class ScanStream implements DoorStream {
       this.end(undefined);
       return;
     }
-    this.request = this.request.reverse
-      ? { ...this.request, revision: page.revision, limit, end: Uint8Array.from(last.key) }
-      : { ...this.request, revision: page.revision, limit, start: keyAfter(last.key) };
+    const rest = { ...this.request, revision: page.revision, atTimeMs: undefined, limit };
+    this.request = rest.reverse
+      ? { ...rest, end: Uint8Array.from(last.key) }
+      : { ...rest, start: keyAfter(last.key) };
     this.output.flushSoon();
     // The next page waits for other work: a scan must not hold up the connection's neighbours.
     this.output.context.ports.timers.afterIo(() => this.roomAgain());

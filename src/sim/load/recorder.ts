@@ -316,11 +316,12 @@ export class ClientRecorder {
     );
     this.#answered(operation, revision);
     operation.succeeded = succeeded;
-    return results.map((result) =>
-      result.type === 'get'
-        ? { type: 'get', entry: result.entry === undefined ? undefined : entrySeen(result.entry) }
-        : result,
-    );
+    return results.map((result) => {
+      if (result.type === 'range' || result.type === 'txn')
+        throw new Error(`nobody asked for a ${result.type}`);
+      if (result.type !== 'get') return result;
+      return { type: 'get', entry: result.entry === undefined ? undefined : entrySeen(result.entry) };
+    });
   }
 
   /** The Store must pass on the revision that the channel gave. */
