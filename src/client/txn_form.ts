@@ -6,7 +6,7 @@
  */
 import { KvError } from '../errors.ts';
 import type { Compare, Operation, OperationResult, PutOp, TxnBody, TxnResult } from '../kv/command.ts';
-import { MAX_TXN_DEPTH } from '../kv/limits.ts';
+import { checkDepth } from '../wire/operation_codec.ts';
 import { PLAIN_SELECTION } from '../wire/selection_codec.ts';
 import { keysOf, storedKeyOf } from './key_range.ts';
 import {
@@ -34,7 +34,7 @@ export function txnBody<In>(
   limits: StoreLimits,
   depth = 0,
 ): TxnBody {
-  if (depth > MAX_TXN_DEPTH) throw new KvError('TXN_TOO_DEEP', `transactions may nest ${MAX_TXN_DEPTH} deep`);
+  checkDepth(depth);
   const { compare = [], then, else: otherwise = [] } = request;
   for (const list of [compare, then, otherwise]) {
     if (!Array.isArray(list))

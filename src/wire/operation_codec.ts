@@ -126,7 +126,8 @@ function readOperations(reader: ByteReader, depth: number): Operation[] {
   return operations;
 }
 
-function checkDepth(depth: number): void {
+/** `depth`: 0 for a transaction that is not nested. @throws KvError TXN_TOO_DEEP */
+export function checkDepth(depth: number): void {
   if (depth > MAX_TXN_DEPTH) {
     throw new KvError('TXN_TOO_DEEP', `transactions may nest ${MAX_TXN_DEPTH} deep`);
   }
