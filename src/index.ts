@@ -5,6 +5,7 @@ export type { GrantKeys, RoleGrant, StoreAuth } from './client/auth_types.ts';
 export { jsonCodec, stringCodec } from './client/codecs.ts';
 export type { ConnectOptions } from './client/connect.ts';
 export type * from './client/lease_types.ts';
+export type * from './client/lock_types.ts';
 export type * from './client/store_types.ts';
 export type { ConfigInput } from './config.ts';
 export { connect } from './connect.ts';

@@ -34,6 +34,8 @@ export class LeaseKeeper implements KeptLease {
   readonly #options: LeaseKeeperOptions;
   readonly #controller = new AbortController();
   readonly #storeClosed = (): void => this.#lose(new KvError('CLOSED', 'the store was closed'));
+  /** One of its own: a signal that many listen to is taken for a leak. */
+  readonly #closed: AbortSignal;
   #over = false;
   #endMs = 0;
   #end: TimerHandle | undefined;
@@ -44,8 +46,9 @@ export class LeaseKeeper implements KeptLease {
     this.#options = options;
     this.id = options.id;
     this.ttlMs = options.ttlMs;
-    options.closed.addEventListener('abort', this.#storeClosed, { once: true });
-    if (options.closed.aborted) this.#storeClosed();
+    this.#closed = AbortSignal.any([options.closed]);
+    this.#closed.addEventListener('abort', this.#storeClosed, { once: true });
+    if (this.#closed.aborted) this.#storeClosed();
     else this.#renewed(options.sentAtMs);
   }
 
@@ -57,7 +60,7 @@ export class LeaseKeeper implements KeptLease {
     this.#over = true;
     this.#next?.cancel();
     this.#end?.cancel();
-    this.#options.closed.removeEventListener('abort', this.#storeClosed);
+    this.#closed.removeEventListener('abort', this.#storeClosed);
   }
 
   [Symbol.dispose](): void {

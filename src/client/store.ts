@@ -13,8 +13,11 @@ import type { GetRequest, GetResponse } from '../wire/messages.ts';
 import { AuthAdmin } from './auth_admin.ts';
 import type { StoreAuth } from './auth_types.ts';
 import { NOT_AT_ONCE } from './channel.ts';
+import type { ContenderParts } from './contender.ts';
 import { checkKey, storedKeyOf } from './key_range.ts';
 import type { StoreLeases } from './lease_types.ts';
+import type { ContendOptions, Election, Lock } from './lock_types.ts';
+import { LineElection, lockOf } from './locks.ts';
 import {
   batchOperations,
   checkTtl,
@@ -228,6 +231,14 @@ class KvStore<In, Out> implements Store<In, Out> {
     return new LeaseClient(this.core);
   }
 
+  lock(name: Key, options?: ContendOptions): Promise<Lock> {
+    return lockOf(this.contenderParts(), this.core.limits, name, options);
+  }
+
+  election(name: Key): Election<In, Out> {
+    return new LineElection(this.contenderParts(), this.core.limits, name, this.form);
+  }
+
   get auth(): StoreAuth {
     const { channel, limits } = this.core;
     if (channel.auth === undefined)
@@ -245,6 +256,10 @@ class KvStore<In, Out> implements Store<In, Out> {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.core.close();
+  }
+
+  private contenderParts(): ContenderParts {
+    return { source: this.core, leases: new LeaseClient(this.core) };
   }
 
   private getRequest(key: Key, options: ReadCallOptions): GetRequest {

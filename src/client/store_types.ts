@@ -8,6 +8,7 @@
 import type { ReadLevel } from '../wire/messages.ts';
 import type { StoreAuth } from './auth_types.ts';
 import type { StoreLeases } from './lease_types.ts';
+import type { ContendOptions, Election, Lock } from './lock_types.ts';
 
 export type Key = string | Uint8Array;
 export type Value = string | Uint8Array;
@@ -227,6 +228,10 @@ export interface Store<In = Value, Out = Uint8Array> extends AsyncDisposable {
   touch(key: Key, options: { readonly ttlMs: number } & CallOptions): Promise<boolean>;
   /** Leases: keys that go together, when whoever put them is gone. */
   readonly leases: StoreLeases;
+  /** Waits until nobody has the lock, and has it: until it is released or lost. @throws KvError TIMEOUT, CANCELLED, LEASE_EXPIRED */
+  lock(name: Key, options?: ContendOptions): Promise<Lock>;
+  /** One leader at a time, and what it says. */
+  election(name: Key): Election<In, Out>;
   /** Users, roles and rights. */
   readonly auth: StoreAuth;
   /** The same store with values of another type. Closing either closes both. */

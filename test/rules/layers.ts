@@ -81,6 +81,12 @@ export const LAYERS: readonly Layer[] = [
     mayImportTypes: [...FOUNDATION, 'src/kv/', 'src/wire/', 'src/security/', RECORD],
   },
   {
+    name: 'recipes',
+    paths: ['src/recipes/'],
+    mayImport: [...FOUNDATION, 'src/wire/', KEYSPACE, RECORD],
+    mayImportTypes: ['src/kv/'],
+  },
+  {
     name: 'api',
     paths: ['src/api/'],
     mayImport: [
@@ -88,6 +94,7 @@ export const LAYERS: readonly Layer[] = [
       ...BYTE_STREAMS,
       'src/api/service.ts',
       'src/node/',
+      'src/recipes/',
       'src/wire/',
       'src/security/',
       'src/observability/',
@@ -99,7 +106,7 @@ export const LAYERS: readonly Layer[] = [
   {
     name: 'client',
     paths: ['src/client/'],
-    mayImport: [...FOUNDATION, ...BYTE_STREAMS, 'src/wire/', KEYSPACE, RECORD],
+    mayImport: [...FOUNDATION, ...BYTE_STREAMS, 'src/recipes/', 'src/wire/', KEYSPACE, RECORD],
     mayImportTypes: ['src/kv/', 'src/api/service.ts'],
   },
   {
