@@ -27,7 +27,7 @@ export interface Middleware {
 }
 
 /** The groups of calls within the service. */
-const GROUPS: ReadonlySet<string> = new Set(['auth', 'leases']);
+const GROUPS: ReadonlySet<string> = new Set(['auth', 'leases', 'quotas']);
 
 type Method = (...args: readonly unknown[]) => unknown;
 

@@ -5,6 +5,8 @@
  * Every call may fail with a KvError. Promises settle within `timeoutMs` (the node's requestTimeoutMs unless given).
  */
 import type { Command, CommandResult } from '../kv/command.ts';
+import type { QuotaLimits } from '../kv/quota_command.ts';
+import type { QuotaState } from '../kv/quotas.ts';
 import type { Alarm, AlarmCommand } from '../kv/upkeep_command.ts';
 import type { Identity } from '../security/identity.ts';
 import type { MaybePromise, StoredRecord } from '../storage/record.ts';
@@ -34,6 +36,7 @@ import type {
   CompactRequest,
   HashRequest,
   KeyHash,
+  QuotasResponse,
 } from '../wire/upkeep_messages.ts';
 
 export interface CallOptions {
@@ -68,6 +71,18 @@ export interface AuthService {
   users(options?: CallOptions): Promise<string[]>;
   role(name: string, options?: CallOptions): Promise<RoleInfo>;
   roles(options?: CallOptions): Promise<string[]>;
+}
+
+/** What may lie under prefixes, and how often it may be asked for. Prefixes are stored keys; only the space byte: all keys of users. */
+export interface QuotaService {
+  /** Sets the limits of a prefix; gives the store's revision. What lies under it is counted first, then the limits hold. @throws KvError OVERLOADED */
+  set(prefix: Uint8Array, limits: QuotaLimits, options?: CallOptions): Promise<number>;
+  /** @throws KvError NOT_FOUND */
+  remove(prefix: Uint8Array, options?: CallOptions): Promise<number>;
+  /** With what there is, read like linearizable keys. */
+  list(options?: CallOptions): Promise<QuotasResponse>;
+  /** As this node knows them at the moment: another array whenever one is set or removed. Nothing of it may be kept. */
+  inForce(): readonly QuotaState[];
 }
 
 /** What a node knows of itself and its cluster, at no cost. */
@@ -143,6 +158,7 @@ export interface Service {
   range(request: RangeRequest, options?: CallOptions): Promise<RangeResponse>;
   watch(request: WatchRequest, sink: WatchSink, options?: CallOptions): Promise<WatchHandle>;
   readonly leases: LeaseService;
+  readonly quotas: QuotaService;
   status(): NodeStatus;
   /** The members as this node knows them at the moment, perhaps behind the others: the same array until they or their addresses change. */
   knownMembers(): readonly { readonly clientAddress: string }[];

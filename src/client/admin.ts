@@ -3,13 +3,12 @@ import type { Dial } from '../byte_stream.ts';
 import { KvError } from '../errors.ts';
 import type { Ports } from '../ports.ts';
 import { readMembers, readStatus, readStatuses } from '../wire/client_admin_codec.ts';
-import { wireTimeoutMs } from '../wire/client_codec.ts';
 import { OPCODE } from '../wire/client_frames.ts';
 import type { MemberAddRequest, MemberAddResponse, MembersResponse, NodeStatus } from '../wire/messages.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
-import type { CallRequest } from './call.ts';
 import type { ChannelOptions } from './channel.ts';
 import { ClusterClient } from './cluster_client.ts';
+import { plainCall } from './plain_call.ts';
 import { UpkeepAdmin } from './upkeep_admin.ts';
 
 export interface AdminOptions {
@@ -29,7 +28,7 @@ export function connectAdmin(options: AdminOptions): AdminClient {
 }
 
 export class AdminClient implements AsyncDisposable {
-  /** Compaction, hashes, alarms. */
+  /** Compaction, hashes, alarms, quotas. */
   readonly upkeep: UpkeepAdmin;
   private readonly cluster: ClusterClient;
 
@@ -40,12 +39,12 @@ export class AdminClient implements AsyncDisposable {
 
   /** The status of one node: any of the endpoints. */
   status(options: ChannelOptions = {}): Promise<NodeStatus> {
-    return this.cluster.call(adminRequest(OPCODE.STATUS, false, noFields, readStatus), options);
+    return this.cluster.call(plainCall({ opcode: OPCODE.STATUS, read: readStatus }), options);
   }
 
   /** The statuses of all members that can be reached. */
   clusterStatus(options: ChannelOptions = {}): Promise<NodeStatus[]> {
-    return this.cluster.call(adminRequest(OPCODE.CLUSTER_STATUS, false, noFields, readStatuses), options);
+    return this.cluster.call(plainCall({ opcode: OPCODE.CLUSTER_STATUS, read: readStatuses }), options);
   }
 
   members(options: ChannelOptions = {}): Promise<MembersResponse> {
@@ -57,7 +56,8 @@ export class AdminClient implements AsyncDisposable {
     const write = (writer: ByteWriter) => {
       writer.string(request.peerAddress).string(request.clientAddress);
     };
-    const added = await this.cluster.call(adminRequest(OPCODE.MEMBER_ADD, true, write, readAdded), options);
+    const call = { opcode: OPCODE.MEMBER_ADD, changes: true, write, read: readAdded };
+    const added = await this.cluster.call(plainCall(call), options);
     this.cluster.endpoints.learn({ ...added, leader: 0 });
     return added;
   }
@@ -72,7 +72,8 @@ export class AdminClient implements AsyncDisposable {
   }
 
   private changeMember(opcode: number, id: number, options: ChannelOptions): Promise<MembersResponse> {
-    const changed = this.cluster.call(adminRequest(opcode, true, idField(id), readMembers), options);
+    const call = { opcode, changes: true, write: idField(id), read: readMembers };
+    const changed = this.cluster.call(plainCall(call), options);
     return changed.then((members) => {
       // Nodes go as they come: who asks for the next change must know who is left.
       this.cluster.endpoints.learn(members);
@@ -83,7 +84,8 @@ export class AdminClient implements AsyncDisposable {
   /** Hands leadership to a member, or to one that the leader chooses (0); gives the new leader's id. */
   moveLeader(to = 0, options: ChannelOptions = {}): Promise<number> {
     const read = (reader: ByteReader) => reader.varint();
-    return this.cluster.call(adminRequest(OPCODE.MOVE_LEADER, true, idField(to), read), options);
+    const call = { opcode: OPCODE.MOVE_LEADER, changes: true, write: idField(to), read };
+    return this.cluster.call(plainCall(call), options);
   }
 
   async close(): Promise<void> {
@@ -94,29 +96,6 @@ export class AdminClient implements AsyncDisposable {
     return this.close();
   }
 }
-
-function adminRequest<T>(
-  opcode: number,
-  changes: boolean,
-  writeFields: (writer: ByteWriter) => void,
-  read: (reader: ByteReader) => T,
-): CallRequest<T> {
-  return {
-    opcode,
-    sizeBytes: 200,
-    preferLeader: changes,
-    changes,
-    repeatable: !changes,
-    retryWhenBehind: false,
-    write(writer, timeoutMs) {
-      writer.varint(wireTimeoutMs(timeoutMs));
-      writeFields(writer);
-    },
-    read,
-  };
-}
-
-function noFields(): void {}
 
 function idField(id: number): (writer: ByteWriter) => void {
   if (!Number.isSafeInteger(id) || id < 0) {

@@ -7,12 +7,11 @@ import {
   readUser,
   writeAuthRequest,
 } from '../wire/client_auth_codec.ts';
-import { wireTimeoutMs } from '../wire/client_codec.ts';
 import { OPCODE } from '../wire/client_frames.ts';
-import type { ByteReader, ByteWriter } from '../wire/varint.ts';
-import type { CallRequest } from './call.ts';
+import type { ByteWriter } from '../wire/varint.ts';
 import type { AuthCalls, ChannelOptions } from './channel.ts';
 import type { ClusterClient } from './cluster_client.ts';
+import { plainCall } from './plain_call.ts';
 
 export class ClusterAuth implements AuthCalls {
   readonly #cluster: ClusterClient;
@@ -23,52 +22,27 @@ export class ClusterAuth implements AuthCalls {
 
   change(request: AuthRequest, options: ChannelOptions): Promise<void> {
     const write = (writer: ByteWriter): void => writeAuthRequest(writer, request);
-    return this.#cluster.call(
-      callOf(OPCODE.AUTH_CHANGE, write, () => undefined),
-      options,
-    );
+    const call = { opcode: OPCODE.AUTH_CHANGE, changes: true, write, read: () => undefined };
+    return this.#cluster.call(plainCall(call), options);
   }
   status(options: ChannelOptions): Promise<AuthStatus> {
-    return this.#cluster.call(callOf(OPCODE.AUTH_STATUS, nothing, readAuthStatus), options);
+    return this.#cluster.call(plainCall({ opcode: OPCODE.AUTH_STATUS, read: readAuthStatus }), options);
   }
   user(name: string, options: ChannelOptions): Promise<UserInfo> {
-    return this.#cluster.call(callOf(OPCODE.USER_GET, named(name), readUser), options);
+    const call = { opcode: OPCODE.USER_GET, write: named(name), read: readUser };
+    return this.#cluster.call(plainCall(call), options);
   }
   users(options: ChannelOptions): Promise<string[]> {
-    return this.#cluster.call(callOf(OPCODE.USER_LIST, nothing, readNames), options);
+    return this.#cluster.call(plainCall({ opcode: OPCODE.USER_LIST, read: readNames }), options);
   }
   role(name: string, options: ChannelOptions): Promise<RoleInfo> {
-    return this.#cluster.call(callOf(OPCODE.ROLE_GET, named(name), readRole), options);
+    const call = { opcode: OPCODE.ROLE_GET, write: named(name), read: readRole };
+    return this.#cluster.call(plainCall(call), options);
   }
   roles(options: ChannelOptions): Promise<string[]> {
-    return this.#cluster.call(callOf(OPCODE.ROLE_LIST, nothing, readNames), options);
+    return this.#cluster.call(plainCall({ opcode: OPCODE.ROLE_LIST, read: readNames }), options);
   }
 }
-
-const CALL_BYTES = 200;
-
-function callOf<T>(
-  opcode: number,
-  writeFields: (writer: ByteWriter) => void,
-  read: (reader: ByteReader) => T,
-): CallRequest<T> {
-  const changes = opcode === OPCODE.AUTH_CHANGE;
-  return {
-    opcode,
-    sizeBytes: CALL_BYTES,
-    preferLeader: changes,
-    changes,
-    repeatable: !changes,
-    retryWhenBehind: false,
-    write(writer, timeoutMs) {
-      writer.varint(wireTimeoutMs(timeoutMs));
-      writeFields(writer);
-    },
-    read,
-  };
-}
-
-function nothing(): void {}
 
 function named(name: string): (writer: ByteWriter) => void {
   return (writer) => {

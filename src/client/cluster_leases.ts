@@ -1,5 +1,4 @@
 /** What is asked of a cluster about leases. All of it may be repeated: a keep-alive that comes twice keeps the lease alive once more. */
-import { wireTimeoutMs } from '../wire/client_codec.ts';
 import { OPCODE } from '../wire/client_frames.ts';
 import { readKeptAlive, readLeases, readTimeToLive, writeLease } from '../wire/client_lease_codec.ts';
 import type {
@@ -11,8 +10,7 @@ import type { ByteReader, ByteWriter } from '../wire/varint.ts';
 import type { CallRequest } from './call.ts';
 import type { ChannelOptions, LeaseCalls } from './channel.ts';
 import type { ClusterClient } from './cluster_client.ts';
-
-const CALL_BYTES = 100;
+import { plainCall } from './plain_call.ts';
 
 export class ClusterLeases implements LeaseCalls {
   readonly #cluster: ClusterClient;
@@ -37,23 +35,11 @@ export class ClusterLeases implements LeaseCalls {
   }
 }
 
+/** The leader knows the store's time best, and gathers the keep-alives. */
 function callOf<T>(
   opcode: number,
-  writeFields: (writer: ByteWriter) => void,
+  write: (writer: ByteWriter) => void,
   read: (reader: ByteReader) => T,
 ): CallRequest<T> {
-  return {
-    opcode,
-    sizeBytes: CALL_BYTES,
-    // The leader knows the store's time best, and gathers the keep-alives.
-    preferLeader: true,
-    changes: false,
-    repeatable: true,
-    retryWhenBehind: false,
-    write(writer, timeoutMs) {
-      writer.varint(wireTimeoutMs(timeoutMs));
-      writeFields(writer);
-    },
-    read,
-  };
+  return plainCall({ opcode, write, read, preferLeader: true });
 }

@@ -4,6 +4,7 @@
  * Invariants: what comes out lies in the user space and within the limits, or a KvError says what is wrong with it; an empty range is `undefined`.
  */
 import { KvError } from '../errors.ts';
+import { prefixEnd } from '../kv/key_order.ts';
 import { SPACE_USER, USER_SPACE_END, USER_SPACE_START } from '../kv/keyspace.ts';
 import type { Key, KeySelection } from './store_types.ts';
 
@@ -24,6 +25,12 @@ export interface SelectedKeys {
 export function storedKeyOf(key: Key, maxKeyBytes: number): Uint8Array {
   checkKey(key, maxKeyBytes);
   return spaced(key);
+}
+
+/** A prefix as it is stored; it may be empty. The node knows how long it may be. @throws KvError INVALID_ARGUMENT */
+export function storedPrefixOf(prefix: Key): Uint8Array {
+  boundLength(prefix, Number.MAX_SAFE_INTEGER);
+  return spaced(prefix);
 }
 
 /** @throws KvError INVALID_ARGUMENT for what is no key or is empty, KEY_TOO_LARGE */
@@ -64,17 +71,6 @@ function spaced(key: Key): Uint8Array {
   stored[0] = SPACE_USER;
   stored.utf8Write(key, 1, stored.length - 1);
   return stored;
-}
-
-/** The first key after every key with this prefix: the prefix with its last byte that is not 0xff raised by one. `undefined`: there is none. */
-export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
-  for (let last = prefix.length - 1; last >= 0; last--) {
-    if (prefix[last] === 0xff) continue;
-    const end = Uint8Array.from(prefix.subarray(0, last + 1));
-    end[last]!++;
-    return end;
-  }
-  return undefined;
 }
 
 /**

@@ -33,7 +33,6 @@ import type {
   MemberAddResponse,
   MembersResponse,
   NodeStatus,
-  ReadOptions,
   ScanPageRequest,
   ScanPageResponse,
   WatchRequest,
@@ -48,14 +47,15 @@ import { AuthWrites, whenFresh } from './auth_writes.ts';
 import { assertMakesRoom } from './ballast.ts';
 import type { Conditions } from './conditions.ts';
 import type { Forwarding } from './forwarding.ts';
+import { KeyReads } from './key_reads.ts';
 import { LeaseDesk } from './lease_desk.ts';
 import type { LoneWriter } from './lone_writer.ts';
 import type { Membership } from './membership.ts';
 import { MembershipCalls } from './membership_calls.ts';
 import type { Pins } from './pins.ts';
+import { QuotaDesk } from './quota_desk.ts';
 import { RangeReads } from './range_reads.ts';
 import type { ReadBarrier } from './read_barrier.ts';
-import { revisionToRead } from './read_revision.ts';
 import { checkReadable } from './readable.ts';
 import type { Replica } from './replica.ts';
 import type { StoreClock } from './store_clock.ts';
@@ -94,8 +94,6 @@ export interface KvServiceOptions {
   readonly answerRepair: (operation: PeerOperation, body: Uint8Array) => Promise<Uint8Array>;
 }
 
-const LINEARIZABLE: ReadOptions = { level: 'linearizable', minRevision: 0, revision: 0 };
-
 export class KvService implements LocalService {
   readonly auth: AuthService;
   readonly leases: LeaseDesk;
@@ -105,28 +103,35 @@ export class KvService implements LocalService {
   readonly #members: MembershipCalls;
   readonly range: Service['range'];
   readonly #options: KvServiceOptions;
-  readonly #electionTimeoutMs: number;
+  readonly #reads: KeyReads;
+  readonly quotas: QuotaDesk;
   readonly #requestTimeoutMs: number;
-  /** How many sleeps were followed by a word of a quorum. */
-  #sleepsOver = 0;
   #clusterId: string | undefined;
 
   constructor(options: KvServiceOptions) {
     this.#options = options;
-    this.#electionTimeoutMs = options.config.raft.electionTicks * options.config.raft.tickMs;
     this.#requestTimeoutMs = options.config.node.requestTimeoutMs;
     const { config, ports, passwords = new ScryptPasswords() } = options;
     const gate = new AuthGate(options.stateMachine.auth, ports.clock);
-    const barrier = (): Promise<void> => this.#fresh();
+    const deadline = (call: CallOptions | undefined): number => this.#deadline(call);
+    const { electionTicks, tickMs } = config.raft;
+    const reads = new KeyReads({
+      ...options,
+      gate,
+      electionTimeoutMs: electionTicks * tickMs,
+      deadline,
+    });
+    const barrier = (): Promise<void> => reads.fresh();
     this.#gate = gate;
+    this.#reads = reads;
     const desk = {
       ...options,
       gate,
       barrier,
-      deadline: (call: CallOptions | undefined) => this.#deadline(call),
+      deadline,
     };
     this.#members = new MembershipCalls(desk);
-    const ranges = new RangeReads(this, options.stateMachine, ports, config.node);
+    const ranges = new RangeReads(reads, options.stateMachine, ports, config.node);
     this.range = (request, call) => ranges.range(request, call);
     this.#authWatches = new AuthWatches(gate, ports.timers);
     this.#authWrites = new AuthWrites({
@@ -136,6 +141,12 @@ export class KvService implements LocalService {
       submit: (encoded, decoded, timeoutMs) => this.#submit(encoded, decoded, { timeoutMs }),
     });
     this.leases = new LeaseDesk(desk);
+    this.quotas = new QuotaDesk({
+      ...options,
+      gate,
+      barrier: (call) => reads.fresh(call),
+      write: (command, call) => this.write(command, call),
+    });
     this.auth = new AuthDesk({
       ...ports,
       gate,
@@ -190,7 +201,7 @@ export class KvService implements LocalService {
     checkOpen();
     if (raft.role !== 'leader') return forwarding.write(command, this.#deadline(options));
     if (this.#options.onlyMakesRoom()) assertMakesRoom(decoded);
-    const waits = this.#servesAlone()
+    const waits = this.#reads.servesAlone()
       ? checkReadable(this.#options.engine, stateMachine.reads(decoded), stateMachine.revision)
       : undefined;
     if (waits !== undefined) {
@@ -227,24 +238,22 @@ export class KvService implements LocalService {
   }
 
   get(request: GetRequest, options?: CallOptions): MaybePromise<GetResponse> {
-    const ready = this.#ready(request, options) ?? this.#options.replaced();
-    if (ready === undefined) return this.#get(request, options);
-    return ready.then(() => this.#whenWhole(() => this.#get(request, options)));
+    return this.#reads.get(request, options);
+  }
+
+  scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse> {
+    return this.#reads.scan(request, options);
   }
 
   readsAtOnce(): boolean {
     this.#options.checkOpen();
-    return this.#options.replaced() === undefined && this.#servesAlone() && !this.#options.replica.owesTurn();
+    return (
+      this.#options.replaced() === undefined && this.#reads.servesAlone() && !this.#options.replica.owesTurn()
+    );
   }
 
   latest(key: Uint8Array): MaybePromise<StoredRecord | undefined> {
     return this.#options.engine.get(key, this.#options.stateMachine.revision);
-  }
-
-  scan(request: ScanPageRequest, options?: CallOptions): MaybePromise<ScanPageResponse> {
-    const ready = this.#ready(request, options) ?? this.#options.replaced();
-    if (ready === undefined) return this.#scan(request, options);
-    return ready.then(() => this.#whenWhole(() => this.#scan(request, options)));
   }
 
   /** "From now on" begins with what this node applies next: nothing that is written after this call is missed. */
@@ -254,7 +263,7 @@ export class KvService implements LocalService {
     const begin = (): WatchHandle => this.#authWatches.start(request, sink, options?.identity, start);
     if (!this.#gate.auth.enabled) return begin();
     return whenFresh(
-      () => this.#fresh(),
+      () => this.#reads.fresh(),
       () => this.#gate.checkKeys(options?.identity, request.start, request.end),
     ).then(begin);
   }
@@ -313,7 +322,7 @@ export class KvService implements LocalService {
   }
 
   async clusterHash(options?: CallOptions): Promise<ClusterHash> {
-    await this.#ready(LINEARIZABLE, options);
+    await this.#reads.fresh(options);
     this.#gate.checkRoot(options?.identity);
     return this.#options.upkeep.clusterHash(options);
   }
@@ -324,7 +333,7 @@ export class KvService implements LocalService {
   }
 
   async alarms(options?: CallOptions): Promise<AlarmsResponse> {
-    await this.#ready(LINEARIZABLE, options);
+    await this.#reads.fresh(options);
     return this.#options.upkeep.alarms();
   }
 
@@ -359,92 +368,5 @@ export class KvService implements LocalService {
 
   #deadline(options: CallOptions | undefined): number {
     return this.#options.ports.clock.monotonicMs() + this.#timeoutMs(options);
-  }
-
-  /** Resolves when this node has applied all that was acknowledged before the call. */
-  async #fresh(): Promise<void> {
-    await this.#ready(LINEARIZABLE, undefined);
-    await this.#options.replaced();
-  }
-
-  /** A cluster of one has nobody to ask: what it has applied is all that was ever acknowledged. */
-  #servesAlone(): boolean {
-    const { raft, applier } = this.#options;
-    const { voters, votersOutgoing } = applier.appliedConfiguration;
-    return (
-      raft.role === 'leader' &&
-      voters.length === 1 &&
-      votersOutgoing.length === 0 &&
-      applier.appliedTerm === raft.term
-    );
-  }
-
-  /** Serves a read that had to wait: not in the middle of an installation, which may have begun meanwhile. */
-  #whenWhole<T>(serve: () => MaybePromise<T>): MaybePromise<T> {
-    const replaced = this.#options.replaced();
-    if (replaced !== undefined) return replaced.then(() => this.#whenWhole(serve));
-    this.#options.checkOpen();
-    return serve();
-  }
-
-  /** A read index: what this node has applied is as new as the cluster was a moment ago. */
-  #barrier(): Promise<void> {
-    const ready = this.#options.reads.wait();
-    this.#options.replica.schedule();
-    return ready;
-  }
-
-  /** undefined when the read may be served at once, else a promise of the moment when it may. */
-  #ready(request: ReadOptions, options: CallOptions | undefined): Promise<void> | undefined {
-    this.#options.checkOpen();
-    if (request.level === 'eventual') return undefined;
-    if (request.level === 'linearizable') {
-      if (this.#servesAlone()) return this.#options.replica.turnOwed();
-      return this.#barrier();
-    }
-    if (this.#options.raft.leader === 0)
-      throw new KvError('NO_LEADER', 'this node has heard of no quorum for an election timeout');
-    const sleeps = this.#options.sleeps();
-    if (sleeps === this.#sleepsOver && this.#options.replica.sinceTickMs <= this.#electionTimeoutMs)
-      return this.#reached(request, options);
-    // Who slept does not know yet whether it is cut off, and old messages may still wait in its sockets: a quorum has to say so.
-    return this.#barrier().then(() => {
-      this.#sleepsOver = Math.max(this.#sleepsOver, sleeps);
-      return this.#reached(request, options);
-    });
-  }
-
-  /** undefined when this node has what the reader has seen elsewhere, else a promise of that. */
-  #reached(request: ReadOptions, options: CallOptions | undefined): Promise<void> | undefined {
-    const { stateMachine, conditions } = this.#options;
-    if (stateMachine.revision >= request.minRevision) return undefined;
-    const late = (): KvError =>
-      new KvError('TIMEOUT', `this node has not reached revision ${request.minRevision} in time`);
-    return conditions.until(
-      () => stateMachine.revision >= request.minRevision,
-      this.#deadline(options),
-      late,
-    );
-  }
-
-  #get(request: GetRequest, options: CallOptions | undefined): MaybePromise<GetResponse> {
-    if (this.#gate.auth.enabled) this.#gate.checkKeys(options?.identity, request.key, undefined);
-    const { engine, stateMachine, storeClock } = this.#options;
-    const { revision } = stateMachine;
-    const found = engine.get(request.key, revisionToRead(request, stateMachine, storeClock));
-    if (found instanceof Promise) return found.then((record) => ({ revision, record }));
-    return { revision, record: found };
-  }
-
-  #scan(request: ScanPageRequest, options: CallOptions | undefined): MaybePromise<ScanPageResponse> {
-    if (this.#gate.auth.enabled) this.#gate.checkScan(options?.identity, request.start, request.end);
-    const { engine, pins, stateMachine, storeClock } = this.#options;
-    const revision = revisionToRead(request, stateMachine, storeClock);
-    const { start, end, reverse, limit, maxBytes, keysOnly } = request;
-    const page = engine.scan({ start, end, reverse, limit, maxBytes, keysOnly, revision });
-    // Nobody comes back for the next page of a range that has come whole.
-    if (page instanceof Promise || page.more) pins.touch(revision);
-    if (page instanceof Promise) return page.then(({ records, more }) => ({ revision, records, more }));
-    return { revision, records: page.records, more: page.more };
   }
 }

@@ -1,5 +1,5 @@
 /**
- * What the leader does about the health of the store: raises and takes back the alarm NOSPACE, and compares what the nodes hold from time to time.
+ * What the leader does about the health of the store: raises and takes back the alarm NOSPACE, compares what the nodes hold from time to time, has quotas counted (quota_count.ts).
  *
  * NOSPACE follows the leader's own reserve (ballast.ts): while that is in use the leader refuses what needs room anyway, and the alarm tells everybody. A follower whose disk is full raises
  * none: the others can go on without it, and its health tells. Another leader takes the alarm back, if it has room itself.
@@ -21,6 +21,8 @@ export interface UpkeepDutiesOptions {
   /** 0: never. */
   readonly hashIntervalMs: number;
   readonly compare: () => Promise<ClusterHash>;
+  /** Goes on with what quotas have to have counted. */
+  readonly countQuotas: () => void;
   readonly warn: (message: string, facts: Record<string, unknown>) => void;
 }
 
@@ -38,6 +40,7 @@ export class UpkeepDuties {
   /** Called several times a second while this node leads. */
   run(): void {
     this.#followRoom();
+    this.#options.countQuotas();
     const { clock, hashIntervalMs } = this.#options;
     if (hashIntervalMs === 0 || this.#comparing) return;
     if (clock.monotonicMs() - this.#comparedMs < hashIntervalMs) return;

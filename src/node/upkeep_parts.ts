@@ -6,6 +6,7 @@ import { Ballast } from './ballast.ts';
 import type { Consensus } from './consensus.ts';
 import type { Forwarding } from './forwarding.ts';
 import type { NodeOptions } from './node_options.ts';
+import { QuotaCount } from './quota_count.ts';
 import type { ReplicaStorage } from './replica_storage.ts';
 import { UpkeepDuties } from './upkeep_duties.ts';
 import { Upkeep, type UpkeepOptions } from './upkeep_service.ts';
@@ -41,6 +42,13 @@ export function makeUpkeep(
       return wiring.forwarding.write(bytes, deadlineMs);
     },
   });
+  const warn = (message: string, facts: Record<string, unknown>): void => logger.warn(message, facts);
+  const quotaCount = new QuotaCount({
+    ...shared,
+    leads: () => raft.role === 'leader' && !consensus.replica.failed,
+    propose: (command) => consensus.replica.propose(command, clock.monotonicMs() + requestTimeoutMs),
+    warn,
+  });
   const upkeepDuties = new UpkeepDuties({
     nodeId: identity.nodeId,
     stateMachine,
@@ -49,7 +57,8 @@ export function makeUpkeep(
     changeAlarm: (action, alarm) => upkeep.changeOwnAlarm(action, alarm),
     hashIntervalMs,
     compare: () => upkeep.clusterHash(),
-    warn: (message, facts) => logger.warn(message, facts),
+    countQuotas: () => quotaCount.run(),
+    warn,
   });
   return { upkeep, upkeepDuties };
 }

@@ -43,6 +43,8 @@ export const OPCODE = {
   CLUSTER_HASH: 0x42,
   ALARMS: 0x43,
   ALARM: 0x44,
+  QUOTAS: 0x48,
+  QUOTA: 0x49,
   WELCOME: 0x80,
   RESULT: 0x81,
   ERROR: 0x82,

@@ -6,12 +6,15 @@
  *     clusterHash := -                                                answer: revision:varint compactRevision:varint count*memberHash count*member:varint
  *     alarms      := -                                                answer: revision:varint count*alarm
  *     alarm       := clear:bool alarm                                 answer: as of alarms
+ *     quota       := prefix:bytes set:bool limits?                    answer: revision:varint
+ *     quotas      := -                                                answer: revision:varint count*(prefix:bytes limits counted:bool (bytes:varint keys:varint)?)
  *     keyHash     := revision:varint compactRevision:varint versions:varint hash:bytes(32)
  *     memberHash  := member:varint given:bool (keyHash | problem:string)
  *
- * Alarms as in upkeep_codec.ts. Invariant: reading throws KvError PROTOCOL for anything but the grammar.
+ * Alarms as in upkeep_codec.ts, limits as in quota_codec.ts. Invariant: reading throws KvError PROTOCOL for anything but the grammar.
  */
 
+import { readQuotaLimits, writeQuotaLimits } from './quota_codec.ts';
 import { readAlarms, writeAlarms } from './upkeep_codec.ts';
 import type {
   AlarmsResponse,
@@ -20,11 +23,15 @@ import type {
   HashRequest,
   KeyHash,
   MemberHash,
+  QuotaRequest,
+  QuotasResponse,
+  QuotaUsage,
 } from './upkeep_messages.ts';
 import { type ByteReader, type ByteWriter, malformed } from './varint.ts';
 
 const HASH_BYTES = 32;
 const MIN_MEMBER_BYTES = 3;
+const MIN_QUOTA_BYTES = 5;
 
 export function writeCompact(writer: ByteWriter, { revision, physical }: CompactRequest): void {
   writer.varint(revision).bool(physical);
@@ -90,4 +97,39 @@ export function writeAlarmsAnswer(writer: ByteWriter, { revision, alarms }: Alar
 
 export function readAlarmsAnswer(reader: ByteReader): AlarmsResponse {
   return { revision: reader.varint(), alarms: readAlarms(reader) };
+}
+
+export function writeQuotaRequest(writer: ByteWriter, { prefix, limits }: QuotaRequest): void {
+  writer.byteString(prefix).bool(limits !== undefined);
+  if (limits !== undefined) writeQuotaLimits(writer, limits);
+}
+
+/** The prefix is a view. */
+export function readQuotaRequest(reader: ByteReader): QuotaRequest {
+  const prefix = reader.byteString();
+  return { prefix, limits: reader.bool() ? readQuotaLimits(reader) : undefined };
+}
+
+export function writeQuotasAnswer(writer: ByteWriter, { revision, quotas }: QuotasResponse): void {
+  writer.varint(revision).varint(quotas.length);
+  for (const quota of quotas) {
+    writer.byteString(quota.prefix);
+    writeQuotaLimits(writer, quota);
+    writer.bool(quota.counted);
+    if (quota.counted) writer.varint(quota.bytes).varint(quota.keys);
+  }
+}
+
+/** Prefixes are copies. */
+export function readQuotasAnswer(reader: ByteReader): QuotasResponse {
+  const revision = reader.varint();
+  const quotas: QuotaUsage[] = [];
+  for (let left = reader.count(MIN_QUOTA_BYTES); left > 0; left--) {
+    const prefix = new Uint8Array(reader.byteString());
+    const limits = readQuotaLimits(reader);
+    const counted = reader.bool();
+    const bytes = counted ? reader.varint() : 0;
+    quotas.push({ prefix, ...limits, counted, bytes, keys: counted ? reader.varint() : 0 });
+  }
+  return { revision, quotas };
 }

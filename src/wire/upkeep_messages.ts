@@ -1,4 +1,5 @@
 /** Requests and answers of what looks after the store (docs/operations.md). Byte forms: upkeep_codec.ts, client_upkeep_codec.ts. */
+import type { QuotaLimits } from '../kv/quota_command.ts';
 import type { Alarm } from '../kv/upkeep_command.ts';
 
 export interface CompactRequest {
@@ -41,4 +42,24 @@ export interface ClusterHash {
 export interface AlarmsResponse {
   readonly revision: number;
   readonly alarms: readonly Alarm[];
+}
+
+/** A quota and what lies under its prefix. */
+export interface QuotaUsage extends QuotaLimits {
+  /** A stored key. */
+  readonly prefix: Uint8Array;
+  /** False: what lies there is still being counted; the quota is not enforced yet, and the numbers are 0. */
+  readonly counted: boolean;
+  readonly bytes: number;
+  readonly keys: number;
+}
+/** By prefix. */
+export interface QuotasResponse {
+  readonly revision: number;
+  readonly quotas: readonly QuotaUsage[];
+}
+/** Sets a quota; without limits it is removed. */
+export interface QuotaRequest {
+  readonly prefix: Uint8Array;
+  readonly limits: QuotaLimits | undefined;
 }

@@ -1,5 +1,6 @@
 /** What a fake service answers about its upkeep: fixed facts, and what it was asked. */
-import type { SnapshotStream } from '../../src/api/service.ts';
+import type { QuotaService, SnapshotStream } from '../../src/api/service.ts';
+import { shownPrefix } from '../../src/kv/quotas.ts';
 import type { Alarm, AlarmCommand } from '../../src/kv/upkeep_command.ts';
 import type {
   AlarmsResponse,
@@ -7,6 +8,7 @@ import type {
   CompactRequest,
   HashRequest,
   KeyHash,
+  QuotaUsage,
 } from '../../src/wire/upkeep_messages.ts';
 
 export const SOME_HASH: KeyHash = {
@@ -18,7 +20,29 @@ export const SOME_HASH: KeyHash = {
 export const SOME_CHUNKS = [100_000, 1, 70_000].map((size, at) => new Uint8Array(size).fill(at + 1));
 export const SOME_ALARM: Alarm = { type: 'nospace', member: 2, byNode: true };
 
+const LIMITS = { maxBytes: 1_000, maxKeys: 0, maxRequestsPerSecond: 5 };
+export const SOME_QUOTAS: QuotaUsage[] = [
+  { prefix: Uint8Array.of(1), ...LIMITS, counted: false, bytes: 0, keys: 0 },
+  { prefix: Uint8Array.of(1, 97, 255), ...LIMITS, counted: true, bytes: 70_000, keys: 3 },
+];
+
 export abstract class FakeUpkeep {
+  readonly quotas: QuotaService = {
+    set: async (prefix, { maxBytes, maxKeys, maxRequestsPerSecond }) => {
+      await this.enter(`quotas.set ${shownPrefix(prefix)} ${maxBytes} ${maxKeys} ${maxRequestsPerSecond}`);
+      return 8;
+    },
+    remove: async (prefix) => {
+      await this.enter(`quotas.remove ${shownPrefix(prefix)}`);
+      return 9;
+    },
+    list: async () => {
+      await this.enter('quotas.list');
+      return { revision: 5, quotas: SOME_QUOTAS };
+    },
+    inForce: () => [],
+  };
+
   /** Notes what was asked. */
   protected abstract enter(name: string): Promise<void> | undefined;
 

@@ -335,6 +335,14 @@ test('the admin client speaks every administrative request', () =>
     const raised = await upkeep.changeAlarm('raise', SOME_ALARM);
     assert.equal(raised.alarms, [{ ...SOME_ALARM, byNode: false }], 'only nodes raise alarms that pass');
     assert.equal((await upkeep.changeAlarm('clear', SOME_ALARM)).alarms, []);
+    const [whole, part] = await upkeep.quotas();
+    assert.equal([whole!.prefix.length, [...part!.prefix]], [0, [97, 255]]);
+    assert.equal([whole!.counted, part!.counted, part!.bytes, part!.keys], [false, true, 70_000, 3]);
+    assert.is(await upkeep.setQuota('a/', { maxBytes: 5, maxRequestsPerSecond: 7 }), 8);
+    assert.is(await upkeep.removeQuota(''), 9);
+    const refused = await upkeep.setQuota('a/', { maxKeys: -1 }).catch((error: KvError) => error.code);
+    assert.is(refused, 'INVALID_ARGUMENT');
+    assert.ok(service.calls.includes('quotas.set "a/" 5 0 7') && service.calls.includes('quotas.remove ""'));
     for (const call of ['compact 5 physical', 'hash 7 3', 'raise nospace 2', 'clear nospace 2'])
       assert.ok(service.calls.includes(call), call);
     assert.is(await admin.moveLeader(), 2);

@@ -22,6 +22,7 @@ import {
 } from '../../src/wire/client_codec.ts';
 import { OPCODE } from '../../src/wire/client_frames.ts';
 import { writeLease } from '../../src/wire/client_lease_codec.ts';
+import { writeQuotaRequest } from '../../src/wire/client_upkeep_codec.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import { decodeError } from '../../src/wire/error_codec.ts';
 import { decodeResult } from '../../src/wire/result_codec.ts';
@@ -142,6 +143,18 @@ const dataRequest: fc.Arbitrary<Request> = fc.oneof(
     (writer, [one, keys]) => void writeLease(writer, one).bool(keys),
   ),
   request(OPCODE.LEASES, fc.constant(0), () => undefined),
+  request(OPCODE.QUOTAS, fc.constant(0), () => undefined),
+  request(
+    OPCODE.QUOTA,
+    fc.record({
+      prefix: fc.oneof(shortKey.map(key), fc.uint8Array({ maxLength: 300 })),
+      limits: fc.option(
+        fc.record({ maxBytes: safeInteger, maxKeys: safeInteger, maxRequestsPerSecond: safeInteger }),
+        { nil: undefined },
+      ),
+    }),
+    writeQuotaRequest,
+  ),
   request(OPCODE.STATUS, fc.constant(0), () => undefined),
   request(OPCODE.MEMBERS, fc.constant(0), () => undefined),
   safeInteger.map((credit) => ({

@@ -31,7 +31,14 @@ import { encodeMessage } from '../../src/wire/raft_codec.ts';
 import { encodeResult } from '../../src/wire/result_codec.ts';
 import { encodeState } from '../../src/wire/state_codec.ts';
 import { type ByteReader, ByteWriter } from '../../src/wire/varint.ts';
-import { authState, command, result, safeInteger, someBytes } from '../wire/command_arbitraries.ts';
+import {
+  authState,
+  command,
+  quotaStates,
+  result,
+  safeInteger,
+  someBytes,
+} from '../wire/command_arbitraries.ts';
 import { leaseId, leasesState } from '../wire/lease_arbitraries.ts';
 import { plainMessages } from '../wire/raft_arbitraries.ts';
 
@@ -85,14 +92,18 @@ const state: fc.Arbitrary<KvState> = fc
     sessions: fc.array(session, { maxLength: 3 }),
     auth: fc.option(authState, { nil: undefined }),
     leases: fc.option(leasesState, { nil: undefined }),
+    quotas: quotaStates(1),
   })
-  .map(({ revision, timeMs, sessions, auth, leases }) => ({
+  .map(({ revision, timeMs, sessions, auth, leases, quotas }) => ({
     auth,
     revision,
     compactRevision: Math.floor(revision / 2),
     timeMs,
     lastSessionId: 10 * sessions.length,
     leases,
+    ...(quotas.length > 0 && {
+      quotas: quotas.map((one) => ({ ...one, countingFrom: one.countingFrom === 0 ? 0 : revision })),
+    }),
     sessions: sessions.map(({ acknowledgedBelow, lastActiveMs, results }, at) => ({
       id: at * 10 + 3,
       acknowledgedBelow,

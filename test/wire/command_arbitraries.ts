@@ -18,6 +18,7 @@ import type {
   TxnOp,
   WriteId,
 } from '../../src/kv/command.ts';
+import type { QuotaState } from '../../src/kv/quotas.ts';
 import type { Alarm } from '../../src/kv/upkeep_command.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
 import { leaseCommands, leaseId } from './lease_arbitraries.ts';
@@ -186,6 +187,45 @@ export const alarms: fc.Arbitrary<Alarm[]> = fc
   .uniqueArray(alarm, { maxLength: 5, selector: ({ type, member }) => `${type} ${member}` })
   .map((some) => some.sort(compareAlarms));
 
+const limits = { maxBytes: safeInteger, maxKeys: safeInteger, maxRequestsPerSecond: safeInteger };
+const quotaCommands: fc.Arbitrary<PlainCommand> = fc.oneof(
+  fc.record({
+    type: fc.constant('quota' as const),
+    prefix: someBytes,
+    limits: fc.option(fc.record(limits), { nil: undefined }),
+  }),
+  fc.record({
+    type: fc.constant('quotaCounted' as const),
+    prefix: someBytes,
+    revision: fc.integer({ min: 1, max: 1e15 }),
+    bytes: safeInteger,
+    keys: safeInteger,
+  }),
+);
+const difference = fc.oneof(
+  fc.integer({ min: -300, max: 300 }),
+  fc.integer({ min: -(2 ** 50), max: 2 ** 50 }),
+);
+/** In their order; those that are being counted began at `revision`. */
+export function quotaStates(revision: number): fc.Arbitrary<QuotaState[]> {
+  return fc
+    .uniqueArray(
+      fc.record({ name: someBytes, ...limits, counting: fc.boolean(), bytes: difference, keys: difference }),
+      { maxLength: 4, selector: ({ name: text }) => Buffer.from(text).toString('hex') },
+    )
+    .map((some) =>
+      some
+        .toSorted((a, b) => order(a.name, b.name))
+        .map(({ name: rest, counting, bytes, keys, ...limited }) => ({
+          prefix: Uint8Array.from([1, ...rest]),
+          ...limited,
+          countingFrom: counting ? revision : 0,
+          bytes: counting ? bytes : Math.abs(bytes),
+          keys: counting ? keys : Math.abs(keys),
+        })),
+    );
+}
+
 const plainCommand: fc.Arbitrary<PlainCommand> = fc.oneof(
   fc.record({
     type: fc.constant('write' as const),
@@ -205,6 +245,7 @@ const plainCommand: fc.Arbitrary<PlainCommand> = fc.oneof(
   fc.record({ type: fc.constant('compact' as const), revision: safeInteger }),
   fc.record({ type: fc.constant('authChange' as const), change: authChange }),
   leaseCommands(writeId),
+  quotaCommands,
 );
 export const command: fc.Arbitrary<Command> = fc.oneof(
   { arbitrary: plainCommand, weight: 6 },

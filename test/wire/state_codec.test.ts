@@ -7,7 +7,7 @@ import type { KvState } from '../../src/kv/state_machine.ts';
 import type { TimeRows } from '../../src/kv/time_index.ts';
 import { decodeState, encodeState, STATE_VERSION } from '../../src/wire/state_codec.ts';
 import { put, remove, Store, txn, write } from '../kv/commands.ts';
-import { alarms, authState, mutation, plain, result, spoil } from './command_arbitraries.ts';
+import { alarms, authState, mutation, plain, quotaStates, result, spoil } from './command_arbitraries.ts';
 import { leasesState } from './lease_arbitraries.ts';
 
 const session = fc.record({
@@ -27,10 +27,13 @@ const state: fc.Arbitrary<KvState> = fc
     auth: fc.option(authState, { nil: undefined }),
     leases: fc.option(leasesState, { nil: undefined }),
     alarms,
+    quotas: quotaStates(100),
     times: fc.array(fc.tuple(fc.nat(5_000), fc.integer({ min: 1, max: 9 })), { maxLength: 4 }),
   })
-  .map(({ alarms: active, times, ...one }) => ({
+  .map(({ alarms: active, times, quotas, ...one }) => ({
     ...one,
+    compactRevision: Math.min(one.compactRevision, 100),
+    ...(quotas.length > 0 && { quotas }),
     ...(active.length > 0 && { alarms: active }),
     ...(times.length > 1 && { times: timeRows(times, one.revision + 100, one.timeMs + 20_000) }),
   }))

@@ -101,7 +101,7 @@ export async function answerAdmin(
       return (out) => out.varint(leader);
     }
     default: {
-      const isUpkeep = opcode >= OPCODE.COMPACT && opcode <= OPCODE.ALARM;
+      const isUpkeep = opcode >= OPCODE.COMPACT && opcode <= OPCODE.QUOTA;
       const answer = isUpkeep
         ? await answerUpkeep(service, opcode, reader, callOptions(reader, false, identity))
         : undefined;

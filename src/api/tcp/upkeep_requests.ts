@@ -1,12 +1,14 @@
-/** Requests of the TCP door about the upkeep of the store: compaction, hashes, alarms. */
+/** Requests of the TCP door about the upkeep of the store: compaction, hashes, alarms, quotas. */
 
 import { OPCODE } from '../../wire/client_frames.ts';
 import {
   readCompact,
   readHashRequest,
+  readQuotaRequest,
   writeAlarmsAnswer,
   writeClusterHash,
   writeKeyHash,
+  writeQuotasAnswer,
 } from '../../wire/client_upkeep_codec.ts';
 import { readAlarm } from '../../wire/upkeep_codec.ts';
 import type { ByteReader, ByteWriter } from '../../wire/varint.ts';
@@ -49,6 +51,20 @@ export async function answerUpkeep(
       reader.expectEnd();
       const alarms = await service.changeAlarm(action, alarm, call);
       return (out) => writeAlarmsAnswer(out, alarms);
+    }
+    case OPCODE.QUOTAS: {
+      reader.expectEnd();
+      const quotas = await service.quotas.list(call);
+      return (out) => writeQuotasAnswer(out, quotas);
+    }
+    case OPCODE.QUOTA: {
+      const { prefix, limits } = readQuotaRequest(reader);
+      reader.expectEnd();
+      const { quotas } = service;
+      const revision = await (limits === undefined
+        ? quotas.remove(prefix, call)
+        : quotas.set(prefix, limits, call));
+      return (out) => out.varint(revision);
     }
     default:
       return undefined;
