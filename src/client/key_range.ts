@@ -4,8 +4,7 @@
  * Invariants: what comes out lies in the user space and within the limits, or a KvError says what is wrong with it; an empty range is `undefined`.
  */
 import { KvError } from '../errors.ts';
-import { prefixEnd } from '../kv/key_order.ts';
-import { SPACE_USER, USER_SPACE_END, USER_SPACE_START } from '../kv/keyspace.ts';
+import { prefixEnd, SPACE_USER, USER_SPACE_END, USER_SPACE_START } from '../kv/keyspace.ts';
 import type { Key, KeySelection } from './store_types.ts';
 
 export interface StoredRange {

@@ -27,3 +27,14 @@ export function storedKey(key: Uint8Array): Uint8Array {
 export function userKey(stored: Uint8Array): Uint8Array {
   return stored.subarray(1);
 }
+
+/** The first key after every key with this prefix: the prefix with its last byte that is not 0xff raised by one. `undefined`: there is none. */
+export function prefixEnd(prefix: Uint8Array): Uint8Array | undefined {
+  for (let last = prefix.length - 1; last >= 0; last--) {
+    if (prefix[last] === 0xff) continue;
+    const end = Uint8Array.from(prefix.subarray(0, last + 1));
+    end[last] = (end[last] as number) + 1;
+    return end;
+  }
+  return undefined;
+}

@@ -7,7 +7,7 @@
  * Invariants: at most one count is under way; it reads one revision, which automatic compaction spares meanwhile.
  */
 import type { CommandResult } from '../kv/command.ts';
-import { prefixEnd } from '../kv/key_order.ts';
+import { prefixEnd } from '../kv/keyspace.ts';
 import { type QuotaState, quotaBytes } from '../kv/quotas.ts';
 import type { StateMachine } from '../kv/state_machine.ts';
 import type { Timers } from '../ports.ts';

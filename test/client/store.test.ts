@@ -11,7 +11,7 @@ import type { Store } from '../../src/client/store_types.ts';
 import { WriteSession } from '../../src/client/write_session.ts';
 import { type ErrorCode, KvError } from '../../src/errors.ts';
 import type { Command, CommandResult } from '../../src/kv/command.ts';
-import { prefixEnd } from '../../src/kv/key_order.ts';
+import { prefixEnd } from '../../src/kv/keyspace.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { keyAfter } from '../../src/storage/record.ts';
 import { decodeCommand } from '../../src/wire/command_codec.ts';
