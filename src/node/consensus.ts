@@ -71,6 +71,7 @@ export class Consensus {
       onDamage: (error) => hooks.damaged(error, false),
       isWhole: hooks.isWhole,
       info: (message, facts) => logger.info(message, facts),
+      warn: (message, error) => logger.warn(message, { error }),
     });
     this.raft = new Raft({
       id: identity.nodeId,

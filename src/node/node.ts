@@ -340,7 +340,8 @@ export class KvorumNode {
   #roleChanged(): void {
     const { role, leader, term } = this.#consensus.raft;
     this.#options.logger.info('role', { role, leader, term });
-    if (role !== 'leader') this.#consensus.proposals.refuseQueued(this.service.notLeader());
+    if (role === 'leader') this.#repair.leads();
+    else this.#consensus.proposals.refuseQueued(this.service.notLeader());
     this.#consensus.conditions.check();
   }
 

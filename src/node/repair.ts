@@ -32,6 +32,8 @@ import type { PeerRpc } from './peer_rpc.ts';
 import type { Snapshots } from './snapshots.ts';
 
 const CALL_TIMEOUT_MS = 5_000;
+/** The question for a snapshot is answered at once or not at all, and the next peer may be the one that can. */
+const WISH_TIMEOUT_MS = 1_000;
 const POLL_MS = 200;
 const RETRY_MS = 1_000;
 /** Pauses grow up to here: a snapshot that the leader sends by itself mends just as well, and must not be cut short for ever. */
@@ -118,6 +120,11 @@ export class Repair {
       { error },
     );
     void this.#run();
+  }
+
+  /** This node has come to lead: it can apply nothing while it is damaged, and must hand over at once and not after the pause between two tries. */
+  leads(): void {
+    if (this.#running) this.#timer?.wake();
   }
 
   close(): void {
@@ -237,7 +244,7 @@ export class Repair {
     const { rpc, applier } = this.#options;
     for (let poll = 0; poll < MAX_POLLS && !this.#mustEnd(led); poll++) {
       const wish = encodeJson({ minIndex: Math.max(applier.appliedIndex, this.#stuckAt) });
-      const { made } = parse(answerSchema, await rpc.call(peer, PEER_SNAPSHOT, wish, CALL_TIMEOUT_MS));
+      const { made } = parse(answerSchema, await rpc.call(peer, PEER_SNAPSHOT, wish, WISH_TIMEOUT_MS));
       if (made !== undefined) return made;
       await this.#pause(POLL_MS);
     }

@@ -34,6 +34,7 @@ export interface SnapshotsOptions {
   /** False while the state here is not whole: no snapshot can be made of it. */
   readonly isWhole: () => boolean;
   readonly info: (message: string, facts: Record<string, number>) => void;
+  readonly warn: (message: string, error: unknown) => void;
 }
 
 export class Snapshots implements SnapshotSource {
@@ -46,6 +47,8 @@ export class Snapshots implements SnapshotSource {
 
   constructor(options: SnapshotsOptions) {
     this.#options = options;
+    options.store.onThrownAway = (error) =>
+      options.warn('a snapshot to be sent is damaged and was thrown away; another one is made', error);
   }
 
   /** True while a snapshot is being installed: appends must be dropped. */

@@ -164,6 +164,16 @@ test('a crash, all crashes, a stop and a power cut: the node comes back by itsel
     assert.match(told(), /power/i);
   }));
 
+test('a power cut while a node stops leaves a disk that comes back with the machine', () =>
+  scene(3, async ({ world, begin }) => {
+    await begin({ kind: 'powerCutAt', durationMs: 2_000, node: 'leader', operations: 1, loss: 'all' });
+    const leader = world.leader()!;
+    await begin({ kind: 'stop', durationMs: 500, node: leader.id });
+    await world.until(() => leader.state === 'down', 'it is down');
+    assert.not(leader.disk.memory.down);
+    await world.until(() => leader.isUp, 'it is back', 10_000);
+  }));
+
 test('a pause, and clocks that jump and drift', () =>
   scene(3, async ({ world, hazards, begin }) => {
     await begin({ kind: 'pause', durationMs: 500, node: 'leader' });

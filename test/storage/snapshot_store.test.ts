@@ -32,6 +32,11 @@ function viewAt(index: number): TreeSnapshot {
 
 const open = (disk: MemoryDisk): Promise<SnapshotStore> => SnapshotStore.open({ disk, path: '/snapshots' });
 
+/** What the store does in the background has come to its end. */
+async function settled(): Promise<void> {
+  for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
 async function codeOf(work: Promise<unknown>): Promise<string> {
   return work.then(
     () => 'done',
@@ -250,6 +255,34 @@ test('a newest snapshot whose header is damaged keeps the store from opening', a
   await store.close();
   disk.damage(`/snapshots/${(await disk.list('/snapshots'))[0]}`, 20, 1);
   assert.is(await codeOf(open(disk)), 'CORRUPT');
+});
+
+test('a finished snapshot that is damaged is sent once, and thrown away when it is asked for again', async () => {
+  const disk = new MemoryDisk();
+  const store = await open(disk);
+  const reasons: unknown[] = [];
+  store.onThrownAway = (error) => reasons.push(error);
+  const { path, index, sizeBytes } = await store.create(viewAt(7));
+  const whole = bytesOfSnapshot(store, index);
+  bytesOfSnapshot(store, index);
+  await settled();
+  assert.is(store.latest()?.index, 7, 'a whole one stays, however often it is asked for');
+
+  disk.damage(path, sizeBytes >> 1, 4);
+  for (let beginning = 0; beginning < 4 && store.latest() !== undefined; beginning++) {
+    const bytes = bytesOfSnapshot(store, index);
+    assert.is.not(Buffer.compare(bytes, whole), 0);
+    await settled();
+  }
+  assert.is(store.latest(), undefined);
+  assert.is(store.readSync(index, 0, 10), undefined);
+  assert.is(reasons.length, 1);
+  assert.is((reasons[0] as KvError).code, 'CORRUPT');
+  assert.not(await disk.exists(path));
+  const again = await store.create(viewAt(7));
+  assert.is(again.index, 7);
+  assert.is(Buffer.compare(bytesOfSnapshot(store, 7), whole), 0);
+  await store.close();
 });
 
 test.run();

@@ -5,12 +5,13 @@
  * begins with a grant and ends with the next renewal (which begins another life) or with its expiry. Time is the store's, which is carried from leader to leader on
  * monotonic clocks and leans towards wall clocks by SLEW at most: a wall clock that is set wrong must end nothing early. While all clocks are right the bounds are exact.
  *
- *   early  at its end not even the fastest clock could have counted its time; judged under wrong clocks unless a node started meanwhile (who has heard no time may have to
- *          begin with its wall clock)
+ *   early  at its end not even the fastest clock could have counted its time, from when the next leader last heard one whose clock is slow; judged under wrong clocks unless a
+ *          node started meanwhile (who has heard no time may have to begin with its wall clock)
  *   late   seen alive by a linearizable read although its time had passed for `graceMs`, in which the cluster was undisturbed; under wrong clocks for its whole life
  *
  * `ttlLives` finds the lives of keys in a history; `checkStoreTime` needs no clocks: expiry times tell what the store's time was at a revision, and it never goes back.
  */
+import { SLEW, WINDOW_MS } from '../../node/store_clock.ts';
 import type { ClockBounds } from './clock_bounds.ts';
 import type { EventHistory, KeyVersion } from './event_history.ts';
 import {
@@ -36,8 +37,6 @@ export interface Life {
   readonly seenAliveMs: number | undefined;
 }
 
-/** How much faster or slower than a monotonic clock the store's time may run (node/store_clock.ts). */
-const SLEW = 0.01;
 /** A node that was started has heard the time after so long, if it can lead at all. */
 const UNTOLD_MS = 1_000;
 
@@ -88,10 +87,13 @@ function earlyByClocks(life: Life, seenExpiredMs: number, options: LeaseCheckOpt
 }
 
 function earlyByRates(life: Life, seenExpiredMs: number, options: LeaseCheckOptions): number {
-  const { clocks, starts = [], toleranceMs = 1 } = options;
+  const { clocks, graceMs, starts = [], toleranceMs = 1 } = options;
   const { ttlMs, beganFromMs } = life;
   if (starts.some((atMs) => atMs >= beganFromMs - UNTOLD_MS && atMs <= seenExpiredMs)) return 0;
-  const mostMs = (seenExpiredMs - beganFromMs) * clocks.rates.fastest * (1 + SLEW);
+  const { fastest, slowest } = clocks.rates;
+  // A leader that took over counts from what it heard: a slow leader has lost as much since, and gave the life out by its own time.
+  const aheadMs = (1 - slowest / fastest) * (2 * WINDOW_MS + graceMs);
+  const mostMs = (seenExpiredMs - beganFromMs) * fastest * (1 + SLEW) + aheadMs;
   return mostMs + toleranceMs < ttlMs ? ttlMs - mostMs : 0;
 }
 

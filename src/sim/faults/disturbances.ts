@@ -1,5 +1,6 @@
 /**
- * When a cluster could not be expected to be on time: while faults of the plan were at work and shortly after, and around every change of its leader.
+ * When a cluster could not be expected to be on time: while faults of the plan were at work and shortly after, around every change of its leader, and while its
+ * leader mends what a fault has damaged.
  *
  * Invariants: looking changes nothing in the world; stretches are in the recorder's milliseconds, in the order in which they began.
  */
@@ -35,7 +36,8 @@ export class Disturbances {
   #look(): void {
     const node = this.#world.leader();
     const leader = node === undefined ? '' : `${node.id} ${node.node?.parts.consensus.raft.term}`;
-    if (leader !== '' && leader === this.#leader) return;
+    const mends = node?.node?.parts.consensus.health.state === 'CORRUPT';
+    if (leader !== '' && leader === this.#leader && !mends) return;
     this.#leader = leader;
     const nowMs = this.#nowMs();
     this.list.push({ fromMs: nowMs - AROUND_CHANGE_MS, toMs: nowMs + AROUND_CHANGE_MS });

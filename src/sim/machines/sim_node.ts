@@ -203,8 +203,10 @@ export class SimNode {
     this.#transport = undefined;
     this.#door = undefined;
     node?.halt();
-    if (rule === 'process') this.disk.processEnded();
-    else this.disk.crash(rule);
+    if (rule !== 'process') this.disk.crash(rule);
+    // The power went while it was stopping: not only the process is gone.
+    else if (this.disk.memory.down) this.disk.crash('random');
+    else this.disk.processEnded();
   }
 }
 

@@ -8,7 +8,7 @@
  */
 import { KvError } from '../../errors.ts';
 import { type Disk, DiskError, type DiskFile } from '../disk.ts';
-import { openSnapshot } from './snapshot_reader.ts';
+import { openSnapshot, readThrough } from './snapshot_reader.ts';
 
 const NAME = /^incoming-(\d{1,16})-(\d{1,16})-(\d{1,16})$/;
 const MAX_PENDING_BYTES = 16 * 1024 * 1024;
@@ -175,7 +175,7 @@ export class IncomingSnapshot {
             details: { file: path, offset: 0 },
           },
         );
-      while ((await reader.nextBlock()) !== undefined);
+      await readThrough(reader);
     } finally {
       await reader.close();
     }

@@ -174,7 +174,7 @@ export async function verifySnapshot(disk: Disk, path: string): Promise<FileProb
   let reader: SnapshotReader | undefined;
   try {
     reader = await openSnapshot(disk, path);
-    while ((await reader.nextBlock()) !== undefined);
+    await readThrough(reader);
     return [];
   } catch (error) {
     if (!(error instanceof KvError) || error.code !== 'CORRUPT') throw error;
@@ -183,4 +183,9 @@ export async function verifySnapshot(disk: Disk, path: string): Promise<FileProb
   } finally {
     await reader?.close();
   }
+}
+
+/** Reads all blocks, so that each is checked. @throws KvError CORRUPT; DiskError */
+export async function readThrough(reader: SnapshotReader): Promise<void> {
+  while ((await reader.nextBlock()) !== undefined);
 }

@@ -6,7 +6,8 @@
  *     incoming-I-T-S                                      what has come in (incoming_snapshot.ts)
  *
  * Invariants: a file gets its final name when all of it is on stable storage. The newest one is kept, and of those before it at most MAX_OLDER
- * that were read from since the one after them came, so that a transfer under way can end; opening removes all but the newest.
+ * that were read from since the one after them came, so that a transfer under way can end; opening removes all but the newest. One that is asked for from its beginning
+ * again may have been damaged on this disk: it is checked, and thrown away if so, or the others would be sent it for ever.
  */
 import { KvError } from '../../errors.ts';
 import { type Disk, DiskError, type DiskFile } from '../disk.ts';
@@ -14,7 +15,7 @@ import { makeDurableDirectory } from '../durable_directory.ts';
 import { SerialLock } from '../serial_lock.ts';
 import type { TreeSnapshot } from '../tree.ts';
 import { IncomingSnapshot, type SnapshotKey } from './incoming_snapshot.ts';
-import { openSnapshot, type SnapshotReader } from './snapshot_reader.ts';
+import { openSnapshot, readThrough, type SnapshotReader } from './snapshot_reader.ts';
 import { writeSnapshot } from './snapshot_writer.ts';
 
 const NAME = /^snapshot-(\d{16})-(\d{16})\.kvsnap$/;
@@ -35,6 +36,10 @@ interface Held extends SnapshotFile {
   readonly file: DiskFile;
   /** Read from since the newest one came. */
   read: boolean;
+  /** How often it was read from its beginning. */
+  begun: number;
+  /** At so many beginnings it is checked whole. */
+  checkAt: number;
 }
 
 export interface SnapshotStoreOptions {
@@ -51,6 +56,8 @@ export class SnapshotStore {
   readonly #incoming: IncomingSnapshot;
   readonly #lock = new SerialLock();
   #closed = false;
+  /** Hears why a finished snapshot was thrown away: it could not be read whole any more. Set by whoever keeps the log. */
+  onThrownAway: (error: unknown) => void = () => undefined;
 
   private constructor(disk: Disk, path: string, incoming: IncomingSnapshot) {
     this.#disk = disk;
@@ -111,6 +118,7 @@ export class SnapshotStore {
     const held = this.#find(index);
     if (held === undefined) return undefined;
     held.read = true;
+    if (offset === 0 && ++held.begun >= held.checkAt) this.#suspect(held);
     const bytes = new Uint8Array(Math.max(0, Math.min(maxBytes, held.sizeBytes - offset)));
     if (bytes.length === 0) return bytes;
     return bytes.subarray(0, held.file.readSync(bytes, offset));
@@ -178,6 +186,38 @@ export class SnapshotStore {
     return `${this.#path}/snapshot-${String(index).padStart(16, '0')}-${String(term).padStart(16, '0')}.kvsnap`;
   }
 
+  /** Checks all of a snapshot beside other work. Not at each beginning: that is asked for again while an answer is under way, too. */
+  #suspect(held: Held): void {
+    held.checkAt = Number.POSITIVE_INFINITY;
+    this.#check(held).then(
+      () => {
+        held.checkAt = 2 * held.begun;
+      },
+      (error: unknown) => this.#throwAway(held, error),
+    );
+  }
+
+  async #check(held: Held): Promise<void> {
+    const reader = await openSnapshot(this.#disk, held.path);
+    try {
+      await readThrough(reader);
+    } finally {
+      await reader.close();
+    }
+  }
+
+  #throwAway(held: Held, reason: unknown): void {
+    this.#lock
+      .run(async () => {
+        if (this.#closed || !this.#held.includes(held)) return;
+        this.#held = this.#held.filter((other) => other !== held);
+        this.onThrownAway(reason);
+        await held.file.close();
+        await this.#disk.remove(held.path);
+      })
+      .catch((error: unknown) => this.onThrownAway(error));
+  }
+
   /** Gives a complete file its name, and lets older ones go. */
   async #publish(from: string, path: string): Promise<SnapshotFile> {
     await this.#disk.rename(from, path);
@@ -205,7 +245,17 @@ export class SnapshotStore {
     await reader.close();
     const { index, term, state } = reader.applied;
     const file = await this.#disk.open(path, 'read');
-    const held: Held = { path, index, term, sizeBytes: reader.sizeBytes, state, file, read: false };
+    const held: Held = {
+      path,
+      index,
+      term,
+      sizeBytes: reader.sizeBytes,
+      state,
+      file,
+      read: false,
+      begun: 0,
+      checkAt: 2,
+    };
     this.#held.push(held);
     return held;
   }
