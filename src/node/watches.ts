@@ -23,7 +23,7 @@ const PROGRESS_MS = 5_000;
 export const TOTAL_QUEUES = 16;
 
 export interface WatchesOptions {
-  readonly engine: Engine;
+  readonly engine: Pick<Engine, 'versions'>;
   readonly stateMachine: StateMachine;
   readonly config: NodeConfig;
   readonly timers: Timers;
