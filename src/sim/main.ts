@@ -1,10 +1,11 @@
 /**
  * The simulator from the command line.
  *
- *     npm run sim -- --seed N --ops M --nodes K [--seeds COUNT] [--jobs J] [--twice] [--plan FILE.json] [--kinds A,B]
- *                    [--shrink] [--timeline FILE.txt] [--html FILE.html]
+ *     npm run sim -- --seed N --ops M --nodes K [--seeds COUNT] [--jobs J] [--twice] [--within SECONDS] [--plan FILE.json]
+ *                    [--kinds A,B] [--shrink] [--timeline FILE.txt] [--html FILE.html]
  *
- * Runs seed N (or the COUNT seeds from N on, in J processes); --twice runs each again and compares the trace hashes. A failure is told with the seed, the commit, what was broken, the whole
+ * Runs seed N (or the COUNT seeds from N on, in J processes); --twice runs each again and compares the trace hashes; no seed is begun when
+ * SECONDS have passed, and how many there were is told. A failure is told with the seed, the commit, what was broken, the whole
  * fault plan and the command that does it all again. For one seed: --shrink looks for a smaller run that fails in the same way and writes its plan to shrunk-SEED.json; --timeline and --html show the
  * (smaller) run as text and as a page. The last line has the totals; the exit status is 1 after a failure, 2 for wrong words.
  */
@@ -34,6 +35,8 @@ export interface Words {
   readonly seeds: number;
   readonly jobs: number;
   readonly twice: boolean;
+  /** Seconds after which no seed is begun any more. */
+  readonly within: number | undefined;
   readonly ops: number;
   readonly nodes: number | undefined;
   readonly plan: string | undefined;
@@ -59,6 +62,7 @@ export function readWords(args: readonly string[]): Words {
         seeds: text,
         jobs: text,
         twice: flag,
+        within: text,
         ops: text,
         nodes: text,
         plan: text,
@@ -95,6 +99,7 @@ export function readWords(args: readonly string[]): Words {
     seeds,
     jobs: number('jobs', 1, 1),
     twice: values['twice'] === true,
+    within: values['within'] === undefined ? undefined : number('within', 1, 1),
     ops: number('ops', 2_000, 1),
     nodes: values['nodes'] === undefined ? undefined : number('nodes', 3, 1),
     plan: word('plan'),
@@ -186,10 +191,13 @@ export function showRun(words: Words, seed: number, result: RunResult): Promise<
 async function main(args: readonly string[]): Promise<number> {
   const words = readWords(args);
   const faults = words.plan === undefined ? undefined : parseFaultPlan(readFileSync(words.plan, 'utf8'));
+  // Whoever started a worker looks at the time for it.
+  const withinSeconds = words.worker ? undefined : words.within;
+  const untilMs = performance.now() + (withinSeconds ?? Number.POSITIVE_INFINITY) * 1_000;
   if (words.worker || words.jobs === 1 || words.seeds === 1) {
     let failed = 0;
     const totals = new Totals();
-    for (let seed = words.seed; seed < words.seed + words.seeds; seed++) {
+    for (let seed = words.seed; seed < words.seed + words.seeds && performance.now() < untilMs; seed++) {
       const result = await runOne(words, seed, faults);
       const report: SeedReport = {
         seed,
@@ -204,7 +212,7 @@ async function main(args: readonly string[]): Promise<number> {
       if (shown !== '') console.log(shown.trimEnd());
       if ((seed - words.seed + 1) % SEEDS_BETWEEN_COLLECTIONS === 0) globalThis.gc?.();
     }
-    if (!words.worker) totals.print(words.twice);
+    if (!words.worker) totals.print(words.twice, words.seeds);
     return failed > 0 ? 1 : 0;
   }
   const totals = new Totals();
@@ -213,9 +221,11 @@ async function main(args: readonly string[]): Promise<number> {
     seed: words.seed,
     seeds: words.seeds,
     jobs: words.jobs,
+    untilMs,
+    nowMs: () => performance.now(),
     report: (one) => totals.add(one),
   });
-  totals.print(words.twice);
+  totals.print(words.twice, words.seeds);
   return totals.failed > 0 ? 1 : 0;
 }
 
@@ -238,7 +248,9 @@ class Totals {
     }
   }
 
-  print(twice: boolean): void {
+  print(twice: boolean, wanted: number): void {
+    if (this.#runs < wanted)
+      console.log(`${wanted - this.#runs} of ${wanted} seeds were not begun: the time was up`);
     const seconds = (performance.now() - this.#beganMs) / 1_000;
     const rate = ((twice ? 2 : 1) * this.#simulatedMs) / 1_000 / seconds;
     console.log(

@@ -1,7 +1,7 @@
 /**
  * Many seeds over several processes: each takes the next few seeds when it is done with its own, and one that dies or hangs costs its seeds only.
  *
- * Invariants: every seed is reported once; a process that gives no report for SILENCE_MS is killed, and the seed that it was at is reported as failed.
+ * Invariants: every seed is reported once, those that the time did not allow left out; a process that gives no report for SILENCE_MS is killed, and the seed that it was at is reported as failed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -22,6 +22,9 @@ export interface ManyOptions {
   readonly seed: number;
   readonly seeds: number;
   readonly jobs: number;
+  /** By `nowMs`: no seed is begun after it. */
+  readonly untilMs: number;
+  readonly nowMs: () => number;
   report(report: SeedReport): void;
 }
 
@@ -44,7 +47,7 @@ export async function runMany(options: ManyOptions): Promise<void> {
   const share = Math.ceil(options.seeds / (options.jobs * rounds));
   let next = options.seed;
   const work = async (): Promise<void> => {
-    while (next < end) {
+    while (next < end && options.nowMs() < options.untilMs) {
       const from = next;
       next = Math.min(end, from + share);
       await runRange(options, from, next);
@@ -59,7 +62,7 @@ async function runRange(options: ManyOptions, from: number, to: number): Promise
   while (at < to) {
     const { reported, problem } = await runProcess(options, at, to);
     at += reported;
-    if (at >= to) return;
+    if (at >= to || problem === undefined) return;
     options.report({ seed: at, ok: false, stats: NOTHING, text: `seed ${at} FAILED: ${problem}` });
     at++;
   }
@@ -69,13 +72,14 @@ async function runProcess(
   options: ManyOptions,
   from: number,
   to: number,
-): Promise<{ reported: number; problem: string }> {
+): Promise<{ reported: number; problem: string | undefined }> {
   const words = ['--seed', String(from), '--seeds', String(to - from), '--worker'];
   const child = spawn(process.execPath, [...NODE_FLAGS, MAIN, ...options.args, ...words], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   let reported = 0;
   let hangs = false;
+  let timeIsUp = false;
   const silence = (): NodeJS.Timeout =>
     setTimeout(() => {
       hangs = true;
@@ -88,9 +92,14 @@ async function runProcess(
     timer = silence();
     reported++;
     options.report(JSON.parse(line) as SeedReport);
+    if (options.nowMs() < options.untilMs) return;
+    timeIsUp = true;
+    lines.close();
+    child.kill('SIGKILL');
   });
   const how = await ended(child);
   clearTimeout(timer);
+  if (timeIsUp) return { reported, problem: undefined };
   return { reported, problem: hangs ? `nothing was heard of it for ${SILENCE_MS / 1_000} s` : how };
 }
 

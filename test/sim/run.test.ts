@@ -45,6 +45,28 @@ test('--twice runs a seed two times', async () => {
   assert.ok(result.ok, result.failure?.message);
 });
 
+const ENDLESS = { untilMs: Number.POSITIVE_INFINITY, nowMs: () => 0 };
+
+test('no seed is begun when the time is up', async () => {
+  const reports: SeedReport[] = [];
+  await runMany({
+    args: ['--ops', '40', '--nodes', '1'],
+    seed: 10,
+    seeds: 200,
+    jobs: 1,
+    untilMs: 2,
+    nowMs: () => reports.length,
+    report: (report) => reports.push(report),
+  });
+  assert.equal(
+    reports.map(({ seed, ok }) => [seed, ok]),
+    [
+      [10, true],
+      [11, true],
+    ],
+  );
+});
+
 test('many seeds are run by several processes, and each is reported once', async () => {
   const reports: SeedReport[] = [];
   await runMany({
@@ -52,6 +74,7 @@ test('many seeds are run by several processes, and each is reported once', async
     seed: 10,
     seeds: 3,
     jobs: 2,
+    ...ENDLESS,
     report: (report) => reports.push(report),
   });
   assert.equal(reports.map(({ seed }) => seed).sort(), [10, 11, 12]);
@@ -69,6 +92,7 @@ test('wrong words are refused', () => {
     ['--kinds', 'nonsense'],
     ['--unknown'],
     ['--jobs', '1.5'],
+    ['--within', '0'],
   ]) {
     assert.throws(
       () => readWords(args),
