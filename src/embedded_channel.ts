@@ -3,7 +3,8 @@
  *
  * Invariant: what a read gives is a copy, since the engine's memory moves on.
  */
-import type { CallOptions, LocalService, WatchHandle } from './api/service.ts';
+import type { CallOptions, LocalService } from './api/service.ts';
+import { BatchQueue, watchBatches } from './api/watch_batches.ts';
 import {
   type AuthCalls,
   type Channel,
@@ -96,21 +97,10 @@ export class EmbeddedChannel implements Channel {
   async *watch(request: WatchRequest, options: ChannelOptions): AsyncGenerator<WatchBatch> {
     const queue = new BatchQueue();
     this.#watches.add(queue);
-    const abort = (): void => queue.fail(new KvError('CANCELLED', 'the watch was cancelled'));
-    options.signal?.addEventListener('abort', abort, { once: true });
-    let handle: WatchHandle | undefined;
     try {
-      if (options.signal?.aborted) abort();
-      handle = await this.#service.watch(request, queue, TRUSTED);
-      for (;;) {
-        const batch = await queue.next();
-        if (queue.drained) handle.resume();
-        yield batch;
-      }
+      yield* watchBatches(this.#service, request, TRUSTED, options.signal, queue);
     } finally {
-      options.signal?.removeEventListener('abort', abort);
       this.#watches.delete(queue);
-      handle?.cancel();
     }
   }
 
@@ -139,46 +129,6 @@ class Copies {
     this.#used = (at + length + 7) & ~7;
     this.#slab.set(value, at);
     return new Uint8Array(this.#slab.buffer, at, length);
-  }
-}
-
-/** Batches between the node, which pushes, and a loop, which pulls. */
-class BatchQueue {
-  /** Batches taken before the node is told to wait. */
-  static readonly LIMIT = 64;
-  readonly #batches: WatchBatch[] = [];
-  #error: unknown;
-  #wake: (() => void) | undefined;
-
-  get drained(): boolean {
-    return this.#batches.length === 0;
-  }
-
-  deliver(batch: WatchBatch): boolean {
-    this.#batches.push(batch);
-    this.#wake?.();
-    return this.#batches.length < BatchQueue.LIMIT;
-  }
-
-  end(error: Error): void {
-    this.fail(error);
-  }
-
-  fail(error: unknown): void {
-    this.#error ??= error;
-    this.#wake?.();
-  }
-
-  async next(): Promise<WatchBatch> {
-    for (;;) {
-      const batch = this.#batches.shift();
-      if (batch !== undefined) return batch;
-      if (this.#error !== undefined) throw this.#error;
-      await new Promise<void>((resolve) => {
-        this.#wake = resolve;
-      });
-      this.#wake = undefined;
-    }
   }
 }
 

@@ -6,19 +6,19 @@
  */
 import { KvError } from '../errors.ts';
 import { userKey } from '../kv/keyspace.ts';
-import type { Ports } from '../ports.ts';
 import {
-  announce,
   checkSignal,
   type Line,
   leave,
   lost,
   type Place,
   placeKey,
+  sayAnew,
   takePlace,
   waitForTurn,
   waitUntilGone,
 } from '../recipes/line.ts';
+import { Patience } from '../recipes/patience.ts';
 import type { RecipeStore } from '../recipes/recipe_store.ts';
 import type { KeptLease } from './lease_types.ts';
 import type { ContendOptions, Held } from './lock_types.ts';
@@ -45,7 +45,8 @@ export async function contend(
   options: ContendOptions,
 ): Promise<HeldPlace> {
   source.checkOpen();
-  const patience = new Patience(source.ports, options);
+  checkTtl(options.timeoutMs, 'timeoutMs');
+  const patience = new Patience(source.ports, options.timeoutMs, options.signal);
   try {
     checkSignal(patience.signal);
     const { timeoutMs, signal: given } = options;
@@ -58,9 +59,7 @@ export async function contend(
       checkSignal(signal);
       const store = recipeStore(source, NO_OPTIONS);
       const { place, before } = await takePlace(store, line, lease.id, value);
-      if (before !== undefined && Buffer.compare(before, value) !== 0) {
-        if (!(await announce(store, place, value)).done) throw lost();
-      }
+      await sayAnew(store, place, before, value);
       const revision = await waitForTurn(store, line, place, signal);
       checkSignal(signal);
       return new HeldPlace(source, undo, place, lease, revision);
@@ -201,26 +200,5 @@ export class HeldPlace implements Held {
     this.#life.abort();
     this.#undo.lost();
     this.#loss.abort(reason);
-  }
-}
-
-/** The caller's signal and the time that it gives. */
-class Patience {
-  readonly signal: AbortSignal;
-  readonly end: () => void;
-
-  constructor(ports: Ports, { timeoutMs, signal }: ContendOptions) {
-    checkTtl(timeoutMs, 'timeoutMs');
-    if (timeoutMs === undefined) {
-      this.signal = signal ?? new AbortController().signal;
-      this.end = () => undefined;
-      return;
-    }
-    const late = new AbortController();
-    const timer = ports.timers.after(timeoutMs, () =>
-      late.abort(new KvError('TIMEOUT', `others had it for ${timeoutMs} ms`)),
-    );
-    this.signal = signal === undefined ? late.signal : AbortSignal.any([signal, late.signal]);
-    this.end = () => timer.cancel();
   }
 }

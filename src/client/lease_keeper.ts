@@ -6,6 +6,7 @@
  */
 import { KvError } from '../errors.ts';
 import type { Ports, TimerHandle } from '../ports.ts';
+import { MAX_TIMER_MS } from '../recipes/patience.ts';
 import type { LeaseCalls } from './channel.ts';
 import type { KeptLease } from './lease_types.ts';
 
@@ -68,16 +69,23 @@ export class LeaseKeeper implements KeptLease {
   }
 
   #renewed(sentAtMs: number): void {
-    const { clock, timers } = this.#options.ports;
+    const { clock } = this.#options.ports;
     this.#endMs = sentAtMs + this.ttlMs * CERTAIN_SHARE;
-    const nowMs = clock.monotonicMs();
     this.#end?.cancel();
-    this.#end = timers.after(Math.max(0, this.#endMs - nowMs), () => this.#lose(this.#late()));
-    this.#renewIn(sentAtMs + this.ttlMs / RENEWALS_PER_TTL - nowMs);
+    this.#endWhenLate();
+    if (!this.#over) this.#renewIn(sentAtMs + this.ttlMs / RENEWALS_PER_TTL - clock.monotonicMs());
+  }
+
+  #endWhenLate(): void {
+    const { clock, timers } = this.#options.ports;
+    const leftMs = this.#endMs - clock.monotonicMs();
+    if (leftMs <= 0) this.#lose(this.#late());
+    else this.#end = timers.after(Math.min(leftMs, MAX_TIMER_MS), () => this.#endWhenLate());
   }
 
   #renewIn(delayMs: number): void {
-    this.#next = this.#options.ports.timers.after(Math.max(0, delayMs), () => this.#renew());
+    const { timers } = this.#options.ports;
+    this.#next = timers.after(Math.min(Math.max(0, delayMs), MAX_TIMER_MS), () => this.#renew());
   }
 
   #renew(): void {

@@ -8,7 +8,7 @@
 import { KvError } from '../errors.ts';
 import type { Compare, Operation, PutOp } from '../kv/command.ts';
 import { storedKey } from '../kv/keyspace.ts';
-import { keyAfter, type StoredRecord } from '../storage/record.ts';
+import { compareKeys, keyAfter, type StoredRecord } from '../storage/record.ts';
 import type { RangeRequest, RangeResponse } from '../wire/messages.ts';
 import { PLAIN_SELECTION } from '../wire/selection_codec.ts';
 import type { RecipeStore } from './recipe_store.ts';
@@ -155,6 +155,17 @@ export async function announce(
     failure: [],
   });
   return { done: succeeded, revision };
+}
+
+/** Whoever had a place before they came says what they have to say now. @throws KvError LEASE_EXPIRED */
+export async function sayAnew(
+  store: RecipeStore,
+  place: Place,
+  before: Uint8Array | undefined,
+  value: Uint8Array,
+): Promise<void> {
+  if (before === undefined || compareKeys(before, value) === 0) return;
+  if (!(await announce(store, place, value)).done) throw lost();
 }
 
 /** Gives a place up, if it is there still. */

@@ -9,7 +9,15 @@ import { etcdError, grpcErrorOf } from './etcd_errors.ts';
 import { fieldOf, type RequestHead } from './http2/request_head.ts';
 import type { Http2Stream, StreamReceiver } from './http2/stream.ts';
 import { type ByteBudget, MessageAssembler } from './message_assembler.ts';
-import type { CallContext, Method, StreamCall, StreamHandler, StreamMethod, UnaryMethod } from './method.ts';
+import {
+  type CallContext,
+  LazySignal,
+  type Method,
+  type StreamCall,
+  type StreamHandler,
+  type StreamMethod,
+  type UnaryMethod,
+} from './method.ts';
 import type { GenericMessage } from './protobuf/message_type.ts';
 import { WireReader } from './protobuf/wire_reader.ts';
 import { CODE, errorTrailers, GrpcError, timeoutMsOf } from './status.ts';
@@ -102,12 +110,13 @@ function unsupportedEncoding(encoding: string): GrpcError {
   );
 }
 
-class GrpcContext implements CallContext {
+class GrpcContext extends LazySignal implements CallContext {
   readonly timeoutMs: number | undefined;
   readonly #head: RequestHead;
 
   /** @throws GrpcError */
   constructor(head: RequestHead) {
+    super();
     this.#head = head;
     const timeout = fieldOf(head.fields, 'grpc-timeout');
     this.timeoutMs = timeout === undefined ? undefined : Math.min(timeoutMsOf(timeout), MAX_TIMEOUT_MS);
@@ -139,7 +148,7 @@ class UnaryCall implements StreamReceiver {
   readonly #host: CallHost;
   readonly #stream: Http2Stream;
   readonly #method: UnaryMethod;
-  readonly #context: CallContext;
+  readonly #context: GrpcContext;
   readonly #assembler: MessageAssembler;
   #message: Buffer | undefined;
 
@@ -147,7 +156,7 @@ class UnaryCall implements StreamReceiver {
     host: CallHost,
     stream: Http2Stream,
     method: UnaryMethod,
-    context: CallContext,
+    context: GrpcContext,
     assembler: MessageAssembler,
   ) {
     this.#host = host;
@@ -172,11 +181,14 @@ class UnaryCall implements StreamReceiver {
 
   aborted(): void {
     this.#assembler.release();
+    this.#context.clientGone();
   }
 
   roomAgain(): void {}
 
-  goingAway(): void {}
+  goingAway(): void {
+    this.#context.closing();
+  }
 
   #take(message: Buffer): void {
     if (this.#message !== undefined) {
@@ -249,7 +261,7 @@ class UnaryCall implements StreamReceiver {
 }
 
 class StreamingCall implements StreamReceiver, StreamCall<object> {
-  readonly context: CallContext;
+  readonly context: GrpcContext;
   readonly #host: CallHost;
   readonly #stream: Http2Stream;
   readonly #method: StreamMethod;
@@ -265,7 +277,7 @@ class StreamingCall implements StreamReceiver, StreamCall<object> {
     host: CallHost,
     stream: Http2Stream,
     method: StreamMethod,
-    context: CallContext,
+    context: GrpcContext,
     assembler: MessageAssembler,
   ) {
     this.context = context;
@@ -330,6 +342,7 @@ class StreamingCall implements StreamReceiver, StreamCall<object> {
   }
 
   aborted(): void {
+    this.context.clientGone();
     this.#letGo();
   }
 
@@ -343,6 +356,7 @@ class StreamingCall implements StreamReceiver, StreamCall<object> {
   }
 
   goingAway(): void {
+    this.context.closing();
     this.end(etcdError('Stopped'));
   }
 

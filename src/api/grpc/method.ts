@@ -1,6 +1,7 @@
 /**
  * What a service of gRPC consists of, apart from how it is reached: the same methods serve gRPC (grpc_call.ts) and the JSON gateway (gateway/).
  */
+import { KvError } from '../../errors.ts';
 import type { MaybePromise } from '../../storage/record.ts';
 import type { AnyMessageType, GenericMessage, MessageType } from './protobuf/message_type.ts';
 
@@ -10,6 +11,33 @@ export interface CallContext {
   metadata(name: string): string | undefined;
   /** What the client leaves us; undefined: no deadline. */
   readonly timeoutMs: number | undefined;
+  /** For what waits for others: aborts, with a KvError, when the client has gone away or the node is closing. */
+  readonly signal: AbortSignal;
+}
+
+/** A signal that exists once somebody asks for it. */
+export class LazySignal {
+  #controller: AbortController | undefined;
+  #reason: KvError | undefined;
+
+  get signal(): AbortSignal {
+    this.#controller ??= new AbortController();
+    if (this.#reason !== undefined) this.#controller.abort(this.#reason);
+    return this.#controller.signal;
+  }
+
+  clientGone(): void {
+    this.#abort(new KvError('CANCELLED', 'the client has gone away'));
+  }
+
+  closing(): void {
+    this.#abort(new KvError('CLOSED', 'the node is closing'));
+  }
+
+  #abort(reason: KvError): void {
+    this.#reason ??= reason;
+    this.#controller?.abort(this.#reason);
+  }
 }
 
 /** Where a streaming method's answers go. */

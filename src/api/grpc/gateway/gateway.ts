@@ -6,7 +6,15 @@
 import { KvError } from '../../../errors.ts';
 import type { Service } from '../../service.ts';
 import { etcdError, grpcErrorOf } from '../etcd_errors.ts';
-import type { CallContext, Method, StreamCall, StreamHandler, StreamMethod, UnaryMethod } from '../method.ts';
+import {
+  type CallContext,
+  LazySignal,
+  type Method,
+  type StreamCall,
+  type StreamHandler,
+  type StreamMethod,
+  type UnaryMethod,
+} from '../method.ts';
 import { fromJson, toJson } from '../protobuf/json.ts';
 import type { GenericMessage } from '../protobuf/message_type.ts';
 import { ETCD_VERSION } from '../services/etcd_version.ts';
@@ -111,7 +119,10 @@ function callUnary(
       fail(options, answer, error);
     }
   };
-  const result = method.handle(message, contextOf(request));
+  const context = new JsonContext(request);
+  answer.onAborted(() => context.clientGone());
+  answer.onGoingAway(() => context.closing());
+  const result = method.handle(message, context);
   if (result instanceof Promise) result.then(sendMessage, (error) => fail(options, answer, error));
   else sendMessage(result);
 }
@@ -137,7 +148,7 @@ class JsonStreamCall implements StreamCall<object> {
   #over = false;
 
   constructor(options: GatewayOptions, method: StreamMethod, request: HttpRequest, answer: HttpAnswer) {
-    this.context = contextOf(request);
+    this.context = new JsonContext(request);
     this.#options = options;
     this.#method = method;
     this.#answer = answer;
@@ -220,8 +231,18 @@ function parseJson(text: string): unknown {
   }
 }
 
-function contextOf(request: HttpRequest): CallContext {
-  return { metadata: (name) => request.header(name), timeoutMs: undefined };
+class JsonContext extends LazySignal implements CallContext {
+  readonly timeoutMs = undefined;
+  readonly #request: HttpRequest;
+
+  constructor(request: HttpRequest) {
+    super();
+    this.#request = request;
+  }
+
+  metadata(name: string): string | undefined {
+    return this.#request.header(name);
+  }
 }
 
 function fail(options: GatewayOptions, answer: HttpAnswer, cause: unknown): void {

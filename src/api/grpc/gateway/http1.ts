@@ -32,6 +32,8 @@ class Http1Server implements Http1 {
       },
       (request, response) => this.#read(request, response),
     );
+    // It never listens itself: without this it would not keep count of its connections, close idle ones, or end slow ones.
+    this.#server.emit('listening');
   }
 
   take(stream: ByteStream): void {

@@ -3,10 +3,12 @@ import type { Ports } from '../../../ports.ts';
 import type { Method, ServiceTable } from '../method.ts';
 import { authService } from './auth_methods.ts';
 import { clusterService } from './cluster_methods.ts';
+import { electionService } from './election_methods.ts';
 import type { EtcdContext } from './etcd_context.ts';
 import { healthService } from './health_methods.ts';
 import { kvService } from './kv_methods.ts';
 import { leaseService } from './lease_methods.ts';
+import { lockService } from './lock_methods.ts';
 import { maintenanceService } from './maintenance_methods.ts';
 import { reflectionServices } from './reflection_methods.ts';
 import { watchService } from './watch_methods.ts';
@@ -19,6 +21,8 @@ export function etcdServices(context: EtcdContext, ports: Ports): ServiceTable[]
     clusterService(context),
     maintenanceService(context),
     authService(context),
+    lockService(context, ports),
+    electionService(context, ports),
   ];
   services.push(
     healthService(context.service, ports, (name) => services.some((service) => service.name === name)),
