@@ -9,6 +9,7 @@ import type {
 } from '../client/store_types.ts';
 import { KvError } from '../errors.ts';
 import { type GlobalOptions, positiveInteger, withStore } from './endpoints.ts';
+import { leaseOf } from './lease_commands.ts';
 import { EXIT_ABSENT, note, print, printJson, shown } from './output.ts';
 
 interface ReadFlags {
@@ -28,14 +29,17 @@ export function addDataCommands(program: Command): void {
     .argument('<key>')
     .argument('<value>')
     .option('--ttl <milliseconds>', 'let the key expire')
+    .option('--lease <id>', 'let the key go with a lease (kvorum lease grant)')
     .addHelpText(
       'after',
       '\nExamples:\n  kvorum put colour blue\n  kvorum put session/42 alice --ttl 30000\n  kvorum put logo - < logo.png',
     )
-    .action((key: string, value: string, flags: { ttl?: string }) =>
+    .action((key: string, value: string, flags: { ttl?: string; lease?: string }) =>
       withStore(globals(), async (store) => {
         const ttlMs = flags.ttl === undefined ? undefined : positiveInteger('--ttl', flags.ttl);
-        const { revision } = await store.put(key, value === '-' ? await standardInput() : value, { ttlMs });
+        const lease = flags.lease === undefined ? undefined : leaseOf(flags.lease);
+        const given = value === '-' ? await standardInput() : value;
+        const { revision } = await store.put(key, given, { ttlMs, lease });
         if (globals().json) printJson({ key, revision });
         else print(`OK revision ${revision}`);
       }),

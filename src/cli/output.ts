@@ -81,6 +81,7 @@ const ADVICE: Partial<Record<KvError['code'], string>> = {
   LOCKED: 'Another process has this data directory open: stop it first, or use another directory.',
   NO_SPACE: 'Make room on the disk: writes go on by themselves then.',
   OVERLOADED: 'The cluster has more work than it takes on: try again, or slower.',
+  LEASE_EXPIRED: 'Another may have it by now: what was begun under it needs its fence to be checked.',
   TIMEOUT:
     'The nodes may be busy, or cut off from each other: `kvorum status` shows them; --timeout gives a call longer.',
   COMPACTED: 'That revision is no longer kept: leave --revision or --from out, or give a later one.',
