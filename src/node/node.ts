@@ -340,7 +340,7 @@ export class KvorumNode {
   #roleChanged(): void {
     const { role, leader, term } = this.#consensus.raft;
     this.#options.logger.info('role', { role, leader, term });
-    if (role === 'leader') this.#repair.leads();
+    if (role === 'leader') for (const part of [this.#repair, this.#time]) part.leads();
     else this.#consensus.proposals.refuseQueued(this.service.notLeader());
     this.#consensus.conditions.check();
   }

@@ -29,10 +29,13 @@ export class StoreClock {
   #offsetMs = 0;
   #sinceMs = 0;
   #rate = 1;
+  /** How far it is from the wall clock: it leans by that and no more, even where nobody adjusts it for a while (a process that was stopped). */
+  #errorMs = 0;
   #lastMs = 0;
   /** The largest offset heard in this stretch and in the one before, as they would be now had the leader run as slowly as it may since. */
   #windowMs = 0;
   #heardMs = 0;
+  #heardTerm = 0;
   #best = Number.NEGATIVE_INFINITY;
   #bestBefore = Number.NEGATIVE_INFINITY;
 
@@ -67,9 +70,11 @@ export class StoreClock {
     return Math.floor(Math.max(nowMs, this.#appliedMs()));
   }
 
-  /** The leader has told its time. */
-  heard(timeMs: number): void {
+  /** The leader of a term has told its time. What a leader before it told counts no more: this one may be behind it, and gives times to live out by its own time. */
+  heard(timeMs: number, term: number): void {
     const monotonicMs = this.#clock.monotonicMs();
+    if (term !== this.#heardTerm) this.#forgetHeard();
+    this.#heardTerm = term;
     if (monotonicMs - this.#windowMs > WINDOW_MS) {
       this.#bestBefore = this.#best;
       this.#best = Number.NEGATIVE_INFINITY;
@@ -100,11 +105,14 @@ export class StoreClock {
     this.#offsetMs = this.#at(monotonicMs) - monotonicMs;
     this.#sinceMs = monotonicMs;
     this.#rate = 1 + Math.max(-SLEW, Math.min(SLEW, errorMs / SETTLE_MS));
+    this.#errorMs = errorMs;
     this.#forgetHeard();
   }
 
   #at(monotonicMs: number): number {
-    return monotonicMs + this.#offsetMs + (monotonicMs - this.#sinceMs) * (this.#rate - 1);
+    const leanMs = (monotonicMs - this.#sinceMs) * (this.#rate - 1);
+    const { abs, sign } = Math;
+    return monotonicMs + this.#offsetMs + sign(leanMs) * Math.min(abs(leanMs), abs(this.#errorMs));
   }
 
   #set(timeMs: number, monotonicMs: number): void {

@@ -18,6 +18,11 @@ export class TimeTelling {
     this.#clock = clock;
   }
 
+  /** This node has come to lead: the others know its time before an entry of it. */
+  leads(): void {
+    this.tellAll();
+  }
+
   /** REQUIRES: this node leads. Called several times a second. */
   tellAll(): void {
     const raft = this.#raft;
@@ -40,6 +45,6 @@ export class TimeTelling {
     const raft = this.#raft;
     if (raft.role === 'leader') return;
     if (term === 0) this.#clock.hint(timeMs);
-    else if (term === raft.term && from === raft.leader) this.#clock.heard(timeMs);
+    else if (term === raft.term && from === raft.leader) this.#clock.heard(timeMs, term);
   }
 }

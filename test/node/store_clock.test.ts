@@ -71,10 +71,36 @@ test('the next leader is never ahead of one that leans back to its wall clock', 
   leader.wall -= 60_000;
   lead(leader, 12_000, (timeMs) => {
     next.pass(200);
-    next.clock.heard(timeMs);
+    next.clock.heard(timeMs, 1);
     const aheadMs = next.clock.nowMs() - leader.clock.nowMs();
     assert.ok(aheadMs <= 0, `${aheadMs} ms ahead: a lease would end so much early`);
   });
+});
+
+test('a leader that is behind the one before it is followed at once: it gives times to live out by its own time', () => {
+  const node = new Machine(3);
+  node.clock.heard(500_000, 1);
+  node.pass(200);
+  node.clock.heard(500_200 - 160, 2);
+  assert.is(node.clock.nowMs(), 500_040);
+  node.pass(200);
+  node.clock.heard(500_200, 2);
+  assert.is(
+    node.clock.nowMs(),
+    500_238,
+    'among those of one leader the fastest message counts, less what the leader may have leant back since',
+  );
+});
+
+test('a leader that was stopped while it leant towards its wall clock is not carried past it', () => {
+  for (const error of [5, -5]) {
+    const leader = new Machine(3);
+    leader.clock.nowMs();
+    leader.wall += error;
+    lead(leader, 200);
+    leader.pass(60_000);
+    assert.ok(Math.abs(leader.clock.nowMs() - leader.wall) <= 1, `${leader.clock.nowMs() - leader.wall}`);
+  }
 });
 
 test('the next leader goes on where the last one was, although its own clock is a day ahead and messages took a while', () => {
@@ -86,8 +112,8 @@ test('the next leader goes on where the last one was, although its own clock is 
   lead(leader, 10_000, (timeMs) => {
     // Every third takes its time.
     next.pass(200);
-    if (told++ % 3 === 0) next.clock.heard(timeMs - 150);
-    else next.clock.heard(timeMs - 2);
+    if (told++ % 3 === 0) next.clock.heard(timeMs - 150, 1);
+    else next.clock.heard(timeMs - 2, 1);
   });
   next.pass(700);
   const expected = leader.clock.nowMs() + 700;
@@ -103,7 +129,7 @@ test('a follower whose clock runs fast does not run away from its leader', () =>
   leader.clock.nowMs();
   lead(leader, 600_000, (timeMs) => {
     fast.pass(200 * 1.01);
-    fast.clock.heard(timeMs);
+    fast.clock.heard(timeMs, 1);
   });
   const ahead = fast.clock.nowMs() - leader.clock.nowMs();
   assert.ok(ahead >= 0 && ahead <= 110, `${ahead}`);
@@ -120,7 +146,7 @@ test('who knows nothing takes a hint, who knows does not', () => {
 
 test('entries of a leader that was never heard count', () => {
   const follower = new Machine(1);
-  follower.clock.heard(1_000_000);
+  follower.clock.heard(1_000_000, 1);
   follower.applied = 1_000_800;
   assert.is(follower.clock.nowMs(), 1_000_800);
   follower.pass(5);

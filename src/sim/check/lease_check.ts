@@ -81,7 +81,10 @@ export function checkLives(lives: readonly Life[], options: LeaseCheckOptions): 
 function earlyByClocks(life: Life, seenExpiredMs: number, options: LeaseCheckOptions): number {
   const { clocks, toleranceMs = 1 } = options;
   const { ttlMs, beganFromMs, beganToMs } = life;
-  const dueMs = life.expiresAtMs ?? clocks.lowest(beganFromMs, Math.min(beganToMs, seenExpiredMs)) + ttlMs;
+  // Behind the clocks (its leaders were stopped for a while), the store's time may catch up during a life.
+  const caughtUpMs = (seenExpiredMs - beganFromMs) * SLEW;
+  const dueMs =
+    life.expiresAtMs ?? clocks.lowest(beganFromMs, Math.min(beganToMs, seenExpiredMs)) + ttlMs - caughtUpMs;
   const storeMs = clocks.highest(seenExpiredMs);
   return storeMs + toleranceMs < dueMs ? dueMs - storeMs : 0;
 }
