@@ -8,6 +8,8 @@ export interface ByteStream {
   /** Bytes given to `write` that have not been passed on yet; 0: the buffers given belong to the caller again. */
   readonly writableLength: number;
   readonly destroyed: boolean;
+  /** Of the other side, without the port; undefined: not known. */
+  readonly remoteAddress?: string | undefined;
   on(event: 'data', listener: (chunk: Uint8Array) => void): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
   /** drain: all that was written has been passed on. end: the other side will send nothing more. close: nothing follows. */

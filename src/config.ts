@@ -106,6 +106,8 @@ const doorSchema = z.strictObject({
   peerListen: address.default('127.0.0.1:7401'),
   peerAdvertise: address.optional(),
   maxConnections: integer(1, 1_000_000).default(10_000),
+  /** Of those, from one remote address (of IPv6: from one network of 64 bits), over all doors. */
+  maxConnectionsPerAddress: integer(1, 1_000_000).default(1_024),
   maxFrameBytes: integer(KIB, 128 * MIB).default(20 * MIB),
   /** Requests of one connection being worked on at once; more wait in the socket. */
   maxRequestsPerConnection: integer(1, 1_000_000).default(4_096),

@@ -8,6 +8,7 @@
  */
 import { createServer } from 'node:net';
 import { TcpTransport } from '../transports/tcp.ts';
+import { ConnectionCounts } from './api/connection_counts.ts';
 import { EtcdDoor } from './api/grpc/door.ts';
 import { http1Server } from './api/grpc/gateway/http1.ts';
 import { type Middleware, throughPipeline } from './api/pipeline.ts';
@@ -22,6 +23,8 @@ import type { Identity } from './node/identity.ts';
 import { joinedConfiguration, keepPromoting } from './node/joining.ts';
 import type { KvService } from './node/kv_service.ts';
 import { KvorumNode } from './node/node.ts';
+import { RequestRates } from './node/request_rates.ts';
+import { CallMetrics } from './observability/call_metrics.ts';
 import type { Logger } from './observability/logger.ts';
 import type { Ports } from './ports.ts';
 import type { Member } from './raft/types.ts';
@@ -92,11 +95,16 @@ export async function startServer(options: ServerOptions): Promise<Server> {
     batching: 'io',
     onEnd: end,
   });
-  const service = throughPipeline(node.service, ports.clock, options.middleware ?? []);
-  const doors = await openDoors(options, config, addresses, service, ports).catch(async (error) => {
-    await node.stop();
-    throw error;
-  });
+  const metrics = new CallMetrics();
+  const rates = new RequestRates(() => node.service.quotas.inForce(), ports.clock);
+  const around = [metrics, ...(options.middleware ?? []), rates];
+  const service = throughPipeline(node.service, ports.clock, around);
+  const doors = await openDoors(options, config, addresses, { service, metrics }, ports).catch(
+    async (error) => {
+      await node.stop();
+      throw error;
+    },
+  );
   const promotion = keepPromoting(node, ports, options.logger);
   return {
     nodeId: node.identity.nodeId,
@@ -128,10 +136,12 @@ async function openDoors(
   options: ServerOptions,
   config: Config,
   addresses: Addresses,
-  service: Service,
+  { service, metrics }: { readonly service: Service; readonly metrics: CallMetrics },
   ports: Ports,
 ): Promise<Doors> {
   const { limits } = config;
+  const { maxConnections, maxConnectionsPerAddress } = config.door;
+  const counts = new ConnectionCounts(maxConnectionsPerAddress);
   const { logger } = options;
   const log = (message: string, details?: Readonly<Record<string, unknown>>): void =>
     logger.warn(message, { ...details });
@@ -141,6 +151,8 @@ async function openDoors(
     limits,
     ports,
     log,
+    addresses: counts,
+    metrics: () => metrics.text(),
     http1: http1Server,
   });
   let tcp: TcpDoor | undefined;
@@ -153,8 +165,10 @@ async function openDoors(
       listen: sharePort({
         others: (stream) => etcd.accept(stream),
         ports,
-        maxWaiting: config.door.maxConnections,
+        maxWaiting: maxConnections,
+        addresses: new ConnectionCounts(maxConnectionsPerAddress),
       }),
+      addresses: counts,
     });
     const etcdAddress = await listenForEtcd(etcd, config.door.etcdListen, options);
     const both = [tcp, etcd];

@@ -15,6 +15,8 @@ export interface ServiceCall {
   readonly operation: string;
   /** Who asks; undefined: nobody. */
   readonly identity: Identity | undefined;
+  /** Its first argument: a request, or the bytes of a command. Good until the call returns. */
+  readonly request: unknown;
   /** On the monotonic clock. */
   readonly startedMs: number;
 }
@@ -22,12 +24,18 @@ export interface ServiceCall {
 export interface Middleware {
   /** Before the call. What it throws (a KvError) refuses it. */
   begin?(call: ServiceCall): void;
-  /** After the call. `error`: what it failed with; undefined: it did not. Must not throw. */
-  end?(call: ServiceCall, tookMs: number, error: unknown): void;
+  /**
+   * After the call. `error`: what it failed with; undefined: it did not, and `answer` is what it gave (a FailedResult for a write that was refused in apply), to be looked at in this turn. Must
+   * not throw.
+   */
+  end?(call: ServiceCall, tookMs: number, error: unknown, answer: unknown): void;
 }
 
 /** The groups of calls within the service. */
 const GROUPS: ReadonlySet<string> = new Set(['auth', 'leases', 'quotas']);
+
+/** What doors ask on their own account, at every turn, and which costs nothing. */
+const UNTOLD: ReadonlySet<string> = new Set(['knownMembers', 'standing', 'quotas.inForce']);
 
 type Method = (...args: readonly unknown[]) => unknown;
 
@@ -36,29 +44,54 @@ export function throughPipeline(service: Service, clock: Clock, around: readonly
   return around.length === 0 ? service : wrapped(service, '', new Pipeline(clock, around));
 }
 
+/** An object with the same members, made once: looking one up costs what it costs on any object. */
 function wrapped<T extends object>(target: T, prefix: string, pipeline: Pipeline): T {
-  const made = new Map<string | symbol, unknown>();
-  return new Proxy(target, {
-    get(_, name) {
-      const known = made.get(name);
-      if (known !== undefined) return known;
-      const value: unknown = Reflect.get(target, name, target);
-      const one = wrap(target, `${prefix}${String(name)}`, value, pipeline);
-      if (one !== value) made.set(name, one);
-      return one;
-    },
-  });
+  const made: T = Object.create(null);
+  for (let from: object | null = target; from !== null && from !== Object.prototype; ) {
+    for (const [name, described] of Object.entries(Object.getOwnPropertyDescriptors(from))) {
+      if (name === 'constructor' || name in made) continue;
+      const value: unknown = described.value;
+      const one = described.get === undefined ? wrap(target, `${prefix}${name}`, value, pipeline) : undefined;
+      Object.defineProperty(
+        made,
+        name,
+        one === undefined ? { get: () => Reflect.get(target, name, target) } : { value: one },
+      );
+    }
+    from = Object.getPrototypeOf(from);
+  }
+  return made;
 }
 
-function wrap(target: object, operation: string, value: unknown, pipeline: Pipeline): unknown {
+/** What stands in the place of a member; undefined: the member itself. */
+function wrap(target: object, operation: string, value: unknown, pipeline: Pipeline): object | undefined {
   if (typeof value === 'function') {
-    const method = value;
-    return (...args: readonly unknown[]) =>
-      pipeline.run(operation, args, () => Reflect.apply(method, target, args));
+    const method: Method = (...args) => Reflect.apply(value, target, args);
+    if (UNTOLD.has(operation)) return method;
+    return (...args: readonly unknown[]) => pipeline.run(operation, method, args);
   }
   if (GROUPS.has(operation) && typeof value === 'object' && value !== null)
     return wrapped(value, `${operation}.`, pipeline);
-  return value;
+  return undefined;
+}
+
+/** What middleware is told; most of it is found out only when somebody looks. */
+class Call implements ServiceCall {
+  readonly operation: string;
+  readonly startedMs: number;
+  readonly #args: readonly unknown[];
+
+  constructor(operation: string, args: readonly unknown[], startedMs: number) {
+    this.operation = operation;
+    this.#args = args;
+    this.startedMs = startedMs;
+  }
+  get identity(): Identity | undefined {
+    return identityIn(this.#args);
+  }
+  get request(): unknown {
+    return this.#args[0];
+  }
 }
 
 class Pipeline {
@@ -70,9 +103,8 @@ class Pipeline {
     this.#around = around;
   }
 
-  run(operation: string, args: readonly unknown[], call: () => ReturnType<Method>): unknown {
-    const startedMs = this.#clock.monotonicMs();
-    const told: ServiceCall = { operation, identity: identityIn(args), startedMs };
+  run(operation: string, method: Method, args: readonly unknown[]): unknown {
+    const told = new Call(operation, args, this.#clock.monotonicMs());
     let begun = 0;
     let answer: unknown;
     try {
@@ -80,36 +112,36 @@ class Pipeline {
         one.begin?.(told);
         begun++;
       }
-      answer = call();
+      answer = method(...args);
     } catch (error) {
-      this.#end(told, begun, error);
+      this.#end(told, begun, error, undefined);
       throw error;
     }
     if (!(answer instanceof Promise)) {
-      this.#end(told, begun, undefined);
+      this.#end(told, begun, undefined, answer);
       return answer;
     }
     return answer.then(
       (value: unknown) => {
-        this.#end(told, begun, undefined);
+        this.#end(told, begun, undefined, value);
         return value;
       },
       (error: unknown) => {
-        this.#end(told, begun, error);
+        this.#end(told, begun, error, undefined);
         throw error;
       },
     );
   }
 
-  #end(call: ServiceCall, begun: number, error: unknown): void {
+  #end(call: ServiceCall, begun: number, error: unknown, answer: unknown): void {
     const tookMs = this.#clock.monotonicMs() - call.startedMs;
-    for (let at = begun - 1; at >= 0; at--) this.#around[at]?.end?.(call, tookMs, error);
+    for (let at = begun - 1; at >= 0; at--) this.#around[at]?.end?.(call, tookMs, error, answer);
   }
 }
 
 /** Call options come last, where they are given. */
 function identityIn(args: readonly unknown[]): Identity | undefined {
-  const last = args.at(-1);
+  const last = args[args.length - 1];
   if (typeof last !== 'object' || last === null || !('identity' in last)) return undefined;
   const { identity } = last;
   return isIdentity(identity) ? identity : undefined;

@@ -4,11 +4,12 @@
  * A connection's first four bytes tell: in our own protocol they are the length of a HELLO, which is far below what the three letters would say that every request of HTTP
  * begins with, whichever its version (four million at least).
  *
- * Invariants: who says nothing is closed after a while, and not more than `maxWaiting` are waited for.
+ * Invariants: who says nothing is closed after a while, and not more than `maxWaiting` are waited for, nor more of one address than `addresses` allows.
  */
 import type { ByteStream, Listen } from '../byte_stream.ts';
 import { listenTcp, peek } from '../net_streams.ts';
 import type { Ports } from '../ports.ts';
+import type { ConnectionCounts } from './connection_counts.ts';
 
 const HEAD_BYTES = 4;
 const TIMEOUT_MS = 5_000;
@@ -20,15 +21,18 @@ export interface SharedPortOptions {
   readonly others: (stream: ByteStream) => void;
   readonly ports: Ports;
   readonly maxWaiting: number;
+  /** Of its own: the doors count what they take. */
+  readonly addresses: ConnectionCounts;
 }
 
 /** Listens for the door of our own protocol, and passes on what is for others. */
-export function sharePort({ others, ports, maxWaiting }: SharedPortOptions): Listen {
+export function sharePort({ others, ports, maxWaiting, addresses }: SharedPortOptions): Listen {
   return async (address, events) => {
     const waiting = new Set<ByteStream>();
     const accept = (stream: ByteStream): void => {
       stream.on('error', () => stream.destroy());
-      if (waiting.size >= maxWaiting) {
+      const place = waiting.size >= maxWaiting ? undefined : addresses.take(stream);
+      if (place === undefined) {
         stream.destroy();
         return;
       }
@@ -41,6 +45,7 @@ export function sharePort({ others, ports, maxWaiting }: SharedPortOptions): Lis
       peek(stream, HEAD_BYTES, (head) => {
         timer.cancel();
         waiting.delete(stream);
+        place.release();
         if (isText(head)) others(stream);
         else events.accept(stream);
       });

@@ -9,7 +9,7 @@
  * Invariants: quotas lie by prefix, each prefix once; `bytes` and `keys` of a counted quota are exactly those of the live keys under its prefix; those of a quota that is being counted are the
  * differences since `countingFrom`, a revision that is not compacted; a write that makes nothing grow is never refused; all of it follows from the commands alone.
  */
-import { compareKeys } from '../storage/record.ts';
+import { PrefixIndex } from './prefix_index.ts';
 import type { QuotaLimits } from './quota_command.ts';
 import type { Refusal } from './refusal.ts';
 
@@ -33,53 +33,53 @@ interface Quota extends QuotaState {
   countingFrom: number;
   bytes: number;
   keys: number;
-  /** The one with the longest prefix that this one's begins with. */
   parent: Quota | undefined;
 }
 
 export class QuotaTable {
-  private quotas: Quota[] = [];
-  private shown: readonly QuotaState[] = [];
+  private index = new PrefixIndex<Quota>([]);
 
   /** Whether there are any: nothing else here need be asked otherwise. */
   get active(): boolean {
-    return this.quotas.length > 0;
+    return this.index.entries.length > 0;
   }
   /** By prefix; to be looked at in this turn: numbers go on changing. Another array whenever a quota is set or removed. */
   get list(): readonly QuotaState[] {
-    return this.shown;
+    return this.index.entries;
   }
 
   /** Sets the limits of a prefix; what is known of its usage stays known. `revision`: the store's. */
   set(prefix: Uint8Array, limits: QuotaLimits, revision: number): Refusal | undefined {
     const { maxBytes, maxKeys, maxRequestsPerSecond } = limits;
-    const known = this.find(prefix);
+    const { entries } = this.index;
+    const known = this.index.find(prefix);
     if (known === undefined) {
-      if (this.quotas.length >= MAX_QUOTAS)
+      if (entries.length >= MAX_QUOTAS)
         return { code: 'OVERLOADED', message: `there are ${MAX_QUOTAS} quotas` };
-      const fresh = { maxBytes, maxKeys, maxRequestsPerSecond, countingFrom: revision, bytes: 0, keys: 0 };
-      this.quotas.push({ prefix: new Uint8Array(prefix), ...fresh, parent: undefined });
-    } else {
-      known.maxBytes = maxBytes;
-      known.maxKeys = maxKeys;
-      known.maxRequestsPerSecond = maxRequestsPerSecond;
+      const usage = { countingFrom: revision, bytes: 0, keys: 0 };
+      const limited = { prefix: new Uint8Array(prefix), maxBytes, maxKeys, maxRequestsPerSecond };
+      this.index = new PrefixIndex([...entries, { ...limited, ...usage, parent: undefined }]);
+      return undefined;
     }
-    this.arrange();
+    known.maxBytes = maxBytes;
+    known.maxKeys = maxKeys;
+    known.maxRequestsPerSecond = maxRequestsPerSecond;
+    // Whoever looks finds another list, and so the change.
+    this.index = new PrefixIndex(entries);
     return undefined;
   }
 
   remove(prefix: Uint8Array): Refusal | undefined {
-    const known = this.find(prefix);
+    const known = this.index.find(prefix);
     if (known === undefined)
       return { code: 'NOT_FOUND', message: `there is no quota for ${shownPrefix(prefix)}` };
-    this.quotas = this.quotas.filter((quota) => quota !== known);
-    this.arrange();
+    this.index = new PrefixIndex(this.index.entries.filter((quota) => quota !== known));
     return undefined;
   }
 
   /** What lay under a prefix at a revision, counted. Of use only to the quota that waits for exactly that. */
   counted(prefix: Uint8Array, revision: number, bytes: number, keys: number): void {
-    const quota = this.find(prefix);
+    const quota = this.index.find(prefix);
     if (quota === undefined || quota.countingFrom !== revision) return;
     quota.countingFrom = 0;
     quota.bytes += bytes;
@@ -88,7 +88,7 @@ export class QuotaTable {
 
   /** History below `compactRevision` goes, and with it what was still to be counted there: that begins anew at the store's revision. */
   compacted(compactRevision: number, revision: number): void {
-    for (const quota of this.quotas) {
+    for (const quota of this.index.entries) {
       if (quota.countingFrom === 0 || quota.countingFrom >= compactRevision) continue;
       quota.countingFrom = revision;
       quota.bytes = 0;
@@ -98,19 +98,19 @@ export class QuotaTable {
 
   /** A key was written or removed: by how much its prefixes have grown. */
   note(key: Uint8Array, bytes: number, keys: number): void {
-    for (let quota = this.deepest(key); quota !== undefined; quota = quota.parent) {
+    for (let quota = this.index.deepest(key); quota !== undefined; quota = quota.parent) {
       quota.bytes += bytes;
       quota.keys += keys;
     }
   }
 
   covers(key: Uint8Array): boolean {
-    return this.deepest(key) !== undefined;
+    return this.index.deepest(key) !== undefined;
   }
 
   /** Why a write may not be carried out that makes the prefixes of one key grow by so much; undefined: it may. */
   refuses(key: Uint8Array, bytes: number, keys: number): Refusal | undefined {
-    for (let quota = this.deepest(key); quota !== undefined; quota = quota.parent) {
+    for (let quota = this.index.deepest(key); quota !== undefined; quota = quota.parent) {
       const refusal = refusalOf(quota, bytes, keys);
       if (refusal !== undefined) return refusal;
     }
@@ -119,66 +119,29 @@ export class QuotaTable {
 
   /** For a command that writes several keys: asked once all of them are known. */
   growth(): Growth {
-    return new Growth((key) => this.deepest(key));
+    return new Growth(this.index);
   }
 
   capture(): QuotaState[] {
-    return this.quotas.map(({ parent: _, ...quota }) => quota);
+    return this.index.entries.map(({ parent: _, ...quota }) => quota);
   }
 
   restore(quotas: readonly QuotaState[]): void {
-    this.quotas = quotas.map((quota) => ({ ...quota, parent: undefined }));
-    this.arrange();
-  }
-
-  /** Puts them in order, and each under the one around it. */
-  private arrange(): void {
-    this.quotas.sort((a, b) => compareKeys(a.prefix, b.prefix));
-    const around: Quota[] = [];
-    for (const quota of this.quotas) {
-      while (around.length > 0 && !startsWith(quota.prefix, (around.at(-1) as Quota).prefix)) around.pop();
-      quota.parent = around.at(-1);
-      around.push(quota);
-    }
-    this.shown = [...this.quotas];
-  }
-
-  private find(prefix: Uint8Array): Quota | undefined {
-    const quota = this.quotas[this.notAfter(prefix)];
-    return quota !== undefined && compareKeys(quota.prefix, prefix) === 0 ? quota : undefined;
-  }
-
-  /** The quota with the longest prefix that a key begins with. Every prefix between that one and the key begins with it, too, so it is found going up from the last. */
-  private deepest(key: Uint8Array): Quota | undefined {
-    let quota = this.quotas[this.notAfter(key)];
-    while (quota !== undefined && !startsWith(key, quota.prefix)) quota = quota.parent;
-    return quota;
-  }
-
-  /** The place of the last prefix that does not lie after `key`; -1: none. */
-  private notAfter(key: Uint8Array): number {
-    let low = 0;
-    let high = this.quotas.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (compareKeys((this.quotas[middle] as Quota).prefix, key) <= 0) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
+    this.index = new PrefixIndex(quotas.map((quota) => ({ ...quota, parent: undefined })));
   }
 }
 
 /** By how much the quotas that a command touches would grow. REQUIRES: no quota is set or removed meanwhile. */
 export class Growth {
-  private readonly deepest: (key: Uint8Array) => Quota | undefined;
+  private readonly index: PrefixIndex<Quota>;
   private readonly sums = new Map<Quota, { bytes: number; keys: number }>();
 
-  constructor(deepest: (key: Uint8Array) => Quota | undefined) {
-    this.deepest = deepest;
+  constructor(index: PrefixIndex<Quota>) {
+    this.index = index;
   }
 
   add(key: Uint8Array, bytes: number, keys: number): void {
-    for (let quota = this.deepest(key); quota !== undefined; quota = quota.parent) {
+    for (let quota = this.index.deepest(key); quota !== undefined; quota = quota.parent) {
       const sum = this.sums.get(quota);
       if (sum === undefined) {
         this.sums.set(quota, { bytes, keys });
@@ -231,10 +194,4 @@ export function shownPrefix(stored: Uint8Array): string {
     text += plain ? String.fromCharCode(byte) : `\\x${byte.toString(16).padStart(2, '0')}`;
   }
   return stored.length > 1 + SHOWN_BYTES ? `"${text}"...` : `"${text}"`;
-}
-
-function startsWith(key: Uint8Array, prefix: Uint8Array): boolean {
-  if (key.length < prefix.length) return false;
-  for (let at = 0; at < prefix.length; at++) if (key[at] !== prefix[at]) return false;
-  return true;
 }

@@ -3,13 +3,14 @@
  *
  * What a connection speaks is known by its first bytes: HTTP/2 begins with `PRI `, which no method of HTTP/1.1 does.
  *
- * Invariants: connections, and what all of them hold of unfinished requests, are bounded; one timer looks after all; close() stops to accept, tells
+ * Invariants: connections, of all and of each address, and what all of them hold of unfinished requests, are bounded; one timer looks after all; close() stops to accept, tells
  * clients to move on, lets running requests finish within a bound, and leaves no socket open.
  */
 import type { ByteStream, Listen, StreamListener } from '../../byte_stream.ts';
 import type { DoorConfig, Limits } from '../../config.ts';
 import { listenTcp, peek } from '../../net_streams.ts';
 import type { Ports, TimerHandle } from '../../ports.ts';
+import { ConnectionCounts } from '../connection_counts.ts';
 import type { Service } from '../service.ts';
 import type { Http1, Http1Options } from './gateway/exchange.ts';
 import { gateway } from './gateway/gateway.ts';
@@ -39,9 +40,13 @@ export interface EtcdDoorOptions {
   readonly ports: Ports;
   /** Serves HTTP/1.1; without it only HTTP/2 is spoken. */
   readonly http1?: ((options: Http1Options) => Http1) | undefined;
+  /** More for `/metrics`, in the text form of Prometheus. */
+  readonly metrics?: (() => string) | undefined;
   /** Default: over TCP. */
   readonly listen?: Listen | undefined;
   readonly log?: ((message: string, details?: Readonly<Record<string, unknown>>) => void) | undefined;
+  /** Connections by address, shared with other doors. Default: this door counts its own. */
+  readonly addresses?: ConnectionCounts | undefined;
   readonly handshakeTimeoutMs?: number | undefined;
   readonly closeTimeoutMs?: number | undefined;
 }
@@ -52,6 +57,7 @@ export class EtcdDoor {
   readonly #budget: ByteBudget;
   readonly #http2Limits: Http2Limits;
   readonly #maxMessageBytes: number;
+  readonly #addresses: ConnectionCounts;
   readonly #http1: Http1 | undefined;
   readonly #handler: ReturnType<typeof gateway>;
   readonly #http2 = new Set<Http2Connection>();
@@ -65,6 +71,7 @@ export class EtcdDoor {
   constructor(options: EtcdDoorOptions) {
     const { service, config, limits, ports, handshakeTimeoutMs = HANDSHAKE_TIMEOUT_MS } = options;
     this.#options = options;
+    this.#addresses = options.addresses ?? new ConnectionCounts(config.maxConnectionsPerAddress);
     this.#methods = etcdMethods({ service, limits }, ports);
     this.#maxMessageBytes = limits.maxCommandBytes + MESSAGE_OVERHEAD_BYTES;
     this.#budget = new ByteBudget(UNFINISHED_MESSAGES * this.#maxMessageBytes);
@@ -75,7 +82,12 @@ export class EtcdDoor {
       handshakeTimeoutMs,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
     };
-    this.#handler = gateway({ service, methods: this.#methods, failed: (error) => this.#failed(error) });
+    this.#handler = gateway({
+      service,
+      metrics: options.metrics,
+      methods: this.#methods,
+      failed: (error) => this.#failed(error),
+    });
     this.#http1 = options.http1?.({ handler: this.#handler, maxBodyBytes: 2 * this.#maxMessageBytes });
     const sweepMs = Math.min(MAX_SWEEP_MS, config.idleTimeoutMs / 4, handshakeTimeoutMs / 2);
     this.#sweeper = ports.timers.every(Math.max(1, sweepMs), () => this.#sweep());
@@ -99,7 +111,8 @@ export class EtcdDoor {
 
   /** Takes a connection whose bytes nobody has read yet. */
   accept(stream: ByteStream): void {
-    if (this.#closing !== undefined || this.connections >= this.#options.config.maxConnections) {
+    const full = this.connections >= this.#options.config.maxConnections;
+    if (this.#closing !== undefined || full || this.#addresses.take(stream) === undefined) {
       // There is no way to say why that every kind of client understands.
       stream.on('error', () => undefined);
       stream.destroy();

@@ -1,7 +1,7 @@
 /**
  * The TCP door: listens, bounds the number of connections, watches over their liveness, and closes in good order. One connection is in connection.ts.
  *
- * Invariants: a connection past the bound gets an ERROR and is closed without being read; one timer looks after all connections, and has their clients told within MAX_SWEEP_MS when the members
+ * Invariants: a connection past a bound, that of all or that of its address, gets an ERROR and is closed without being read; one timer looks after all connections, and has their clients told within MAX_SWEEP_MS when the members
  * change; close() stops to accept, tells clients to move on, lets running requests finish within a bound, and leaves no socket open.
  */
 import type { ByteStream, Listen, StreamListener } from '../../byte_stream.ts';
@@ -12,6 +12,7 @@ import type { Ports, TimerHandle } from '../../ports.ts';
 import { beginFrame, endFrame, OPCODE } from '../../wire/client_frames.ts';
 import { encodeError } from '../../wire/error_codec.ts';
 import { ByteWriter } from '../../wire/varint.ts';
+import { ConnectionCounts } from '../connection_counts.ts';
 import type { Service } from '../service.ts';
 import { type ConnectionContext, DoorConnection } from './connection.ts';
 
@@ -31,6 +32,8 @@ export interface TcpDoorOptions {
   /** Default: over TCP. */
   readonly listen?: Listen | undefined;
   readonly log?: ((message: string, details?: Readonly<Record<string, unknown>>) => void) | undefined;
+  /** Connections by address, shared with other doors. Default: this door counts its own. */
+  readonly addresses?: ConnectionCounts | undefined;
   /** How long a client may take to say HELLO. */
   readonly handshakeTimeoutMs?: number | undefined;
   /** How long close() waits for running requests. */
@@ -58,6 +61,7 @@ class Door implements TcpDoor {
   address = '';
   private readonly options: TcpDoorOptions;
   private readonly context: ConnectionContext;
+  private readonly addresses: ConnectionCounts;
   private listener: StreamListener | undefined;
   private readonly open = new Set<DoorConnection>();
   private readonly refused = new Set<ByteStream>();
@@ -67,6 +71,7 @@ class Door implements TcpDoor {
 
   constructor(options: TcpDoorOptions) {
     this.options = options;
+    this.addresses = options.addresses ?? new ConnectionCounts(options.config.maxConnectionsPerAddress);
     this.context = {
       service: options.service,
       config: options.config,
@@ -120,22 +125,27 @@ class Door implements TcpDoor {
       socket.destroy();
       return;
     }
-    if (this.open.size >= this.options.config.maxConnections) {
-      this.refuse(socket);
+    const { maxConnections } = this.options.config;
+    if (this.open.size >= maxConnections) {
+      this.refuse(socket, `all ${maxConnections} connections are in use`);
+      return;
+    }
+    if (this.addresses.take(socket) === undefined) {
+      const { maxPerAddress } = this.addresses;
+      this.refuse(socket, `all ${maxPerAddress} connections that one address may have are in use`);
       return;
     }
     this.open.add(new DoorConnection(socket, this.context));
   }
 
-  private refuse(socket: ByteStream): void {
+  private refuse(socket: ByteStream, why: string): void {
     if (this.refused.size >= this.options.config.maxConnections) {
       socket.destroy();
       return;
     }
-    const limit = this.options.config.maxConnections;
     const writer = new ByteWriter();
     const start = beginFrame(writer, OPCODE.ERROR, 0);
-    encodeError(writer, new KvError('OVERLOADED', `all ${limit} connections are in use`));
+    encodeError(writer, new KvError('OVERLOADED', why));
     endFrame(writer, start);
     this.refused.add(socket);
     const timer = this.options.ports.timers.after(REFUSED_TIMEOUT_MS, () => socket.destroy());
@@ -147,7 +157,7 @@ class Door implements TcpDoor {
     socket.resume();
     socket.write(writer.view());
     socket.end();
-    this.options.log?.('client connection refused', { limit });
+    this.options.log?.('client connection refused', { why, address: socket.remoteAddress });
   }
 
   private closed(connection: DoorConnection, reason: string): void {

@@ -48,6 +48,8 @@ const HTTP_STATUS: Partial<Record<Code, number>> = {
 
 export interface GatewayOptions {
   readonly service: Service;
+  /** More for `/metrics`. */
+  readonly metrics?: (() => string) | undefined;
   /** By path, as gRPC has them. */
   readonly methods: ReadonlyMap<string, Method>;
   /** A mistake of ours, for the log. */
@@ -55,10 +57,10 @@ export interface GatewayOptions {
 }
 
 export function gateway(options: GatewayOptions): HttpHandler {
-  const { service, methods } = options;
+  const { methods } = options;
   return (request, answer) => {
     try {
-      const page = pageOf(service, request);
+      const page = pageOf(options, request);
       if (page !== undefined) return answer.send(page.status, page.type, page.body);
       const method = PREFIX.test(request.path)
         ? methods.get(GATEWAY_PATHS[request.path.replace(PREFIX, '')] ?? '')
@@ -79,7 +81,7 @@ interface Page {
   readonly body: string;
 }
 
-function pageOf(service: Service, { method, path }: HttpRequest): Page | undefined {
+function pageOf({ service, metrics }: GatewayOptions, { method, path }: HttpRequest): Page | undefined {
   if (method !== 'GET' && method !== 'HEAD') return undefined;
   switch (path) {
     case '/health': {
@@ -98,7 +100,7 @@ function pageOf(service: Service, { method, path }: HttpRequest): Page | undefin
       return {
         status: 200,
         type: 'text/plain; version=0.0.4; charset=utf-8',
-        body: metricsText(service.status()),
+        body: metricsText(service.status()) + (metrics?.() ?? ''),
       };
     default:
       return undefined;
