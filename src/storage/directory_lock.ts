@@ -15,7 +15,12 @@
 import { randomUUID } from 'node:crypto';
 import * as fs from 'node:fs';
 import { createServer, type Server } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { DiskError } from './disk.ts';
+
+/** A process that was killed has its files until the last of its threads has ended, which is after it counts as dead: whoever starts it again at once waits so long for them. */
+const DYING_WAIT_MS = 10;
+const DYING_WAITS = 200;
 
 interface Holder {
   readonly pid: number;
@@ -35,7 +40,7 @@ function readText(path: string): string | undefined {
 
 /**
  * Field 22 of /proc/PID/stat; the command name in field 2 may hold spaces and parentheses, so count from the last ')'. undefined, too, for a process that has ended and
- * whose parent has not asked how (field 3): it has given all its files back, and a parent that never asks must not keep a store shut.
+ * whose parent has not asked how (field 3): a parent that never asks must not keep a store shut.
  */
 function startTimeOf(pid: number): string | undefined {
   const stat = readText(`/proc/${pid}/stat`);
@@ -186,9 +191,15 @@ export async function lockDirectory(
   let server: Server | undefined;
   if (sockets) {
     const stats = fs.statSync(path, { bigint: true });
-    server = await bindSocket(`\0kvorum-${stats.dev}-${stats.ino}`);
-    const holder = readHolder(lockFile);
-    if (server === undefined) throw locked(path, holder);
+    const name = `\0kvorum-${stats.dev}-${stats.ino}`;
+    server = await bindSocket(name);
+    let holder = readHolder(lockFile);
+    for (let waits = 0; server === undefined; waits++) {
+      if (waits === DYING_WAITS || holder === undefined || isAlive(holder, me)) throw locked(path, holder);
+      await sleep(DYING_WAIT_MS);
+      server = await bindSocket(name);
+      holder = readHolder(lockFile);
+    }
     // The socket is ours, yet the named process lives: it is in another network namespace. Our own pid is a leftover of ours.
     if (holder !== undefined && holder.pid !== me.pid && isAlive(holder, me)) {
       await closeSocket(server);
