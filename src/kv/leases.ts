@@ -109,8 +109,13 @@ export class Leases {
   }
 
   private notFound(id: bigint): CommandResult {
-    return failed('LEASE_NOT_FOUND', `there is no lease ${id}`, this.writer.revision);
+    const { code, message } = leaseNotFound(id);
+    return failed(code, message, this.writer.revision);
   }
+}
+
+export function leaseNotFound(id: bigint): Refusal {
+  return { code: 'LEASE_NOT_FOUND', message: `there is no lease ${id}` };
 }
 
 /**
@@ -133,7 +138,7 @@ export class Attachments {
   refuse({ key, lease: id }: Pick<PutOp, 'key' | 'lease'>): Refusal | undefined {
     if (id === 0n) return undefined;
     const lease = this.table.get(id);
-    if (lease === undefined) return { code: 'LEASE_NOT_FOUND', message: `there is no lease ${id}` };
+    if (lease === undefined) return leaseNotFound(id);
     if (live(this.engine.latest(key))?.lease === id) return undefined;
     const added = (this.added.get(id) ?? 0) + 1;
     if (lease.keys + added > this.maxKeys) {

@@ -23,7 +23,7 @@ import type {
 } from './command.ts';
 import type { KeyWriter } from './key_writer.ts';
 import type { LeaseTable } from './lease_table.ts';
-import { Attachments } from './leases.ts';
+import { Attachments, leaseNotFound } from './leases.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { type Meeting, txnMeeting } from './overlap.ts';
 import { type QuotaTable, quotaBytes } from './quotas.ts';
@@ -85,6 +85,11 @@ export class Transactions {
       const previous = writer.put(key, value, ttlMs, 0n, prevKv, 0);
       writer.publish();
       return { type: 'put', revision, previous };
+    }
+    // As etcd has it: a put by itself is told of a missing lease before a missing key, one in a transaction after it.
+    if (operation.type === 'put' && operation.lease !== 0n) {
+      const { lease } = operation;
+      if (this.options.leases.get(lease) === undefined) return this.refuse(leaseNotFound(lease));
     }
     return operation.type === 'delete' && operation.end === undefined
       ? this.deleteKey(operation)

@@ -125,7 +125,9 @@ export class FakeStore {
 
   watch(request: WatchRequest, sink: WatchSink): WatchHandle {
     const fromRevision = request.fromRevision === 0 ? this.revision + 1 : request.fromRevision;
-    if (fromRevision <= this.compactRevision) throw new KvError('COMPACTED', 'gone');
+    const { compactRevision } = this;
+    if (fromRevision <= compactRevision)
+      throw new KvError('COMPACTED', 'gone', { details: { compactRevision } });
     const watcher: Watcher = { request, sink, next: fromRevision, held: false, done: false };
     this.watchers.add(watcher);
     this.feed(watcher);

@@ -199,6 +199,10 @@ test('a put may leave value or lease as they are; a missing key refuses the whol
   const both = txn([range('b', undefined, { revision: 99 }), put('a', '', { ignoreLease: true })]);
   assert.is(code(store.run(both)), 'KEY_NOT_FOUND', 'puts are looked at before ranges, as in etcd');
   assert.is(code(store.run(txn([nested([put('b', '', { lease: 9n })])]))), 'LEASE_NOT_FOUND');
+  // Where both are missing etcd tells of the lease by itself, of the key within a transaction.
+  const twice = put('none', '', { ignoreValue: true, lease: 9n });
+  assert.is(code(store.run(write(twice))), 'LEASE_NOT_FOUND');
+  assert.is(code(store.run(txn([twice]))), 'KEY_NOT_FOUND');
   assert.is(store.machine.revision, 6);
 });
 

@@ -22,6 +22,14 @@ export const CODE = {
 
 export type Code = (typeof CODE)[keyof typeof CODE];
 
+/** The name of a code as gRPC for Go prints it: `InvalidArgument`. */
+export function goNameOf(code: Code): string {
+  const name = Object.entries(CODE).find(([, number]) => number === code)?.[0] ?? 'UNKNOWN';
+  return name === 'OK'
+    ? name
+    : name.replace(/_?([A-Z])([A-Z]*)/g, (_all, first, rest) => first + rest.toLowerCase());
+}
+
 /** The text is what clients compare: it is part of the answer, not a hint. */
 export class GrpcError extends Error {
   override readonly name = 'GrpcError';

@@ -312,7 +312,7 @@ test('watches: created first, in order; ids; filters; prev_kv; cancel; progress'
   client.create({ key: text('a'), start_revision: 1 });
   client.create({ key: text('a'), range_end: text('c'), prev_kv: true, watch_id: 7, filters: [0] });
   client.create({ key: text('x'), watch_id: 7 });
-  client.create({ key: text('z'), range_end: text('b') });
+  client.create({ key: text('z'), range_end: text('b'), watch_id: 7 });
   client.create({ key: text('a'), start_revision: -1 });
   const first = await client.next();
   assert.equal([first.watch_id, first.created, first.events.length], [0, true, 0]);
@@ -334,6 +334,8 @@ test('watches: created first, in order; ids; filters; prev_kv; cancel; progress'
       [-1, true, 'etcdserver: mvcc: required revision has been compacted'],
     ],
   );
+  client.create({ key: text('none') });
+  assert.is((await client.next()).watch_id, 1, 'watches that were refused took no id');
   await put('a', '2');
   assert.equal(shown(await client.next()), ['a=2']);
   await call(session, DELETE, bytesOf(DeleteRangeRequest, { key: text('a') }));
@@ -347,7 +349,7 @@ test('watches: created first, in order; ids; filters; prev_kv; cancel; progress'
   client.send({ cancel_request: { watch_id: 7 } });
   const canceled = await client.next();
   assert.equal([canceled.watch_id, canceled.canceled, canceled.cancel_reason], [7, true, '']);
-  assert.is(service.store.watcherCount, 1);
+  assert.is(service.store.watcherCount, 2);
   client.cancel();
   while (service.store.watcherCount > 0) await new Promise((done) => setImmediate(done));
   session.close();
@@ -363,7 +365,7 @@ test('a watch from a compacted revision is created, then canceled with the oldes
   assert.is((await client.next()).created, true);
   const canceled = await client.next();
   assert.equal([canceled.canceled, canceled.cancel_reason], [true, '']);
-  assert.ok(canceled.compact_revision > 0);
+  assert.is(canceled.compact_revision, 6, 'the first that can be watched from');
   client.cancel();
   session.close();
   await door.close();

@@ -146,6 +146,7 @@ function roleMethods(context: EtcdContext): UnaryMethod[] {
       messages.AuthRoleGrantPermissionResponse,
       ({ name, perm }) => {
         if (perm === undefined) throw etcdError('PermissionNotGiven');
+        if (perm.key.length === 0) throw etcdError('InvalidAuthMgmt');
         const kind = KINDS[perm.permType];
         if (kind === undefined) throw new GrpcError(CODE.INVALID_ARGUMENT, 'etcdserver: unknown permission');
         const grant: Grant = { kind, key: storedKey(perm.key), end: storedEndOf(perm.range_end) };

@@ -89,9 +89,9 @@ class KvMethods {
   async compact(request: CompactionRequest, call: CallContext): Promise<CompactionResponse> {
     const { service } = this.#context;
     const { physical } = request;
+    const options = callOptionsOf(service, call);
     // Nothing lies below the first revision, so it is gone.
     if (request.revision <= 0) throw etcdError('Compacted');
-    const options = callOptionsOf(service, call);
     const revision = await service.compact({ revision: request.revision, physical }, options);
     return { header: this.#headers.header(revision) };
   }

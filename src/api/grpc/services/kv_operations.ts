@@ -56,14 +56,16 @@ function comparisonOf(compare: Compare): Comparison {
     createRevision: compare.create_revision,
     modRevision: compare.mod_revision,
   };
+  const number = numbers[target] ?? 0;
   return {
     target,
-    result,
+    // Whatever a key has is above a negative number: said with one that nothing has.
+    result: number >= 0 ? result : result === '!=' || result === '>' ? '!=' : '=',
     key: storedKeyOf(compare.key),
     end: storedEndOf(compare.range_end),
     value: target === 'value' ? (compare.value ?? NO_BYTES) : NO_BYTES,
     lease: target === 'lease' ? (compare.lease ?? 0n) : 0n,
-    number: numbers[target] ?? 0,
+    number: number >= 0 ? number : Number.MAX_SAFE_INTEGER,
   };
 }
 

@@ -12,15 +12,18 @@ import type { ResponseHeader } from '../messages/kv.ts';
 import { type WatchCreateRequest, WatchRequest, WatchResponse } from '../messages/watch.ts';
 import { type ServiceTable, type StreamCall, type StreamHandler, streaming } from '../method.ts';
 import { callOptionsOf, type EtcdContext, Headers } from './etcd_context.ts';
-import { WatchSession, type WatchStreamOutput } from './watch_session.ts';
+import { WatchSession, type WatchStreamOutput, watchedRange } from './watch_session.ts';
 
 /** Watches of one stream. */
 const MAX_WATCHES = 10_000;
+/** What a stream may have asked for before it was answered. */
+const MAX_WAITING = 2 * MAX_WATCHES;
 /** How often streams that require a leader look for one, and how often they may find none. */
 const LEADER_CHECK_MS = 1_000;
 const LEADER_MISSES = 3;
 /** Stands for no watch: an answer that concerns the stream, or a watch that was not made. */
 const NO_WATCH = -1;
+const EMPTY_RANGE = 'mvcc: watcher range is empty';
 const DUPLICATE_ID = 'mvcc: duplicate watch ID provided on the WatchStream';
 const TOO_MANY = 'etcdserver: too many requests';
 
@@ -41,7 +44,9 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
   readonly #leaderCheck: TimerHandle | undefined;
   /** Creations wait for the one before them, so that their answers keep the order. */
   #lastCreation: Promise<void> = Promise.resolve();
+  /** The next id that is chosen here: that of a watch that was refused is given again, as etcd does. */
   #nextId = 0;
+  #waiting = 0;
   #misses = 0;
   #over = false;
   /** The revision up to which the client wants to hear of progress; undefined: it has not asked. */
@@ -106,6 +111,10 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
     this.tellProgress();
   }
 
+  created(id: number): void {
+    if (id === this.#nextId) this.#nextId++;
+  }
+
   endStream(error: unknown): void {
     this.#call.end(error);
   }
@@ -121,24 +130,28 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
     this.send({ header: this.header(revision), watch_id: NO_WATCH });
   }
 
-  /** Does something when what was asked for before has been answered. */
+  /** Does something when what was asked for before has been answered. @throws GrpcError when too much waits */
   #inOrder(run: () => Promise<void> | void): void {
+    if (this.#waiting >= MAX_WAITING) throw etcdError('RequestTooManyRequests');
+    this.#waiting++;
     this.#lastCreation = this.#lastCreation
-      .then(() => (this.#over ? undefined : run()))
+      .then(() => {
+        this.#waiting--;
+        return this.#over ? undefined : run();
+      })
       .catch((error) => this.endStream(error));
   }
 
   #create(request: WatchCreateRequest): void {
-    const id = this.#idFor(request.watch_id);
-    const refusal =
-      id === undefined ? DUPLICATE_ID : this.#watches.size >= MAX_WATCHES ? TOO_MANY : undefined;
-    if (id === undefined || refusal !== undefined) {
-      this.#inOrder(() => this.#refuse(refusal ?? TOO_MANY));
-      return;
-    }
-    const watch = new WatchSession(this, id, request);
-    this.#watches.set(id, watch);
-    this.#inOrder(() => watch.open());
+    this.#inOrder(() => {
+      if (this.#watches.size >= MAX_WATCHES) return this.#refuse(TOO_MANY);
+      if (watchedRange(request).isEmpty) return this.#refuse(EMPTY_RANGE);
+      const id = this.#idFor(request.watch_id);
+      if (id === undefined) return this.#refuse(DUPLICATE_ID);
+      const watch = new WatchSession(this, id, request);
+      this.#watches.set(id, watch);
+      return watch.open();
+    });
   }
 
   #refuse(reason: string): void {
@@ -155,15 +168,14 @@ class WatchStream implements StreamHandler<WatchRequest>, WatchStreamOutput {
   #idFor(wanted: number): number | undefined {
     if (wanted !== 0) return this.#watches.has(wanted) ? undefined : wanted;
     while (this.#watches.has(this.#nextId)) this.#nextId++;
-    return this.#nextId++;
+    return this.#nextId;
   }
 
   #cancel(id: number): void {
-    const watch = this.#watches.get(id);
-    if (watch === undefined) return;
     // Behind its `created`, if that is still to come.
     this.#inOrder(() => {
-      if (this.#watches.get(id) !== watch) return;
+      const watch = this.#watches.get(id);
+      if (watch === undefined) return;
       this.#watches.delete(id);
       watch.cancel();
       this.send({ header: this.header(), watch_id: id, canceled: true });

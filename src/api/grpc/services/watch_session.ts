@@ -12,10 +12,10 @@ import type { WatchHandle, WatchSink } from '../../service.ts';
 import { ETCD_ERRORS, grpcErrorOf } from '../etcd_errors.ts';
 import type { ResponseHeader } from '../messages/kv.ts';
 import type { WatchCreateRequest, WatchResponse } from '../messages/watch.ts';
+import { goNameOf } from '../status.ts';
 import { storedEndOf } from './etcd_context.ts';
 import { type EventFilter, eventsOf, filterOf, partsOf } from './watch_events.ts';
 
-const EMPTY_RANGE = 'mvcc: watcher range is empty';
 const NO_WATCH = -1;
 /** etcd's own bound for what it sends at once to who takes fragments. */
 const FRAGMENT_BYTES = 2 * 1024 * 1024;
@@ -27,15 +27,25 @@ const SMALLEST_KEY = Uint8Array.of(0);
 export interface WatchStreamOutput {
   readonly hasRoom: boolean;
   watch(request: WatchOptions, sink: WatchSink): Promise<WatchHandle>;
-  /** The oldest revision that can be watched from. */
+  /** History up to here is gone. */
   compactRevision(): number;
   header(revision?: number): ResponseHeader;
   send(response: Partial<WatchResponse>): void;
+  /** The client has been told that the watch exists. */
+  created(id: number): void;
   /** The watch is over by itself. */
   ended(id: number): void;
   endStream(error: unknown): void;
   /** A watch has come further. */
   tellProgress(): void;
+}
+
+/** What a client wants to watch, as it is stored. */
+export function watchedRange({ key, range_end: rangeEnd }: WatchCreateRequest) {
+  const start = storedKey(key.length === 0 ? SMALLEST_KEY : key);
+  const end = storedEndOf(rangeEnd);
+  const isEmpty = end !== undefined && end !== USER_SPACE_END && compareKeys(start, end) >= 0;
+  return { start, end, isEmpty };
 }
 
 export class WatchSession {
@@ -61,13 +71,9 @@ export class WatchSession {
 
   /** Resolves when the client has been told whether the watch exists. */
   async open(): Promise<void> {
-    const { key, range_end: rangeEnd, start_revision: fromRevision, prev_kv: prevKv } = this.#request;
-    const start = storedKey(key.length === 0 ? SMALLEST_KEY : key);
-    const end = storedEndOf(rangeEnd);
+    const { start_revision: fromRevision, prev_kv: prevKv } = this.#request;
+    const { start, end } = watchedRange(this.#request);
     if (fromRevision < 0) return this.#refused(ETCD_ERRORS.Compacted[1]);
-    if (end !== undefined && end !== USER_SPACE_END && compareKeys(start, end) >= 0) {
-      return this.#refused(EMPTY_RANGE);
-    }
     const sink = {
       deliver: (batch: WatchBatch) => this.#deliver(batch),
       end: (error: Error) => this.#ended(error),
@@ -82,7 +88,7 @@ export class WatchSession {
       if (error.code === 'COMPACTED') {
         this.#sendCreated();
         this.#compacted(error);
-      } else if (REFUSALS.includes(error.code)) this.#refused(grpcErrorOf(error).message);
+      } else if (REFUSALS.includes(error.code)) this.#refused(reasonOf(error));
       else this.#stream.endStream(error);
     }
   }
@@ -130,6 +136,7 @@ export class WatchSession {
 
   #sendCreated(): void {
     this.#created = true;
+    this.#stream.created(this.#id);
     this.#stream.send({ header: this.#stream.header(), watch_id: this.#id, created: true });
   }
 
@@ -181,21 +188,28 @@ export class WatchSession {
       header: this.#stream.header(),
       watch_id: this.#id,
       canceled: true,
-      cancel_reason: grpcErrorOf(error).message,
+      cancel_reason: reasonOf(error),
     });
     this.#stream.ended(this.#id);
   }
 
   #compacted(error: KvError): void {
     this.#over = true;
-    const { compactRevision } = error.details;
+    const { compactRevision: told } = error.details;
+    const compacted = typeof told === 'number' ? told : this.#stream.compactRevision();
     this.#stream.send({
       header: this.#stream.header(),
       watch_id: this.#id,
       canceled: true,
-      compact_revision:
-        typeof compactRevision === 'number' ? compactRevision : this.#stream.compactRevision(),
+      // The first revision that can be watched from: clients go on there. Of the compacted one itself the deletes are gone.
+      compact_revision: compacted + 1,
     });
     this.#stream.ended(this.#id);
   }
+}
+
+/** As Go's clients of etcd compare it: the error with its code, in the words of gRPC for Go. */
+function reasonOf(error: KvError): string {
+  const { code, message } = grpcErrorOf(error);
+  return `rpc error: code = ${goNameOf(code)} desc = ${message}`;
 }
