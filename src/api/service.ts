@@ -168,6 +168,8 @@ export interface Service {
   members(options?: CallOptions): Promise<MembersResponse>;
   memberAdd(request: MemberAddRequest, options?: CallOptions): Promise<MemberAddResponse>;
   memberPromote(id: number, options?: CallOptions): Promise<MembersResponse>;
+  /** Has the other members reach one at another address; it has to listen there itself. @throws KvError MEMBER_NOT_FOUND, MEMBER_EXISTS */
+  memberUpdate(id: number, peerAddress: string, options?: CallOptions): Promise<MembersResponse>;
   memberRemove(id: number, options?: CallOptions): Promise<MembersResponse>;
   /** Hands leadership over; gives the new leader's id. 0 lets the leader choose. */
   moveLeader(to: number, options?: CallOptions): Promise<number>;

@@ -22,6 +22,7 @@ import {
   PEER_MEMBER_ADD,
   PEER_MEMBER_PROMOTE,
   PEER_MEMBER_REMOVE,
+  PEER_MEMBER_UPDATE,
   PEER_MEMBERS,
   PEER_MOVE_LEADER,
   PEER_REMOVED,
@@ -68,6 +69,7 @@ const memberAddSchema = z.object({
 const memberAddedSchema = z.object({ id: whole, clusterId, members: z.array(memberSchema) });
 const idSchema = z.object({ id: z.number().int().min(0) });
 const idForSchema = z.object({ id: whole, identity: identitySchema });
+const memberUpdateSchema = z.object({ id: whole, peerAddress: z.string(), identity: identitySchema });
 const statusSchema = z.object({
   id: whole,
   clusterId,
@@ -159,6 +161,16 @@ export class Forwarding {
       membersSchema,
       await this.#toLeader(PEER_MEMBER_PROMOTE, encodeJson({ id, identity }), deadlineMs),
     );
+  }
+
+  async memberUpdate(
+    id: NodeId,
+    peerAddress: string,
+    deadlineMs: number,
+    identity: Identity | undefined,
+  ): Promise<MembersResponse> {
+    const body = encodeJson({ id, peerAddress, identity });
+    return parse(membersSchema, await this.#toLeader(PEER_MEMBER_UPDATE, body, deadlineMs));
   }
 
   async memberRemove(
@@ -259,6 +271,10 @@ export async function answerPeer(
     case PEER_MEMBER_REMOVE: {
       const { id, identity } = parse(idForSchema, body);
       return encodeJson(await target.memberRemove(id, { timeoutMs, identity }));
+    }
+    case PEER_MEMBER_UPDATE: {
+      const { id, peerAddress, identity } = parse(memberUpdateSchema, body);
+      return encodeJson(await target.memberUpdate(id, peerAddress, { timeoutMs, identity }));
     }
     case PEER_MOVE_LEADER: {
       const { id, identity } = parse(idForSchema, body);

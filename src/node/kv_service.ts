@@ -304,6 +304,10 @@ export class KvService implements LocalService {
     return this.#members.promote(id, options);
   }
 
+  memberUpdate(id: number, peerAddress: string, options?: CallOptions): Promise<MembersResponse> {
+    return this.#members.update(id, peerAddress, options);
+  }
+
   memberRemove(id: number, options?: CallOptions): Promise<MembersResponse> {
     return this.#members.remove(id, options);
   }

@@ -51,13 +51,8 @@ export class Membership {
   }
 
   async add(request: MemberAddRequest, deadlineMs: number): Promise<MemberAddResponse> {
-    for (const name of ['peerAddress', 'clientAddress'] as const) {
-      if (isAddress(request[name])) continue;
-      throw new KvError(
-        'INVALID_ARGUMENT',
-        `${name} is ${JSON.stringify(request[name])}, allowed: HOST:PORT`,
-      );
-    }
+    checkAddress('peerAddress', request.peerAddress);
+    checkAddress('clientAddress', request.clientAddress);
     try {
       await this.#change({ type: 'addLearner', member: request }, deadlineMs);
     } catch (error) {
@@ -85,6 +80,16 @@ export class Membership {
 
   async promote(id: NodeId, deadlineMs: number): Promise<MembersResponse> {
     await this.#change({ type: 'promote', id }, deadlineMs);
+    return this.members();
+  }
+
+  /** Has the others reach a member at another address. */
+  async update(id: NodeId, peerAddress: string, deadlineMs: number): Promise<MembersResponse> {
+    checkAddress('peerAddress', peerAddress);
+    const { members } = this.#options.applier.appliedConfiguration;
+    const member = members.find((one) => one.id === id);
+    if (member === undefined) throw new KvError('MEMBER_NOT_FOUND', `${id} is not a member`);
+    await this.#change({ type: 'updateAddresses', member: { ...member, peerAddress } }, deadlineMs);
     return this.members();
   }
 
@@ -155,6 +160,11 @@ export class Membership {
       throw new KvError('UNAVAILABLE', 'the leader changed and the membership change was lost');
     }
   }
+}
+
+function checkAddress(name: string, address: string): void {
+  if (isAddress(address)) return;
+  throw new KvError('INVALID_ARGUMENT', `${name} is ${JSON.stringify(address)}, allowed: HOST:PORT`);
 }
 
 function changeHolds(change: ConfigurationChange, applier: Applier): boolean {

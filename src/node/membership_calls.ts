@@ -52,6 +52,15 @@ export class MembershipCalls {
     );
   }
 
+  update(id: number, peerAddress: string, options: CallOptions | undefined): Promise<MembersResponse> {
+    const { forwarding, membership } = this.#options;
+    return this.#onLeader(
+      options,
+      (deadlineMs, identity) => forwarding.memberUpdate(id, peerAddress, deadlineMs, identity),
+      (deadlineMs) => membership.update(id, peerAddress, deadlineMs),
+    );
+  }
+
   remove(id: number, options: CallOptions | undefined): Promise<MembersResponse> {
     const { forwarding, membership } = this.#options;
     return this.#onLeader(

@@ -38,6 +38,8 @@ export const PEER_SNAPSHOT_READ = 10;
 export const PEER_HASH = 11;
 /** Keep-alives of leases, gathered. */
 export const PEER_LEASE_RENEW = 12;
+/** Changes the address of a member for its peers. */
+export const PEER_MEMBER_UPDATE = 13;
 export type PeerOperation =
   | typeof PEER_WRITE
   | typeof PEER_STATUS
@@ -50,7 +52,8 @@ export type PeerOperation =
   | typeof PEER_SNAPSHOT
   | typeof PEER_SNAPSHOT_READ
   | typeof PEER_HASH
-  | typeof PEER_LEASE_RENEW;
+  | typeof PEER_LEASE_RENEW
+  | typeof PEER_MEMBER_UPDATE;
 
 export const RAFT_PREFIX: Uint8Array = Uint8Array.of(FRAME_RAFT);
 
@@ -98,7 +101,7 @@ export function decodeAnswer(payload: Uint8Array): PeerAnswer {
 }
 
 function operationOf(number: number): PeerOperation {
-  if (number >= PEER_WRITE && number <= PEER_LEASE_RENEW) return number as PeerOperation;
+  if (number >= PEER_WRITE && number <= PEER_MEMBER_UPDATE) return number as PeerOperation;
   throw malformed(`unknown peer operation ${number}`);
 }
 

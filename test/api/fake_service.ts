@@ -367,6 +367,11 @@ export class FakeService extends FakeUpkeep implements Service {
     return this.members();
   }
 
+  async memberUpdate(id: number, peerAddress: string): Promise<MembersResponse> {
+    await this.enter(`memberUpdate ${id} ${peerAddress}`);
+    return this.members();
+  }
+
   async memberRemove(id: number): Promise<MembersResponse> {
     await this.enter(`memberRemove ${id}`);
     return this.members();

@@ -114,4 +114,9 @@ export const INTENDED: readonly Intended[] = [
       failedWith(ours, 'authentication failed, invalid user ID or password') &&
       failedWith(theirs, 'password was given for no password user'),
   },
+  {
+    what: 'compaction needs the role root',
+    diverges: true,
+    applies: ({ call }, ours, theirs) => call === 'KV/Compact' && mayNot(ours) && succeeded(theirs),
+  },
 ];

@@ -163,6 +163,11 @@ test('what can not be done to a membership is refused with its code', async () =
     await service.memberAdd({ peerAddress: 'memory:77', clientAddress: 'client:77' });
     assert.is(await codeOf(service.memberPromote(2)), 'LEARNER_NOT_READY');
     assert.is(await codeOf(service.moveLeader(2)), 'MEMBER_NOT_FOUND');
+    assert.is(await codeOf(service.memberUpdate(9, 'memory:9')), 'MEMBER_NOT_FOUND');
+    assert.is(await codeOf(service.memberUpdate(2, 'memory:1')), 'MEMBER_EXISTS');
+    assert.is(await codeOf(service.memberUpdate(2, 'nowhere')), 'INVALID_ARGUMENT');
+    const updated = (await service.memberUpdate(2, 'memory:78')).members.find(({ id }) => id === 2);
+    assert.equal([updated?.peerAddress, updated?.clientAddress], ['memory:78', 'client:77']);
     assert.equal(
       (await service.memberRemove(2)).members.map(({ id }) => id),
       [1],

@@ -61,6 +61,18 @@ async function failure(args: readonly string[], input = ''): Promise<string> {
   return run.errors;
 }
 
+/** One that goes on until it is told to end. */
+function running(args: readonly string[], endpoints = cluster.endpoints) {
+  const all = ['--endpoints', endpoints.join(','), ...args];
+  const child = spawn(binaries!.etcdctl, all, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  endWithTest(child.pid!);
+  let out = '';
+  child.stdout.on('data', (part: Buffer) => {
+    out += part.toString();
+  });
+  return { child, out: () => out };
+}
+
 if (binaries !== undefined) {
   test('put, get and del, through every node', async () => {
     cluster = await startLocal(3, temporaryDirectory(), await localBasePort(3));
@@ -124,18 +136,13 @@ if (binaries !== undefined) {
   test('watch: history, what comes, and previous values', async () => {
     const [json] = await lines(['put', 'w', '1', '-w', 'json']);
     const { revision } = JSON.parse(json!).header as { revision: number };
-    const args = ['--endpoints', cluster.endpoints[1]!, 'watch', 'w', '--prev-kv', '--rev', String(revision)];
-    const child = spawn(binaries.etcdctl, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
-    endWithTest(child.pid!);
-    let out = '';
-    child.stdout.on('data', (part: Buffer) => {
-      out += part.toString();
-    });
-    await eventually('the first event', async () => (out.includes('PUT') ? true : undefined));
+    const args = ['watch', 'w', '--prev-kv', '--rev', String(revision)];
+    const { child, out } = running(args, [cluster.endpoints[1]!]);
+    await eventually('the first event', async () => (out().includes('PUT') ? true : undefined));
     await lines(['put', 'w', '2']);
     await lines(['del', 'w']);
-    await eventually('the last event', async () => (out.includes('DELETE\nw\n2\nw\n') ? true : undefined));
-    assert.is(out, 'PUT\nw\n1\nPUT\nw\n1\nw\n2\nDELETE\nw\n2\nw\n\n'.replace('w\n\n', 'w\n\n'));
+    await eventually('the last event', async () => (out().includes('DELETE\nw\n2\nw\n') ? true : undefined));
+    assert.is(out(), 'PUT\nw\n1\nPUT\nw\n1\nw\n2\nDELETE\nw\n2\nw\n\n');
     child.kill();
   });
 
@@ -151,9 +158,74 @@ if (binaries !== undefined) {
     const status = await lines(['endpoint', 'status', '--cluster']);
     assert.is(status.filter((line) => line.includes(', true, false,')).length, 1, 'one leads');
     assert.equal(await lines(['alarm', 'list']), ['']);
+    assert.equal(await lines(['alarm', 'disarm']), ['']);
     assert.is((await lines(['defrag', '--cluster'])).length, 3);
     const hashes = await lines(['endpoint', 'hashkv', '--cluster']);
     assert.is(new Set(hashes.map((line) => line.split(', ')[1])).size, 1, hashes.join());
+  });
+
+  test('lock runs a command while it holds the lock; elect proclaims, and tells who leads', async () => {
+    const [key] = await lines(['lock', 'resource', '--', 'sh', '-c', 'echo $ETCD_LOCK_KEY']);
+    assert.match(key!, /^resource\/[0-9a-f]+$/);
+    assert.equal(await lines(['get', '--prefix', 'resource/']), [''], 'the lock was given back');
+    const first = running(['elect', 'post', 'one']);
+    await eventually('the first leads', () =>
+      /^post\/[0-9a-f]+\none\n/.test(first.out()) ? true : undefined,
+    );
+    const observer = running(['elect', '-l', 'post']);
+    await eventually('one is seen', () => (observer.out().includes('\none\n') ? true : undefined));
+    const second = running(['elect', 'post', 'two'], [cluster.endpoints[2]!]);
+    await eventually('two stand', async () =>
+      (await lines(['get', '--prefix', 'post/', '--keys-only'])).filter((line) => line !== '').length === 2
+        ? true
+        : undefined,
+    );
+    assert.is(second.out(), '');
+    first.child.kill('SIGINT');
+    await eventually('the second leads', () => (second.out().includes('\ntwo\n') ? true : undefined));
+    await eventually('two is seen', () => (observer.out().includes('\ntwo\n') ? true : undefined));
+    for (const { child } of [observer, second]) child.kill('SIGINT');
+  });
+
+  test('member add, update, promote and remove', async () => {
+    const [one, other] = await freePorts(2);
+    const added = await lines([
+      'member',
+      'add',
+      'fourth',
+      '--learner',
+      '--peer-urls',
+      `http://127.0.0.1:${one}`,
+    ]);
+    const id = /^Member\s+([0-9a-f]+) added to cluster/.exec(added[0]!)?.[1];
+    assert.ok(id, added[0]);
+    assert.match((await lines(['member', 'list'])).join('\n'), `http://127.0.0.1:${one},`);
+    await lines(['member', 'update', id, '--peer-urls', `http://127.0.0.1:${other}`]);
+    assert.match((await lines(['member', 'list'])).join('\n'), `http://127.0.0.1:${other},`);
+    const [peer] = (await lines(['member', 'list']))[0]!.match(/http:\/\/[^,]+/)!;
+    assert.match(await failure(['member', 'update', id, '--peer-urls', peer]), 'Peer URLs already exists');
+    assert.match(await failure(['member', 'update', 'abc', '--peer-urls', peer]), 'member not found');
+    assert.match(await failure(['member', 'promote', id]), 'in sync with leader');
+    assert.match(await failure(['member', 'promote', '1']), 'member not found');
+    await lines(['member', 'remove', id]);
+    assert.is((await lines(['member', 'list'])).length, 3);
+    assert.match(await failure(['member', 'remove', id]), 'member not found');
+  });
+
+  test('make-mirror: what is there and what comes', async () => {
+    const [clientPort, peerPort] = (await freePorts(2)) as [number, number];
+    const mirror = await serve({ data: temporaryDirectory(), clientPort, peerPort });
+    await lines(['put', 'm/1', 'old']);
+    const { child } = running(['make-mirror', '--prefix', 'm/', mirror.endpoint]);
+    const shown = (key: string) => lines(['get', key, '--print-value-only'], '', [mirror.endpoint]);
+    await eventually('what was there', async () => ((await shown('m/1'))[0] === 'old' ? true : undefined));
+    await lines(['put', 'm/2', 'new']);
+    await lines(['del', 'm/1']);
+    await eventually('what came', async () =>
+      (await shown('m/2'))[0] === 'new' && (await shown('m/1'))[0] === '' ? true : undefined,
+    );
+    child.kill('SIGINT');
+    assert.is((await mirror.command.stop()).status, 0);
   });
 
   test('snapshot save, and a store that is restored from it', async () => {
@@ -206,6 +278,27 @@ if (binaries !== undefined) {
     await lines(['role', 'grant-permission', 'reader', 'read', 'pub/', '--prefix']);
     await lines(['user', 'grant-role', 'joe', 'reader']);
     assert.match((await lines(['role', 'get', 'reader'])).join('\n'), '[pub/, pub0) (prefix pub/)');
+    await lines(['role', 'add', 'brief']);
+    await lines(['role', 'grant-permission', 'brief', 'readwrite', 'x', 'y']);
+    await lines(['role', 'revoke-permission', 'brief', 'x', 'y']);
+    assert.match(
+      await failure(['role', 'revoke-permission', 'brief', 'x', 'y']),
+      'permission is not granted',
+    );
+    assert.equal(await lines(['role', 'list']), ['brief', 'reader']);
+    assert.match(await failure(['role', 'add', 'brief']), 'role name already exists');
+    assert.match(await failure(['user', 'add', 'joe:pw']), 'user name already exists');
+    await lines(['user', 'grant-role', 'joe', 'brief']);
+    assert.match((await lines(['user', 'get', 'joe'])).join('\n'), 'Roles: brief reader');
+    await lines(['user', 'revoke-role', 'joe', 'brief']);
+    assert.match(await failure(['user', 'revoke-role', 'joe', 'brief']), 'role is not granted to the user');
+    await lines(['role', 'delete', 'brief']);
+    assert.match(await failure(['role', 'get', 'brief']), 'role name not found');
+    await lines(['user', 'add', 'brief:pw']);
+    await lines(['user', 'delete', 'brief']);
+    assert.match(await failure(['user', 'get', 'brief']), 'user name not found');
+    await lines(['user', 'passwd', 'joe', '--interactive=false'], 'changed\n');
+    await lines(['user', 'passwd', 'joe', '--interactive=false'], 'pw\n');
     await lines(['put', 'pub/a', '1']);
     assert.equal(await lines(['auth', 'enable']), ['Authentication Enabled']);
     const root = ['--user', 'root:secret'];

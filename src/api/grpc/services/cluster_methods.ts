@@ -19,7 +19,6 @@ import {
   MemberUpdateResponse,
 } from '../messages/cluster.ts';
 import { type ServiceTable, unary } from '../method.ts';
-import { CODE, GrpcError } from '../status.ts';
 import { callOptionsOf, type EtcdContext, Headers } from './etcd_context.ts';
 
 export function clusterService({ service }: EtcdContext): ServiceTable {
@@ -45,12 +44,9 @@ export function clusterService({ service }: EtcdContext): ServiceTable {
       unary('MemberRemove', MemberRemoveRequest, MemberRemoveResponse, ({ ID }, call) =>
         listed(service.memberRemove(memberIdOf(ID), callOptionsOf(service, call))),
       ),
-      unary('MemberUpdate', MemberUpdateRequest, MemberUpdateResponse, () => {
-        throw new GrpcError(
-          CODE.UNIMPLEMENTED,
-          'etcdserver: a member tells its addresses itself when it starts',
-        );
-      }),
+      unary('MemberUpdate', MemberUpdateRequest, MemberUpdateResponse, ({ ID, peerURLs }, call) =>
+        listed(service.memberUpdate(memberIdOf(ID), addressOf(peerURLs), callOptionsOf(service, call))),
+      ),
       unary('MemberList', MemberListRequest, MemberListResponse, (_request, call) => {
         headers.requireLeader(call);
         return listed(service.members(callOptionsOf(service, call)));
