@@ -194,9 +194,10 @@ export function entryLine({ key, value }: KeyEntry<Uint8Array | undefined>): str
 }
 
 export function entryJson(entry: KeyEntry<Uint8Array | undefined>): Record<string, unknown> {
-  const { key, value, createRevision, modRevision, version, expiresAtMs } = entry;
+  const { key, value, createRevision, modRevision, version, expiresAtMs, lease } = entry;
   const shownValue = value === undefined ? undefined : shown(value);
-  return { key: shown(key), value: shownValue, createRevision, modRevision, version, expiresAtMs };
+  const numbers = { createRevision, modRevision, version, expiresAtMs };
+  return { key: shown(key), value: shownValue, ...numbers, lease: lease?.toString() };
 }
 
 function eventJson({

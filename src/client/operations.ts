@@ -178,6 +178,7 @@ export function entryOf<Out>(record: StoredRecord, form: ValueForm<never, Out>):
     modRevision: record.modRevision,
     version: record.version,
     expiresAtMs: record.expiresAtMs === 0 ? undefined : record.expiresAtMs,
+    lease: record.lease === 0n ? undefined : record.lease,
   };
 }
 
@@ -190,5 +191,6 @@ export function keyOf(record: StoredRecord): KeyEntry<undefined> {
     modRevision: record.modRevision,
     version: record.version,
     expiresAtMs: record.expiresAtMs === 0 ? undefined : record.expiresAtMs,
+    lease: record.lease === 0n ? undefined : record.lease,
   };
 }

@@ -115,6 +115,8 @@ export interface KeyEntry<V = Uint8Array> {
   readonly version: number;
   /** Wall-clock milliseconds; undefined when the key does not expire. */
   readonly expiresAtMs: number | undefined;
+  /** The lease that the key is attached to. */
+  readonly lease: bigint | undefined;
 }
 export interface WatchEvent<V = Uint8Array> {
   readonly type: 'put' | 'delete';

@@ -28,7 +28,7 @@ const PAGE_BYTES = 64 * 1024;
 
 /** The entry of a record whose bytes are the caller's own. */
 export function ownEntry(record: StoredRecord): KeyEntry {
-  const { value, createRevision, modRevision, version, expiresAtMs } = record;
+  const { value, createRevision, modRevision, version, expiresAtMs, lease } = record;
   return {
     key: record.key.subarray(1),
     value,
@@ -36,6 +36,7 @@ export function ownEntry(record: StoredRecord): KeyEntry {
     modRevision,
     version,
     expiresAtMs: expiresAtMs === 0 ? undefined : expiresAtMs,
+    lease: lease === 0n ? undefined : lease,
   };
 }
 

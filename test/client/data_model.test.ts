@@ -189,6 +189,7 @@ onBoth(
     });
     assert.is(answer.succeeded, true);
     const [put, kept, range, nested, deleted, nothing, fresh, touched] = answer.results;
+    assert.is((await store.getEntry(key('a')))?.lease, undefined, 'attached to none');
     assert.equal([put?.type, put?.type === 'put' && text(put.previous?.value)], ['put', '5']);
     assert.is(kept?.type === 'put' && text(kept.previous?.value), '4');
     const entry = await store.getEntry(key('b'), { revision: answer.revision });
