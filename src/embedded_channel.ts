@@ -12,6 +12,7 @@ import {
   type LeaseCalls,
   NOT_AT_ONCE,
 } from './client/channel.ts';
+import type { StoreSnapshot } from './client/snapshot_types.ts';
 import { KvError } from './errors.ts';
 import type { Command, CommandResult } from './kv/command.ts';
 import { THE_CLUSTER } from './security/identity.ts';
@@ -92,6 +93,11 @@ export class EmbeddedChannel implements Channel {
 
   range(request: RangeRequest, options: ChannelOptions): Promise<RangeResponse> {
     return this.#service.range(request, trusted(options));
+  }
+
+  async snapshot(options: ChannelOptions): Promise<StoreSnapshot> {
+    const snapshot = await this.#service.snapshot(trusted(options));
+    return { revision: snapshot.revision, ...snapshot.withTrailer() };
   }
 
   async *watch(request: WatchRequest, options: ChannelOptions): AsyncGenerator<WatchBatch> {

@@ -6,6 +6,7 @@ export { jsonCodec, stringCodec } from './client/codecs.ts';
 export type { ConnectOptions } from './client/connect.ts';
 export type * from './client/lease_types.ts';
 export type * from './client/lock_types.ts';
+export type * from './client/snapshot_types.ts';
 export type * from './client/store_types.ts';
 export type { ConfigInput } from './config.ts';
 export { connect } from './connect.ts';

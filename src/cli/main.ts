@@ -19,6 +19,7 @@ import { fail } from './output.ts';
 import { addQuotaCommands } from './quota_commands.ts';
 import { addRestore } from './restore_command.ts';
 import { addServe } from './serve.ts';
+import { addSnapshot } from './snapshot_command.ts';
 import { addTxn } from './txn_command.ts';
 import { addUpkeepCommands } from './upkeep_commands.ts';
 
@@ -58,6 +59,7 @@ addClusterCommands(program);
 addAuthCommands(program);
 addUpkeepCommands(program);
 addQuotaCommands(program);
+addSnapshot(program);
 addRestore(program);
 addCheck(program);
 addCheckHistory(program);

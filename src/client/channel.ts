@@ -20,6 +20,8 @@ import type {
   WatchRequest,
 } from '../wire/messages.ts';
 
+import type { StoreSnapshot } from './snapshot_types.ts';
+
 export interface ChannelOptions {
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
@@ -73,5 +75,7 @@ export interface Channel {
   range(request: RangeRequest, options: ChannelOptions): Promise<RangeResponse>;
   /** Delivers batches until the signal aborts; reconnects inside, without gaps or duplicates; ends only by throwing. */
   watch(request: WatchRequest, options: ChannelOptions): AsyncIterable<WatchBatch>;
+  /** Where the whole store can be had. */
+  snapshot?(options: ChannelOptions): Promise<StoreSnapshot>;
   close(): Promise<void>;
 }

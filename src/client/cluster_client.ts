@@ -130,11 +130,12 @@ export class ClusterClient implements CallOwner {
     avoid: TcpConnection | undefined,
     deadlineMs: number,
     signal: AbortSignal | undefined,
+    preferLeader = false,
   ): Promise<TcpConnection> {
     for (;;) {
       if (this.closed) throw new KvError('CLOSED', 'the client was closed');
       if (signal?.aborted) throw cancelled(false);
-      const connection = this.endpoints.pick(false, avoid);
+      const connection = this.endpoints.pick(preferLeader, avoid);
       if (connection !== undefined) return connection;
       if (this.ports.clock.monotonicMs() >= deadlineMs) throw this.unreachable();
       await new Promise<void>((resolve) => this.streamWaiters.add(resolve));

@@ -29,6 +29,7 @@ import {
   type ValueForm,
 } from './operations.ts';
 import { entriesOf, rangeRequest, readOptionsOf } from './ranges.ts';
+import type { StoreSnapshot } from './snapshot_types.ts';
 import { StoreCore, type StoreOptions, unexpected } from './store_core.ts';
 import { LeaseClient } from './store_leases.ts';
 import { scanEntries, watchEvents } from './store_streams.ts';
@@ -225,6 +226,14 @@ class KvStore<In, Out> implements Store<In, Out> {
       version: record.version,
       previous: previousEntry(previous, form),
     }));
+  }
+
+  async snapshot(options: CallOptions = NO_OPTIONS): Promise<StoreSnapshot> {
+    const { core } = this;
+    core.checkOpen();
+    if (core.channel.snapshot === undefined)
+      throw new KvError('UNSUPPORTED', 'snapshots are not for threads that read');
+    return core.channel.snapshot(options);
   }
 
   get leases(): StoreLeases {

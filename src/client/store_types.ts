@@ -9,6 +9,7 @@ import type { ReadLevel } from '../wire/messages.ts';
 import type { StoreAuth } from './auth_types.ts';
 import type { StoreLeases } from './lease_types.ts';
 import type { ContendOptions, Election, Lock } from './lock_types.ts';
+import type { StoreSnapshot } from './snapshot_types.ts';
 
 export type Key = string | Uint8Array;
 export type Value = string | Uint8Array;
@@ -228,6 +229,8 @@ export interface Store<In = Value, Out = Uint8Array> extends AsyncDisposable {
   watch(options?: WatchOptions): AsyncIterable<WatchEvent<Out>>;
   /** Sets a key's time to live anew (0: never expires). False when there is no such key. */
   touch(key: Key, options: { readonly ttlMs: number } & CallOptions): Promise<boolean>;
+  /** The whole store as the leader has it, where it can be reached, else as another node has it. Not for threads that read. @throws KvError UNAVAILABLE, NO_SPACE */
+  snapshot(options?: CallOptions): Promise<StoreSnapshot>;
   /** Leases: keys that go together, when whoever put them is gone. */
   readonly leases: StoreLeases;
   /** Waits until nobody has the lock, and has it: until it is released or lost. @throws KvError TIMEOUT, CANCELLED, LEASE_EXPIRED */

@@ -34,7 +34,9 @@ import type { AuthCalls, Channel, ChannelOptions, LeaseCalls } from './channel.t
 import { ClusterAuth } from './cluster_auth.ts';
 import type { ClusterClient } from './cluster_client.ts';
 import { ClusterLeases } from './cluster_leases.ts';
+import { snapshotOfCluster } from './cluster_snapshot.ts';
 import { watchCluster } from './cluster_watch.ts';
+import type { StoreSnapshot } from './snapshot_types.ts';
 
 /** What a call holds in memory beside its bytes. */
 const CALL_OVERHEAD_BYTES = 100;
@@ -70,6 +72,10 @@ export class TcpChannel implements Channel {
 
   watch(request: WatchRequest, options: ChannelOptions): AsyncIterable<WatchBatch> {
     return watchCluster(this.cluster, request, options);
+  }
+
+  snapshot(options: ChannelOptions): Promise<StoreSnapshot> {
+    return snapshotOfCluster(this.cluster, options);
   }
 
   async close(): Promise<void> {

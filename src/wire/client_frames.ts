@@ -21,6 +21,7 @@ export const OPCODE = {
   CANCEL: 0x14,
   CREDIT: 0x15,
   RANGE: 0x16,
+  SNAPSHOT: 0x17,
   STATUS: 0x20,
   CLUSTER_STATUS: 0x21,
   MEMBERS: 0x22,

@@ -26,6 +26,7 @@ import type {
   QuotaRequest,
   QuotasResponse,
   QuotaUsage,
+  SnapshotHead,
 } from './upkeep_messages.ts';
 import { type ByteReader, type ByteWriter, malformed } from './varint.ts';
 
@@ -132,4 +133,14 @@ export function readQuotasAnswer(reader: ByteReader): QuotasResponse {
     quotas.push({ prefix, ...limits, counted, bytes, keys: counted ? reader.varint() : 0 });
   }
   return { revision, quotas };
+}
+
+export function writeSnapshotHead(writer: ByteWriter, { revision, sizeBytes }: SnapshotHead): void {
+  writer.varint(revision).varint(sizeBytes);
+}
+
+export function readSnapshotHead(reader: ByteReader): SnapshotHead {
+  const head = { revision: reader.varint(), sizeBytes: reader.varint() };
+  reader.expectEnd();
+  return head;
 }

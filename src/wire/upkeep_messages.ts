@@ -63,3 +63,11 @@ export interface QuotaRequest {
   readonly prefix: Uint8Array;
   readonly limits: QuotaLimits | undefined;
 }
+
+/** What comes before the bytes of a snapshot. */
+export interface SnapshotHead {
+  /** What it shows. */
+  readonly revision: number;
+  /** Of all that follows. */
+  readonly sizeBytes: number;
+}

@@ -28,9 +28,8 @@ import { ByteReader, ByteWriter } from '../../wire/varint.ts';
 import type { Service } from '../service.ts';
 import { acceptHello, maxRunning, welcomeOf } from './greeting.ts';
 import { answerAdmin, callOptionsOf, checkUserKey } from './requests.ts';
-import { openScan } from './scan_stream.ts';
 import type { DoorStream, StreamOutput } from './stream_output.ts';
-import { openWatch } from './watch_stream.ts';
+import { streamOf } from './streams.ts';
 
 /** Answers are handed to the socket before the end of the turn when this much is waiting. */
 const EAGER_FLUSH_BYTES = 256 * 1024;
@@ -321,7 +320,8 @@ export class DoorConnection implements StreamOutput {
   private other(opcode: number, requestId: number, reader: ByteReader): void {
     try {
       if (this.leaving) throw closing();
-      if (opcode === OPCODE.SCAN || opcode === OPCODE.WATCH) {
+      const openStream = streamOf(opcode);
+      if (openStream !== undefined) {
         if (this.streams.has(requestId)) {
           throw new KvError('PROTOCOL', `request ${requestId} is a stream that has not ended`);
         }
@@ -329,8 +329,7 @@ export class DoorConnection implements StreamOutput {
         if (this.streams.size >= limit) {
           throw new KvError('OVERLOADED', `all ${limit} streams of this connection are in use`);
         }
-        const stream =
-          opcode === OPCODE.SCAN ? openScan(this, requestId, reader) : openWatch(this, requestId, reader);
+        const stream = openStream(this, requestId, reader);
         this.streams.set(requestId, stream);
         stream.start();
         return;
