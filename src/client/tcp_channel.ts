@@ -22,6 +22,7 @@ import type {
   GetResponse,
   RangeRequest,
   RangeResponse,
+  ReadOptions,
   ScanPageRequest,
   ScanPageResponse,
   WatchBatch,
@@ -125,20 +126,33 @@ class WriteRequest implements CallRequest<CommandResult> {
   }
 }
 
-class GetCall implements CallRequest<GetResponse> {
-  readonly opcode = OPCODE.GET;
+/** A read of keys, in one answer. */
+abstract class ReadCall<R extends ReadOptions, T> implements CallRequest<T> {
+  abstract readonly opcode: number;
   readonly sizeBytes: number;
   readonly preferLeader: boolean;
   readonly changes = false;
   readonly repeatable = true;
   readonly retryWhenBehind: boolean;
-  private readonly request: GetRequest;
+  protected readonly request: R;
 
-  constructor(request: GetRequest) {
+  constructor(request: R, start: Uint8Array, end: Uint8Array | undefined) {
     this.request = request;
-    this.sizeBytes = request.key.length + CALL_OVERHEAD_BYTES;
+    this.sizeBytes = start.length + (end?.length ?? 0) + CALL_OVERHEAD_BYTES;
     this.preferLeader = request.level === 'linearizable';
     this.retryWhenBehind = request.minRevision > 0;
+  }
+
+  abstract write(writer: ByteWriter, timeoutMs: number): void;
+  /** Records are copies. */
+  abstract read(reader: ByteReader): T;
+}
+
+class GetCall extends ReadCall<GetRequest, GetResponse> {
+  readonly opcode = OPCODE.GET;
+
+  constructor(request: GetRequest) {
+    super(request, request.key, undefined);
   }
 
   write(writer: ByteWriter, timeoutMs: number): void {
@@ -153,20 +167,11 @@ class GetCall implements CallRequest<GetResponse> {
   }
 }
 
-class RangeCall implements CallRequest<RangeResponse> {
+class RangeCall extends ReadCall<RangeRequest, RangeResponse> {
   readonly opcode = OPCODE.RANGE;
-  readonly sizeBytes: number;
-  readonly preferLeader: boolean;
-  readonly changes = false;
-  readonly repeatable = true;
-  readonly retryWhenBehind: boolean;
-  private readonly request: RangeRequest;
 
   constructor(request: RangeRequest) {
-    this.request = request;
-    this.sizeBytes = request.key.length + (request.end?.length ?? 0) + CALL_OVERHEAD_BYTES;
-    this.preferLeader = request.level === 'linearizable';
-    this.retryWhenBehind = request.minRevision > 0;
+    super(request, request.key, request.end);
   }
 
   write(writer: ByteWriter, timeoutMs: number): void {
@@ -180,20 +185,11 @@ class RangeCall implements CallRequest<RangeResponse> {
   }
 }
 
-class ScanCall implements CallRequest<ScanPageResponse> {
+class ScanCall extends ReadCall<ScanPageRequest, ScanPageResponse> {
   readonly opcode = OPCODE.SCAN;
-  readonly sizeBytes: number;
-  readonly preferLeader: boolean;
-  readonly changes = false;
-  readonly repeatable = true;
-  readonly retryWhenBehind: boolean;
-  private readonly request: ScanPageRequest;
 
   constructor(request: ScanPageRequest) {
-    this.request = request;
-    this.sizeBytes = request.start.length + (request.end?.length ?? 0) + CALL_OVERHEAD_BYTES;
-    this.preferLeader = request.level === 'linearizable';
-    this.retryWhenBehind = request.minRevision > 0;
+    super(request, request.start, request.end);
   }
 
   write(writer: ByteWriter, timeoutMs: number): void {

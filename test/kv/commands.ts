@@ -11,6 +11,7 @@ import type {
   RangeOp,
   TouchOp,
   TxnOp,
+  TxnResult,
   WriteId,
 } from '../../src/kv/command.ts';
 import { storedKey } from '../../src/kv/keyspace.ts';
@@ -106,6 +107,15 @@ export function txn(
   id: WriteId = NO_ID,
 ): Command {
   return { type: 'txn', id, compares, success, failure };
+}
+
+/** What a command was refused with; 'fine': it was not. */
+export function code(result: CommandResult): string {
+  return result.type === 'failed' ? result.code : 'fine';
+}
+export function asTxn(result: CommandResult): TxnResult {
+  if (result.type !== 'txn') throw new Error(`a ${result.type} instead of a txn: ${code(result)}`);
+  return result;
 }
 
 /** What a test looks at in a record. */

@@ -2,12 +2,13 @@
 import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { Command, CommandResult, Operation } from '../../src/kv/command.ts';
+import type { Command, Operation } from '../../src/kv/command.ts';
 import { MAX_QUOTAS, QuotaTable, shownPrefix } from '../../src/kv/quotas.ts';
 import { decodeCommand, encodeCommand } from '../../src/wire/command_codec.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
 import {
   bytes,
+  code,
   compare,
   key,
   keyName,
@@ -21,9 +22,6 @@ import {
   write,
 } from './commands.ts';
 
-function code(result: CommandResult): string {
-  return result.type === 'failed' ? result.code : 'fine';
-}
 function quota(prefix: string, maxBytes: number, maxKeys: number): Command {
   return { type: 'quota', prefix: key(prefix), limits: { maxBytes, maxKeys, maxRequestsPerSecond: 0 } };
 }

@@ -1,10 +1,12 @@
 /** The state machine's answers, case by case: etcd v3's data model, time to live, compaction. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { CommandResult, KvEvent, TxnResult } from '../../src/kv/command.ts';
+import type { KvEvent } from '../../src/kv/command.ts';
 import { allExpiryRows, dueKeysRange, expiryRowKey, parseExpiryRow } from '../../src/kv/expiry.ts';
 import { writesMeeting } from '../../src/kv/overlap.ts';
 import {
+  asTxn,
+  code,
   compare,
   key,
   keyName,
@@ -20,13 +22,6 @@ import {
   write,
 } from './commands.ts';
 
-function asTxn(result: CommandResult): TxnResult {
-  if (result.type !== 'txn') throw new Error(`a ${result.type} instead of a txn: ${JSON.stringify(result)}`);
-  return result;
-}
-function code(result: CommandResult): string {
-  return result.type === 'failed' ? result.code : `not failed: ${result.type}`;
-}
 function due(store: Store, nowMs: number): string[] {
   const rows = store.engine.range(dueKeysRange(nowMs), store.machine.revision, false, 100);
   return rows.map((row) => keyName(parseExpiryRow(row.key)!.key));

@@ -1,9 +1,11 @@
 /** Transactions within transactions, comparisons and ranges in them, and what bounds them. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { CommandResult, Operation, TxnResult } from '../../src/kv/command.ts';
+import type { CommandResult, Operation } from '../../src/kv/command.ts';
 import { type Meeting, writesMeeting } from '../../src/kv/overlap.ts';
 import {
+  asTxn,
+  code,
   compare,
   key,
   keyName,
@@ -20,13 +22,6 @@ import {
   write,
 } from './commands.ts';
 
-function code(result: CommandResult): string {
-  return result.type === 'failed' ? result.code : `not failed: ${result.type}`;
-}
-function asTxn(result: CommandResult): TxnResult {
-  if (result.type !== 'txn') throw new Error(`a ${result.type} instead of a txn: ${code(result)}`);
-  return result;
-}
 /** What a result says, in short: [put 3], (then ...) */
 function told(result: CommandResult): string {
   switch (result.type) {

@@ -1,33 +1,13 @@
 /** Quotas on running clusters: counted by the leader, enforced on every way in, alike on all nodes, and kept over everything that a store goes through. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { KvError } from '../../src/errors.ts';
 import { storedKey } from '../../src/kv/keyspace.ts';
 import type { KvService } from '../../src/node/kv_service.ts';
 import { QuotaCount } from '../../src/node/quota_count.ts';
 import type { QuotaUsage } from '../../src/wire/upkeep_messages.ts';
-import { ClusterLab, until } from './cluster_lab.ts';
+import { codeOf, until, withLab } from './cluster_lab.ts';
 
 const prefixOf = (text: string): Uint8Array => storedKey(new TextEncoder().encode(text));
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-    return 'fine';
-  } catch (error) {
-    if (!(error instanceof KvError)) throw error;
-    return error.code;
-  }
-}
-
-async function withLab(count: number, work: (lab: ClusterLab) => Promise<void>): Promise<void> {
-  const lab = await ClusterLab.start(count);
-  try {
-    await work(lab);
-  } finally {
-    await lab.stop();
-  }
-}
 
 function setQuota(service: KvService, prefix: string, maxBytes: number, maxKeys: number): Promise<number> {
   return service.quotas.set(prefixOf(prefix), { maxBytes, maxKeys, maxRequestsPerSecond: 0 });

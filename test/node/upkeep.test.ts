@@ -1,34 +1,14 @@
 /** Compaction, hashes, alarms and reads at a time on running clusters. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { KvError } from '../../src/errors.ts';
 import { storedKey } from '../../src/kv/keyspace.ts';
 import type { Alarm } from '../../src/kv/upkeep_command.ts';
 import type { KvService } from '../../src/node/kv_service.ts';
 import { findDiffering } from '../../src/node/upkeep_service.ts';
 import type { MemberHash } from '../../src/wire/upkeep_messages.ts';
-import { ClusterLab, text, until } from './cluster_lab.ts';
+import { type ClusterLab, codeOf, text, until, withLab } from './cluster_lab.ts';
 
 const bytes = (words: string): Uint8Array => new TextEncoder().encode(words);
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-    return 'fine';
-  } catch (error) {
-    if (!(error instanceof KvError)) throw error;
-    return error.code;
-  }
-}
-
-async function withLab(count: number, work: (lab: ClusterLab) => Promise<void>): Promise<void> {
-  const lab = await ClusterLab.start(count);
-  try {
-    await work(lab);
-  } finally {
-    await lab.stop();
-  }
-}
 
 function servicesOf(lab: ClusterLab): KvService[] {
   return [...lab.nodes.values()].map(({ node }) => node.service);
