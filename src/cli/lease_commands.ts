@@ -53,9 +53,12 @@ export function addLeaseCommands(program: Command): void {
       withStore(globals(), async (store) => {
         const kept = await store.leases.keepAlive(leaseOf(id));
         try {
-          if (globals().json) printJson({ lease: shownLease(kept.id), ttlMs: kept.ttlMs });
-          else print(`lease ${shownLease(kept.id)} is kept alive, ${kept.ttlMs} ms at a time`);
-          if (flags.once !== true) await untilSignalOr(kept.signal);
+          const say = (): void => {
+            if (globals().json) printJson({ lease: shownLease(kept.id), ttlMs: kept.ttlMs });
+            else print(`lease ${shownLease(kept.id)} is kept alive, ${kept.ttlMs} ms at a time`);
+          };
+          if (flags.once === true) say();
+          else await untilSignalOr(kept.signal, say);
         } finally {
           kept.close();
         }
@@ -117,11 +120,12 @@ export function shownLease(id: bigint): string {
   return BigInt.asUintN(64, id).toString(16);
 }
 
-/** Resolves with the first signal to this process. @throws what `lost` aborts with */
-export async function untilSignalOr(lost: AbortSignal): Promise<void> {
+/** Resolves with the first signal to this process; `say` is called when one may come. @throws what `lost` aborts with */
+export async function untilSignalOr(lost: AbortSignal, say: () => void): Promise<void> {
   const stopped = new AbortController();
   const off = onSignals(() => stopped.abort());
   try {
+    say();
     const any = AbortSignal.any([lost, stopped.signal]);
     if (!any.aborted) await new Promise((resolve) => any.addEventListener('abort', resolve));
   } finally {

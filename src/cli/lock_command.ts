@@ -116,9 +116,10 @@ async function whileUnsignalled<T>(run: (signal: AbortSignal) => Promise<T>): Pr
 /** @throws KvError when it is lost */
 async function hold(lock: Lock, json: boolean): Promise<void> {
   const key = shown(lock.key);
-  if (json) printJson({ key, fence: lock.fence, lease: shownLease(lock.lease) });
-  else print(key);
-  await untilSignalOr(lock.signal);
+  await untilSignalOr(lock.signal, () => {
+    if (json) printJson({ key, fence: lock.fence, lease: shownLease(lock.lease) });
+    else print(key);
+  });
 }
 
 /** @throws KvError when the lock is lost, or the command cannot be run */
@@ -178,9 +179,10 @@ async function lead(
   if (office === undefined) return;
   try {
     const key = shown(office.key);
-    if (json) printJson({ key, value, fence: office.fence, lease: shownLease(office.lease) });
-    else print(`${key}\n${value}`);
-    await untilSignalOr(office.signal);
+    await untilSignalOr(office.signal, () => {
+      if (json) printJson({ key, value, fence: office.fence, lease: shownLease(office.lease) });
+      else print(`${key}\n${value}`);
+    });
   } finally {
     await givenUp(() => office.resign());
   }
