@@ -193,7 +193,7 @@ export class FakeStore {
 
   private operation(operation: Operation): CommandResult {
     const revision = this.revision;
-    if (operation.type === 'txn') throw new Error('this store has no nested transactions');
+    if (operation.type === 'txn') throw new KvError('UNSUPPORTED', 'this store has no nested transactions');
     const old = this.at(operation.key, 0);
     switch (operation.type) {
       case 'put':

@@ -22,6 +22,8 @@ import {
   readGot,
   readHello,
   readPage,
+  readRange,
+  readRanged,
   readScan,
   readWatch,
   readWelcome,
@@ -30,13 +32,22 @@ import {
   writeGot,
   writeHello,
   writePage,
+  writeRange,
+  writeRanged,
   writeScan,
   writeWatch,
   writeWelcome,
 } from '../../src/wire/client_codec.ts';
+import {
+  readAlarmsAnswer,
+  readSnapshotHead,
+  writeAlarmsAnswer,
+  writeSnapshotHead,
+} from '../../src/wire/client_upkeep_codec.ts';
 import { decodeCommand, encodeCommand } from '../../src/wire/command_codec.ts';
 import { decodeEntry, EntryBuilder } from '../../src/wire/entry_codec.ts';
 import { decodeError, encodeError } from '../../src/wire/error_codec.ts';
+import type { RangeRequest } from '../../src/wire/messages.ts';
 import {
   decodeAnswer,
   decodeJson,
@@ -53,7 +64,15 @@ import { decodeResult, encodeResult } from '../../src/wire/result_codec.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
 import { ByteReader, ByteWriter } from '../../src/wire/varint.ts';
 import { decodeHello, decodeWelcome, encodeHello, encodeWelcome } from '../../transports/peer_handshake.ts';
-import { event, plain, record, safeInteger, someBytes } from '../wire/command_arbitraries.ts';
+import {
+  alarms,
+  event,
+  plain,
+  rangeSelection,
+  record,
+  safeInteger,
+  someBytes,
+} from '../wire/command_arbitraries.ts';
 import { edgeParameters, edgeRuns, guarded, report, shownBytes, tallyOf } from './edge_guard.ts';
 import { noise, spoilt, steps } from './mutations.ts';
 import {
@@ -331,6 +350,45 @@ const codecs: Codec<unknown>[] = [
     writePage,
     readPage,
     true,
+  ),
+  payload(
+    'range',
+    fc
+      .tuple(
+        fc.record(readOptions),
+        rangeSelection,
+        fc.record({ key: someBytes, end: maybeBytes, maxBytes: safeInteger }),
+      )
+      .map(([options, shown, keys]): RangeRequest => ({ ...options, ...shown, ...keys })),
+    writeRange,
+    readRange,
+    true,
+  ),
+  payload(
+    'ranged',
+    fc.record({
+      revision: safeInteger,
+      records: fc.array(record, { maxLength: 4 }) as fc.Arbitrary<readonly StoredRecord[]>,
+      more: fc.boolean(),
+      count: safeInteger,
+    }),
+    writeRanged,
+    readRanged,
+    true,
+  ),
+  payload(
+    'snapshot head',
+    fc.record({ revision: safeInteger, sizeBytes: safeInteger }),
+    writeSnapshotHead,
+    readSnapshotHead,
+    true,
+  ),
+  payload(
+    'alarms',
+    fc.record({ revision: safeInteger, alarms }),
+    writeAlarmsAnswer,
+    whole(readAlarmsAnswer),
+    false,
   ),
   payload(
     'watch',

@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { startTcpDoor, type TcpDoor } from '../../src/api/tcp/door.ts';
 import { parseConfig } from '../../src/config.ts';
 import { KvError } from '../../src/errors.ts';
+import type { Operation } from '../../src/kv/command.ts';
 import { USER_SPACE_END } from '../../src/kv/keyspace.ts';
 import { Conditions } from '../../src/node/conditions.ts';
 import { realPorts } from '../../src/real_ports.ts';
@@ -17,6 +18,7 @@ import {
   readPage,
   writeGet,
   writeHello,
+  writeRange,
   writeScan,
   writeWatch,
 } from '../../src/wire/client_codec.ts';
@@ -39,7 +41,7 @@ import {
 } from '../api/raw_client.ts';
 import { key, NO_ID, put, range, remove, Store, touch, txn, write } from '../kv/commands.ts';
 import { ClusterLab } from '../node/cluster_lab.ts';
-import { safeInteger } from '../wire/command_arbitraries.ts';
+import { rangeSelection, safeInteger } from '../wire/command_arbitraries.ts';
 import { count, edgeParameters, edgeRuns, report } from './edge_guard.ts';
 import { noise, spoilt, steps } from './mutations.ts';
 import { written } from './valid_inputs.ts';
@@ -83,6 +85,12 @@ const command = fc.oneof(
   operation.map((one) => write(one)),
   fc.tuple(operation, id).map(([one, under]) => write(one, under)),
   fc.array(operation, { maxLength: 4 }).map((all) => txn([...all, range('', 'z')])),
+  // One within the other, to below the bottom.
+  fc.tuple(operation, fc.nat(30)).map(([one, depth]) => {
+    let inner: Operation = one;
+    for (let i = 0; i < depth; i++) inner = { type: 'txn', compares: [], success: [inner], failure: [] };
+    return txn([inner, range('', 'z')]);
+  }),
   fc.constant({ type: 'openSession' as const }),
   fc
     .tuple(id, signedLease, fc.oneof(fc.nat(3_000), safeInteger))
@@ -125,6 +133,19 @@ const dataRequest: fc.Arbitrary<Request> = fc.oneof(
     }),
     (writer, one) => writeScan(writer.varint(one.credit), one),
   ),
+  request(
+    OPCODE.RANGE,
+    fc
+      .tuple(
+        fc.record(readOptions),
+        rangeSelection,
+        fc.constantFrom(undefined, USER_SPACE_END, key('b')),
+        safeInteger,
+      )
+      .map(([options, shown, end, maxBytes]) => ({ ...options, ...shown, key: key('a'), end, maxBytes })),
+    writeRange,
+  ),
+  request(OPCODE.ALARMS, fc.constant(0), () => undefined),
   request(
     OPCODE.WATCH,
     fc.record({
