@@ -4,19 +4,9 @@
  * Invariants: several nodes live in one process (no module state); `stop` leaves no timer, handle or lock behind; after a failure of the disk or of
  * apply the node answers nothing any more and `onEnd` is told why.
  */
-import { isAddress } from '../config.ts';
 import { isDamage, KvError } from '../errors.ts';
 import type { TimerHandle } from '../ports.ts';
 import type { Configuration } from '../raft/types.ts';
-import {
-  decodeIntroduction,
-  encodeIntroduction,
-  FRAME_ANSWER,
-  FRAME_INTRODUCTION,
-  FRAME_RAFT,
-  FRAME_REQUEST,
-  FRAME_TIME,
-} from '../wire/peer_codec.ts';
 import type { Ballast } from './ballast.ts';
 import { Consensus } from './consensus.ts';
 import { answerPeer, Forwarding } from './forwarding.ts';
@@ -30,6 +20,7 @@ import { LeaderDuties } from './leader_duties.ts';
 import { LoneWriter } from './lone_writer.ts';
 import { Membership } from './membership.ts';
 import type { NodeOptions } from './node_options.ts';
+import { PeerFrames } from './peer_frames.ts';
 import { PeerRpc } from './peer_rpc.ts';
 import { Pins } from './pins.ts';
 import { Repair } from './repair.ts';
@@ -56,6 +47,7 @@ export class KvorumNode {
   readonly #storage: ReplicaStorage;
   readonly #consensus: Consensus;
   readonly #rpc: PeerRpc;
+  readonly #frames: PeerFrames;
   readonly #forwarding: Forwarding;
   readonly #membership: Membership;
   readonly #watches: Watches;
@@ -177,6 +169,7 @@ export class KvorumNode {
       warn: (message, error) => logger.warn(message, { error }),
     });
     this.#time = new TimeTelling(consensus.raft, consensus.transport, consensus.storeClock);
+    this.#frames = new PeerFrames({ ...consensus, rpc: this.#rpc, time: this.#time, logger });
     this.#forwarding = new Forwarding({ ...consensus, rpc: this.#rpc, clock: ports.clock });
     const { upkeep, upkeepDuties } = makeUpkeep(options, storage, consensus, {
       rpc: this.#rpc,
@@ -228,10 +221,12 @@ export class KvorumNode {
   async #start(): Promise<void> {
     const { ports, config, logger } = this.#options;
     await this.#consensus.transport.start({
-      frame: ({ from, payload }) => this.#onFrame(from, payload),
-      wasRemoved: (peer) => this.#wasRemoved(peer),
+      frame: ({ from, payload }) => {
+        if (!this.#closed) this.#frames.received(from, payload);
+      },
+      wasRemoved: (peer) => this.#frames.wasRemoved(peer),
       removed: () => this.#removed(),
-      connected: (peer) => this.#introduce(peer),
+      connected: (peer) => this.#frames.introduce(peer),
       disconnected: (peer, reason) => {
         logger.debug('lost the connection to a peer', { peer, reason });
         this.#rpc.disconnected(peer);
@@ -284,48 +279,6 @@ export class KvorumNode {
       deadlineMs,
       late,
     );
-  }
-
-  #onFrame(from: number, payload: Uint8Array): void {
-    if (this.#closed) return;
-    try {
-      switch (payload[0]) {
-        case FRAME_RAFT:
-          return this.#consensus.replica.onMessage(from, payload.subarray(1));
-        case FRAME_REQUEST:
-          return this.#rpc.onRequest(from, payload);
-        case FRAME_ANSWER:
-          return this.#rpc.onAnswer(from, payload);
-        case FRAME_TIME:
-          return this.#time.told(from, payload);
-        case FRAME_INTRODUCTION:
-          return this.#introduced(from, decodeIntroduction(payload));
-        default:
-          throw new KvError('PROTOCOL', `unknown kind of frame ${payload[0]}`);
-      }
-    } catch (error) {
-      if (!(error instanceof KvError)) throw error;
-      this.#options.logger.warn('dropped a frame from a peer', { peer: from, error });
-    }
-  }
-
-  /** Tells a peer where this node is, and the time. */
-  #introduce(to: number): void {
-    const { transport, replica } = this.#consensus;
-    const address = replica.ownAddress;
-    if (address !== undefined) transport.send(to, [encodeIntroduction(address)]);
-    this.#time.tell(to);
-  }
-
-  #introduced(from: number, address: string): void {
-    if (!isAddress(address)) throw new KvError('PROTOCOL', 'an introduction without an address');
-    if (!this.#wasRemoved(from)) this.#consensus.replica.introduced(from, address);
-  }
-
-  /** Ids are never used again: one that was given and belongs to nobody is a removed member's. */
-  #wasRemoved(peer: number): boolean {
-    const { members, lastId } = this.#consensus.applier.appliedConfiguration;
-    return peer <= lastId && !members.some((member) => member.id === peer);
   }
 
   #sweep(): void {
