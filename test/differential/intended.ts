@@ -119,4 +119,13 @@ export const INTENDED: readonly Intended[] = [
     diverges: true,
     applies: ({ call }, ours, theirs) => call === 'KV/Compact' && mayNot(ours) && succeeded(theirs),
   },
+  {
+    what: 'the id of a watch that a compaction has ended is free again',
+    diverges: true,
+    applies: ({ call }, ours, theirs) =>
+      call === 'Watch/Watch' &&
+      succeeded(ours) &&
+      reasonOf(ours) === '' &&
+      reasonOf(theirs).includes('duplicate watch ID'),
+  },
 ];
