@@ -4,12 +4,16 @@
  * Invariants: pure but for the order of the checkers; a run that passes here, and whose invariants held all along, is right as far as this project can tell.
  */
 import { ClockBounds, type ClockSetting } from './check/clock_bounds.ts';
+import { checkCompactions } from './check/compaction_check.ts';
 import { EventHistory } from './check/event_history.ts';
 import { checkLives, checkStoreTime, type Disturbance, ttlLives } from './check/lease_check.ts';
+import { LeaseHistory } from './check/lease_history.ts';
 import { checkHistory } from './check/linearizability.ts';
+import { checkNested } from './check/nested_check.ts';
 import type { Violation } from './check/observations.ts';
 import { checkReadLevels } from './check/read_level_check.ts';
 import { checkRevisions } from './check/revision_check.ts';
+import { checkRights } from './check/rights_check.ts';
 import { checkSessions } from './check/session_check.ts';
 import { checkWatches } from './check/watch_check.ts';
 import { registerEvents } from './load/history_export.ts';
@@ -27,6 +31,8 @@ export interface JudgeOptions {
   readonly starts?: readonly number[] | undefined;
   /** When faults kept, or may have kept, the cluster from its work. */
   readonly disturbances: readonly Disturbance[];
+  /** How many revisions nodes keep at least; undefined: they drop nothing unasked. Default 0: nothing is said of that. */
+  readonly keptRevisions?: number | undefined;
   /** Of the search for a linearization. */
   readonly maxSteps?: number | undefined;
 }
@@ -34,21 +40,32 @@ export interface JudgeOptions {
 /** What is wrong with a run; empty: nothing. */
 export function judge(recorder: Recorder, options: JudgeOptions): readonly Violation[] {
   const { operations, watchers } = recorder;
+  const { rights } = recorder;
   const history = new EventHistory({ operations, watchers });
+  const leases = new LeaseHistory(operations, watchers, history);
+  const clocks = {
+    clocks: new ClockBounds(options.nodes, options.clocks),
+    graceMs: options.graceMs,
+    disturbances: options.disturbances,
+    starts: options.starts ?? [],
+  };
+  const kept = 'keptRevisions' in options ? options.keptRevisions : 0;
+  const maybeRefused = (name: string): boolean =>
+    rights?.userOf.has(name.slice(0, name.indexOf('/'))) === true;
   return [
     ...strangeErrors(recorder),
     ...history.violations,
     ...checkRevisions(operations, watchers, history),
     ...checkReadLevels(operations, history),
     ...checkSessions(operations, history),
-    ...checkWatches(watchers, history, { mustReach: options.mustReach }),
+    ...checkWatches(watchers, history, { mustReach: options.mustReach, maybeRefused }),
     ...checkStoreTime(history),
-    ...checkLives(ttlLives(operations, watchers, history), {
-      clocks: new ClockBounds(options.nodes, options.clocks),
-      graceMs: options.graceMs,
-      disturbances: options.disturbances,
-      starts: options.starts ?? [],
-    }),
+    ...checkLives(ttlLives(operations, watchers, history), clocks),
+    ...leases.violations(),
+    ...checkLives(leases.lives(), clocks),
+    ...checkNested(operations, history).violations,
+    ...checkCompactions(operations, history, kept),
+    ...(rights === undefined ? [] : checkRights(operations, watchers, history, rights).violations),
     ...linearizable(recorder, options.maxSteps),
   ];
 }

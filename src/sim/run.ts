@@ -15,10 +15,13 @@ import { drawFaultPlan } from './faults/draw_fault_plan.ts';
 import type { FaultKind, FaultPlan } from './faults/fault_plan.ts';
 import { Hazards } from './faults/hazards.ts';
 import { InvariantViolated } from './invariants/checks.ts';
+import { compareHashes } from './invariants/cluster_hash.ts';
 import { judge } from './judge.ts';
+import type { LoadPart } from './load/model_choices.ts';
 import type { Recorder } from './load/recorder.ts';
+import { ROOT_LOGIN } from './load/rights_load.ts';
 import { Workload } from './load/workload.ts';
-import { drawConfig, drawNodes, drawPace } from './run_config.ts';
+import { drawConfig, drawNodes, drawPace, drawParts } from './run_config.ts';
 import { World } from './world.ts';
 
 export interface RunOptions {
@@ -31,6 +34,8 @@ export interface RunOptions {
   readonly faults?: FaultPlan | undefined;
   /** Kinds that a drawn plan is made of, mostly all of them together. Default: some of all kinds. A run whose kinds are named has no lulls. */
   readonly kinds?: readonly FaultKind[] | undefined;
+  /** What of the data model the workload uses beside the plain calls. Default: drawn from the seed; nothing in a run whose kinds are named. */
+  readonly parts?: readonly LoadPart[] | undefined;
   /** Over what the seed draws. */
   readonly config?: ConfigInput | undefined;
   /** Keeps the events for the timeline. */
@@ -131,7 +136,11 @@ class Run {
         ...(options.kinds === undefined ? {} : { kinds: options.kinds }),
       });
     const config = overridden(drawConfig(chance.fork('config')), options.config);
-    const world = new World({ seed, nodes: this.#nodes, config, record: options.record });
+    const parts = new Set(
+      options.parts ?? (options.kinds === undefined ? drawParts(chance.fork('parts')) : []),
+    );
+    const admin = parts.has('rights') ? ROOT_LOGIN : undefined;
+    const world = new World({ seed, nodes: this.#nodes, config, record: options.record, admin });
     this.#world = world;
     this.#hazards = new Hazards(world);
     const nowMs = (): number => WORLD_BEGINS_MS + world.nowMs;
@@ -143,8 +152,9 @@ class Run {
       random: chance.fork('workload'),
       nowMs,
       sleep: (delayMs) => world.sleep(delayMs),
-      connect: (name, overhear) => world.client(name, { overhear }),
+      connect: (name, overhear, login) => world.client(name, { overhear, ...login }),
       limits: world.config.limits,
+      parts,
     });
   }
 
@@ -182,11 +192,16 @@ class Run {
     });
     quiet();
     this.#mustReach = await workload.settle();
+    // Who names kinds is after something else.
+    if (this.#options.kinds === undefined) await compareHashes(this.#world, hazards.checks.report);
   }
 
   #judge(): readonly Violation[] {
     const world = this.#world;
     const { tickMs, electionTicks } = world.config.raft;
+    const { historyRevisions } = world.config.node;
+    // Who is short of room drops all the history that it may drop at all.
+    const keeps = this.#hazards.faults.counts['noSpace'] === undefined ? historyRevisions : 0;
     return judge(this.#workload.recorder, {
       mustReach: this.#mustReach,
       nodes: [...world.nodes.keys()],
@@ -197,6 +212,7 @@ class Run {
       graceMs: 2 * tickMs * electionTicks + EXPIRY_LOOK_MS,
       disturbances: this.#disturbances.list,
       starts: world.starts.map((atMs) => atMs + WORLD_BEGINS_MS),
+      keptRevisions: historyRevisions === 0 ? undefined : keeps,
     });
   }
 

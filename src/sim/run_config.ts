@@ -1,12 +1,15 @@
 /** Settings of a run, drawn from its seed: what is usual most of the time, and what is at an edge now and then. */
 import type { ConfigInput } from '../config.ts';
 import type { SeededRandom } from './core/seeded_random.ts';
+import { LOAD_PARTS, type LoadPart } from './load/model_choices.ts';
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
 
 /** Share of runs with lulls. */
 const LONG_RUNS = 0.3;
+/** Share of runs with plain calls only. */
+const PLAIN_RUNS = 0.25;
 
 /** One of the common values mostly, else one of the rare ones. */
 function often<T>(random: SeededRandom, common: readonly T[], rare: readonly T[]): T {
@@ -24,6 +27,12 @@ export function drawNodes(random: SeededRandom): number {
 export function drawPace(random: SeededRandom): { readonly busyMs: number; readonly lullMs: number } {
   const busyMs = random.pick([3, 5, 8]);
   return { busyMs, lullMs: random.chance(LONG_RUNS) ? random.pick([40, 80, 120]) : 0 };
+}
+
+/** What a run's workload uses of the data model beside the plain calls: nothing in some runs, each part in many. */
+export function drawParts(random: SeededRandom): LoadPart[] {
+  if (random.chance(PLAIN_RUNS)) return [];
+  return LOAD_PARTS.filter((part) => random.chance(part === 'rights' ? 0.35 : 0.6));
 }
 
 /** Now and then so little that a few large writes reach the bound; else what the configuration has. */

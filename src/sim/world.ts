@@ -16,10 +16,11 @@
 import { type AdminClient, connectAdmin } from '../client/admin.ts';
 import type { Channel } from '../client/channel.ts';
 import { ClusterClient } from '../client/cluster_client.ts';
-import { createStore } from '../client/store.ts';
+import { createStore, StoreCore } from '../client/store.ts';
 import type { Store } from '../client/store_types.ts';
 import { TcpChannel } from '../client/tcp_channel.ts';
 import type { Config, ConfigInput } from '../config.ts';
+import { KvError } from '../errors.ts';
 import { foundTogether } from '../node/founding.ts';
 import type { Identity } from '../node/identity.ts';
 import { joinedConfiguration } from '../node/joining.ts';
@@ -33,6 +34,8 @@ import { Scheduler, type SchedulerLimits, SimulationError } from './core/schedul
 import { SeededRandom } from './core/seeded_random.ts';
 import { MachineClock, SimProcess } from './core/sim_process.ts';
 import { Trace } from './core/trace.ts';
+import { DirectCalls } from './load/direct_calls.ts';
+import { keepAliveAt } from './machines/lease_keeper.ts';
 import { type LinkFault, PeerNetwork } from './machines/peer_network.ts';
 import { simConfig } from './machines/sim_config.ts';
 import type { SimDisk } from './machines/sim_disk.ts';
@@ -51,11 +54,15 @@ export interface WorldOptions {
   readonly config?: ConfigInput | undefined;
   /** Keeps the events for the timeline. */
   readonly record?: boolean | undefined;
+  /** Who the world's own administrator is, where rights are enforced. */
+  readonly admin?: { readonly user: string; readonly password: string } | undefined;
 }
 
 export interface SimClient {
   readonly name: string;
   readonly store: Store;
+  /** What the store has no words for. */
+  readonly direct: DirectCalls;
   readonly process: SimProcess;
   /** The client's own clock, timers and randomness. */
   readonly ports: Ports;
@@ -96,6 +103,7 @@ export class World {
   /** The test's own process. */
   readonly process: SimProcess;
   readonly #founders: Member[];
+  readonly #adminLogin: WorldOptions['admin'];
   #admin: AdminClient | undefined;
   /** Machines so far: addresses are never used again. */
   #machines = 0;
@@ -103,6 +111,7 @@ export class World {
 
   constructor(options: WorldOptions) {
     this.seed = String(options.seed);
+    this.#adminLogin = options.admin;
     this.config = simConfig(options.config);
     this.random = new SeededRandom(options.seed);
     this.trace = new Trace(options.record === true, () => this.scheduler.nowMs);
@@ -273,19 +282,31 @@ export class World {
       watchWindowBytes: WATCH_WINDOW_BYTES,
     });
     const { limits } = this.config;
-    const channel = new TracedChannel(new TcpChannel(cluster), this.trace, name);
-    const store = createStore({
-      channel: options.overhear === undefined ? channel : options.overhear(channel),
+    const traced = new TracedChannel(new TcpChannel(cluster), this.trace, name);
+    const channel = options.overhear === undefined ? traced : options.overhear(traced);
+    const over = {
+      channel,
       limits,
       ports: process.ports,
       maxSessionResults: limits.maxSessionResults,
       timeoutMs,
+    };
+    const store = createStore(over);
+    const chance = this.random.fork(`nodes of ${name}`);
+    const direct = new DirectCalls({
+      core: new StoreCore(over),
+      channel,
+      keepAlive: (lease, withinMs) => {
+        const up = this.running();
+        if (up.length === 0) return Promise.reject(new KvError('UNAVAILABLE', 'no node runs'));
+        return keepAliveAt(chance.pick(up), process, { lease, timeoutMs: withinMs, user, password });
+      },
     });
     const crash = (): void => {
       process.kill();
       this.streams.processEnded(process, false);
     };
-    const client = { name, store, process, ports: process.ports, close: () => store.close(), crash };
+    const client = { name, store, direct, process, ports: process.ports, close: () => store.close(), crash };
     this.clients.push(client);
     return client;
   }
@@ -316,6 +337,7 @@ export class World {
       endpoints: this.addresses(),
       ports: this.process.ports,
       dial: this.streams.dialFrom(this.process),
+      ...this.#adminLogin,
     });
     return this.#admin;
   }

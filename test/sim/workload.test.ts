@@ -31,7 +31,7 @@ async function runWorkload(
     random: world.random.fork('workload'),
     nowMs: () => world.nowMs,
     sleep: (delayMs) => world.sleep(delayMs),
-    connect: (name, overhear) => world.client(name, { overhear }),
+    connect: (name, overhear, login) => world.client(name, { overhear, ...login }),
     limits: world.config.limits,
   });
   try {

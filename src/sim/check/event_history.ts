@@ -59,6 +59,8 @@ export class EventHistory {
   private readonly byPlace = new Map<string, KeyVersion>();
   private readonly maybeDeletedKeys = new Set<string>();
   private readonly maybeExpiringKeys = new Set<string>();
+  private readonly leases = new Map<string, string>();
+  private readonly leasedKeys = new Set<string>();
   private readonly maybeTouchedKeys = new Set<string>();
   private readonly maybeDeletedRanges: { start: string; end: string }[] = [];
   private readonly found = new Violations('history');
@@ -95,6 +97,16 @@ export class EventHistory {
   /** Whether an operation of unknown outcome may have written the key's value again. */
   maybeTouched(key: string): boolean {
     return this.maybeTouchedKeys.has(key);
+  }
+
+  /** The lease that a value was put with. */
+  leaseOf(value: string | undefined): string | undefined {
+    return value === undefined ? undefined : this.leases.get(value);
+  }
+
+  /** Whether the key may have been attached to a lease, with which it goes. */
+  maybeLeased(key: string): boolean {
+    return this.leasedKeys.has(key);
   }
 
   /** Whether an operation of unknown outcome may have given the key a time to live. */
@@ -154,7 +166,13 @@ export class EventHistory {
     const unknown = operation.outcome === 'info';
     for (const steps of [operation.steps, operation.elseSteps]) {
       for (const step of steps) {
-        if (step.type === 'put') this.putters.set(step.value, operation);
+        if (step.type === 'put') {
+          this.putters.set(step.value, operation);
+          if (step.lease !== undefined) {
+            this.leases.set(step.value, step.lease);
+            this.leasedKeys.add(step.key);
+          }
+        }
         if (step.type === 'touch' && unknown) this.maybeTouchedKeys.add(step.key);
         if (step.type === 'delete' && unknown) this.maybeDeletedKeys.add(step.key);
         const expires = (step.type === 'put' || step.type === 'touch') && step.ttlMs > 0;
@@ -181,7 +199,7 @@ export class EventHistory {
       if (batch.revision > this.lastRevision) this.lastRevision = batch.revision;
       for (const event of batch.events) this.addEvent(event, `watcher ${watcher.name}`);
     }
-    if (watcher.start !== '' || watcher.end !== undefined) return;
+    if (watcher.start !== '' || watcher.end !== undefined || watcher.filters !== undefined) return;
     const first = firstCovered(watcher);
     const last = lastCovered(watcher);
     if (last >= first) this.cover(first, last);

@@ -8,12 +8,20 @@
  * Invariants: `ok` operations carry the revision of their answer and one result for each step of the branch that was taken; `fail` says that the operation
  * certainly did not happen, `info` that nobody knows.
  */
+import type { TxnAnswer, TxnAsked } from './reference_txn.ts';
 
 /** ok: it happened. fail: it certainly did not. info: unknown, it may still happen later. */
 export type Outcome = 'ok' | 'fail' | 'info';
 
 export type Step =
-  | { readonly type: 'put'; readonly key: string; readonly value: string; readonly ttlMs: number }
+  | {
+      readonly type: 'put';
+      readonly key: string;
+      readonly value: string;
+      readonly ttlMs: number;
+      /** The lease that the key is attached to, as a decimal number; none when left out. */
+      readonly lease?: string | undefined;
+    }
   | { readonly type: 'delete'; readonly key: string }
   | { readonly type: 'deleteRange'; readonly start: string; readonly end: string }
   | { readonly type: 'touch'; readonly key: string; readonly ttlMs: number }
@@ -25,7 +33,11 @@ export type Step =
       /** 0: no limit. */
       readonly limit: number;
       readonly reverse: boolean;
-    };
+    }
+  | { readonly type: 'grant'; readonly ttlMs: number }
+  | { readonly type: 'revoke'; readonly lease: string }
+  | { readonly type: 'keepAlive'; readonly lease: string }
+  | { readonly type: 'compact'; readonly revision: number };
 
 /** A key as a read showed it. */
 export interface EntrySeen {
@@ -36,6 +48,8 @@ export interface EntrySeen {
   readonly version: number;
   /** Wall-clock milliseconds of the store; 0 when it does not expire. */
   readonly expiresAtMs: number;
+  /** The lease that it is attached to, '0' for none; left out where the read did not tell. */
+  readonly lease?: string | undefined;
 }
 
 export type StepResult =
@@ -43,7 +57,10 @@ export type StepResult =
   | { readonly type: 'delete'; readonly deleted: number }
   | { readonly type: 'touch'; readonly found: boolean }
   | { readonly type: 'get'; readonly entry: EntrySeen | undefined }
-  | { readonly type: 'scan'; readonly entries: readonly EntrySeen[] };
+  | { readonly type: 'scan'; readonly entries: readonly EntrySeen[] }
+  /** Of a grant, and of a keep-alive: `ttlMs` 0 says that there is no such lease. */
+  | { readonly type: 'lease'; readonly lease: string; readonly ttlMs: number }
+  | { readonly type: 'done' };
 
 /** `=` on one property of a key. A missing key has no value (every value comparison is false) and the numbers 0. */
 export type CompareStep =
@@ -54,11 +71,34 @@ export type CompareStep =
 
 export type Level = 'linearizable' | 'sequential' | 'eventual';
 
+/** `nested` and `range` are told by `NestedCall`, the others by steps alone. */
+export type CallKind =
+  | 'get'
+  | 'scan'
+  | 'put'
+  | 'delete'
+  | 'touch'
+  | 'batch'
+  | 'txn'
+  | 'nested'
+  | 'range'
+  | 'leaseGrant'
+  | 'leaseRevoke'
+  | 'leaseKeepAlive'
+  | 'compact';
+const READS: ReadonlySet<CallKind> = new Set(['get', 'scan', 'range', 'leaseKeepAlive']);
+
+/** A transaction with transactions in it, or a range with its options (then the only operation of `success`). */
+export interface NestedCall {
+  readonly asked: TxnAsked;
+  answer: TxnAnswer | undefined;
+}
+
 export interface OperationRecord {
   /** Unique within a history. */
   readonly id: number;
   readonly client: string;
-  readonly kind: 'get' | 'scan' | 'put' | 'delete' | 'touch' | 'batch' | 'txn';
+  readonly kind: CallKind;
   readonly invokedMs: number;
   /** Infinity while it has not settled. */
   settledMs: number;
@@ -73,6 +113,9 @@ export interface OperationRecord {
   readonly elseSteps: readonly Step[];
   /** Which branch was taken; true for anything that is no transaction. */
   succeeded: boolean;
+  /** Of a nested transaction: `steps` are the writes of all its branches, and these, once it is answered, the ones that were carried out. */
+  taken?: readonly Step[] | undefined;
+  readonly nested?: NestedCall | undefined;
   results: readonly StepResult[];
   /** Reads only. */
   readonly level: Level;
@@ -90,6 +133,8 @@ export interface EventSeen {
   readonly value: string;
   readonly createRevision: number;
   readonly version: number;
+  /** The modRevision of what it replaced, where the watcher was shown that. */
+  readonly previousRevision?: number | undefined;
 }
 
 /** One batch as a watcher was given it: events of whole revisions, or none (progress up to `revision`). */
@@ -113,6 +158,8 @@ export interface WatcherRecord {
   /** The largest revision that its client had seen then: a watch from now on owes nothing up to there. */
   readonly seenRevision: number;
   readonly batches: BatchSeen[];
+  /** Events that it did not want. Such a watcher does not know all of what it went through. */
+  readonly filters?: { readonly noPut: boolean; readonly noDelete: boolean } | undefined;
   /** How it ended: undefined while it goes on. `cancelled` is the watcher's own wish, `silent` an end without an error that nobody asked for. */
   ended:
     | {
@@ -151,7 +198,7 @@ export class Violations {
 
 /** The steps that were (or, without an answer, would be) carried out. */
 export function takenSteps(operation: OperationRecord): readonly Step[] {
-  return operation.succeeded ? operation.steps : operation.elseSteps;
+  return operation.taken ?? (operation.succeeded ? operation.steps : operation.elseSteps);
 }
 
 /** Whether an answered operation wrote something, and so has a revision of its own. REQUIRES: outcome ok. */
@@ -164,9 +211,9 @@ export function wrote(operation: OperationRecord): boolean {
   return false;
 }
 
-/** Whether it could write at all. */
+/** Whether it could write keys at all, and so takes a place in the order of revisions. */
 export function isWrite(operation: OperationRecord): boolean {
-  return operation.kind !== 'get' && operation.kind !== 'scan';
+  return !READS.has(operation.kind);
 }
 
 export function inRange(key: string, start: string, end: string | undefined): boolean {

@@ -132,7 +132,9 @@ export class StateJudge {
   private mayBeGone(version: KeyVersion, revision: number): boolean {
     if (this.history.covers(version.revision + 1, revision)) return false;
     if (version.expiresAtMs !== 0) return true;
-    return this.history.maybeDeleted(version.key) || this.history.maybeExpiring(version.key);
+    const { history } = this;
+    const { key } = version;
+    return history.maybeDeleted(key) || history.maybeExpiring(key) || history.maybeLeased(key);
   }
 
   private *keysIn(start: string, end: string): Iterable<string> {

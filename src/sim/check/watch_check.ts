@@ -17,6 +17,8 @@ export interface WatchCheckOptions {
   readonly mustReach?: number;
   /** Errors other than COMPACTED with which a watch may end: none while nobody closes the client under it. */
   readonly allowedErrors?: readonly string[];
+  /** Watchers, by name, whose rights may be taken from them: whether they were is judged elsewhere. */
+  readonly maybeRefused?: (name: string) => boolean;
 }
 
 /** Why a watch may not begin: nobody was reached within the time for it. One that has begun outlasts that. */
@@ -33,7 +35,8 @@ export function checkWatches(
   for (const watcher of watchers) {
     checkOrder(watcher, history, found);
     checkGaps(watcher, history, revisions, options.mustReach ?? 0, found);
-    checkEnd(watcher, options.allowedErrors ?? [], found);
+    const refused = options.maybeRefused?.(watcher.name) === true ? ['PERMISSION_DENIED'] : [];
+    checkEnd(watcher, [...refused, ...(options.allowedErrors ?? [])], found);
   }
   return found.list;
 }
@@ -64,6 +67,9 @@ function checkOrder(watcher: WatcherRecord, history: EventHistory, found: Violat
       if (revision < fromRevision)
         found.add(`watcher ${name}: revision ${revision}, asked from ${fromRevision} on`, details);
       if (!inRange(key, start, end)) found.add(`watcher ${name}: ${key} is not in its range`, details);
+      if (isUnwanted(watcher, event.type))
+        found.add(`watcher ${name}: a ${event.type} of ${key}, which it did not want`, details);
+      checkPrevious(event, name, history, found);
       checkTold(event, batch, name, history, found);
     }
     before = Math.max(before, batch.revision);
@@ -92,6 +98,31 @@ function checkTold(
   }
 }
 
+function isUnwanted({ filters }: WatcherRecord, type: 'put' | 'delete'): boolean {
+  return filters !== undefined && (type === 'put' ? filters.noPut : filters.noDelete);
+}
+
+/** What an event says that it replaced is what was there; nothing need be said of what is compacted. */
+function checkPrevious(
+  { key, revision, previousRevision }: BatchSeen['events'][number],
+  name: string,
+  history: EventHistory,
+  found: Violations,
+): void {
+  if (previousRevision === undefined) return;
+  const before = history.versionAt(key, revision - 1);
+  if (before === undefined) return;
+  const right =
+    before.revision === previousRevision
+      ? before.type === 'put'
+      : before.revision < previousRevision && !history.covers(before.revision, revision);
+  if (right) return;
+  found.add(
+    `watcher ${name}: the event of ${key} at revision ${revision} shows revision ${previousRevision} as what it replaced`,
+    { watcher: name, revision, key, before: before.revision },
+  );
+}
+
 function checkGaps(
   watcher: WatcherRecord,
   history: EventHistory,
@@ -113,6 +144,7 @@ function checkGaps(
     for (const version of history.byRevision.get(revision) as readonly KeyVersion[]) {
       const { key } = version;
       if (!inRange(key, start, end) || seen.has(`${revision} ${key}`)) continue;
+      if (isUnwanted(watcher, version.type)) continue;
       const why = revision > covered ? 'has not arrived' : 'is missing';
       found.add(`watcher ${name}: the ${version.type} of ${key} at revision ${revision} ${why}`, {
         watcher: name,

@@ -9,7 +9,7 @@
  * Invariants: a value is put by one operation only; a key of r/ has at most MAX_UNKNOWN writes that are under way or of unknown outcome: then the slot goes on
  * under a new name (unknown outcomes are what makes the search for a linearization long).
  */
-import type { CompareStep, OperationRecord, Step } from '../check/observations.ts';
+import type { CompareStep, OperationRecord, Step, WatcherRecord } from '../check/observations.ts';
 import type { SeededRandom } from '../core/seeded_random.ts';
 import type { Call } from './recorder.ts';
 import { valueToken } from './values.ts';
@@ -69,12 +69,31 @@ function writtenKeys(steps: readonly Step[]): string[] {
   return steps.flatMap((step) => (step.type === 'put' || step.type === 'delete' ? [step.key] : []));
 }
 
+/** What a client of the workload is told to do. */
+export interface CallSource {
+  /** The next call of a client that has seen `seenRevision`. */
+  next(seenRevision: number): Call;
+  begins(call: Call): void;
+  settled(operation: OperationRecord): void;
+  /** A range to watch, and from where. */
+  watch(seenRevision: number): WatchWish;
+}
+
+export interface WatchWish {
+  readonly start: string;
+  readonly end: string | undefined;
+  /** 0: from now on. */
+  readonly fromRevision: number;
+  readonly filters?: WatcherRecord['filters'];
+  readonly prevKv?: boolean | undefined;
+}
+
 export interface ChoiceLimits {
   readonly maxValueBytes: number;
   readonly maxKeyBytes: number;
 }
 
-export class Choices {
+export class Choices implements CallSource {
   readonly #random: SeededRandom;
   readonly #keys: SharedKeys;
   readonly #client: string;
@@ -88,7 +107,14 @@ export class Choices {
     this.#limits = limits;
   }
 
-  /** The next call of a client that has seen `seenRevision`. */
+  begins(call: Call): void {
+    this.#keys.begins(call);
+  }
+
+  settled(operation: OperationRecord): void {
+    this.#keys.settled(operation);
+  }
+
   next(seenRevision: number): Call {
     const random = this.#random;
     const timeoutMs = random.chance(0.1) ? random.int(20, 300) : random.int(1_000, 4_000);
@@ -99,7 +125,7 @@ export class Choices {
   }
 
   /** A range to watch, and from where: from now on, from what was seen, from the past or the very beginning (which may be compacted), or from what is still to come. */
-  watch(seenRevision: number): { start: string; end: string | undefined; fromRevision: number } {
+  watch(seenRevision: number): WatchWish {
     const random = this.#random;
     const range = random.pick([
       { start: 'k/', end: 'k0' },

@@ -6,33 +6,45 @@
  *
  * Invariants: each client has one operation under way at a time; everything is noted in the order in which it happens; an operation that never settles stays `info`.
  */
-import type { Channel, ChannelOptions } from '../../client/channel.ts';
-import type { BatchOperation, KeyEntry, Store, TxnCompare, TxnOperation } from '../../client/store_types.ts';
-import { KvError } from '../../errors.ts';
-import type { CommandResult } from '../../kv/command.ts';
-import type { MaybePromise } from '../../storage/record.ts';
-import { decodeCommand } from '../../wire/command_codec.ts';
+import type { Channel } from '../../client/channel.ts';
 import type {
-  GetRequest,
-  GetResponse,
-  RangeRequest,
-  RangeResponse,
-  ScanPageRequest,
-  ScanPageResponse,
-  WatchBatch,
-  WatchRequest,
-} from '../../wire/messages.ts';
+  BatchOperation,
+  KeyEntry,
+  Store,
+  TxnCompare,
+  TxnOperation,
+  WatchEvent,
+} from '../../client/store_types.ts';
+import { KvError } from '../../errors.ts';
+import { decodeCommand } from '../../wire/command_codec.ts';
+import type { WatchBatch } from '../../wire/messages.ts';
 import type {
   CompareStep,
   EntrySeen,
+  EventSeen,
   OperationRecord,
   Step,
   StepResult,
   WatcherRecord,
 } from '../check/observations.ts';
+import type { TxnAsked } from '../check/reference_txn.ts';
+import type { RightsRecord } from '../check/rights_check.ts';
+import type { DirectCalls } from './direct_calls.ts';
+import { OverheardChannel } from './overheard_channel.ts';
 import { tokenOf, valueBytes } from './values.ts';
 
 const decoder = new TextDecoder();
+/** What has no effect: nothing of it is left open by an error. */
+const READS: ReadonlySet<OperationRecord['kind']> = new Set(['get', 'scan', 'range']);
+/** What the Store has no call for. */
+const DIRECT: ReadonlySet<OperationRecord['kind']> = new Set([
+  'nested',
+  'range',
+  'leaseGrant',
+  'leaseRevoke',
+  'leaseKeepAlive',
+  'compact',
+]);
 
 /** What to do; what is left out has no part in it. */
 export interface Call {
@@ -42,6 +54,8 @@ export interface Call {
   readonly compares?: readonly CompareStep[] | undefined;
   readonly level?: OperationRecord['level'] | undefined;
   readonly atRevision?: number | undefined;
+  /** Of kinds `nested` and `range`. */
+  readonly nested?: TxnAsked | undefined;
   readonly timeoutMs: number;
 }
 
@@ -57,6 +71,8 @@ export class Recorder {
   readonly journal: JournalLine[] = [];
   /** Calls that ended with something else than a KvError: broken promises of the Store. */
   readonly strangeErrors: { readonly operation: string; readonly error: unknown }[] = [];
+  /** Where rights are enforced. */
+  rights: RightsRecord | undefined;
   /** The largest revision that any client was told of. */
   newestRevision = 1;
   readonly nowMs: () => number;
@@ -88,6 +104,7 @@ export class ClientRecorder {
   seenRevision = 0;
   readonly #recorder: Recorder;
   #store: Store | undefined;
+  #direct: DirectCalls | undefined;
   #current: OperationRecord | undefined;
   #opening: WatcherRecord | undefined;
   readonly #open: WatcherRecord[] = [];
@@ -97,9 +114,10 @@ export class ClientRecorder {
     this.#recorder = recorder;
   }
 
-  /** The store whose channel `listen` has wrapped. */
-  use(store: Store): void {
+  /** The store whose channel `listen` has wrapped, and what goes past it over the same channel. */
+  use(store: Store, direct?: DirectCalls): void {
     this.#store = store;
+    this.#direct = direct;
   }
 
   /** The channel to hand to the store: the same, overheard. */
@@ -124,6 +142,7 @@ export class ClientRecorder {
       steps: call.steps,
       elseSteps: call.elseSteps ?? [],
       succeeded: true,
+      nested: call.nested === undefined ? undefined : { asked: call.nested, answer: undefined },
       results: [],
       level: call.level ?? 'linearizable',
       atRevision: call.atRevision ?? 0,
@@ -156,7 +175,13 @@ export class ClientRecorder {
    * Watches until the signal aborts or the watch fails, and writes down what comes. `slow`: a pause after each batch, for consumers that can't keep up.
    */
   async watch(
-    range: { readonly start: string; readonly end: string | undefined },
+    range: {
+      readonly start: string;
+      readonly end: string | undefined;
+      readonly filters?: WatcherRecord['filters'];
+      /** Whether to be shown what each event replaced. */
+      readonly prevKv?: boolean | undefined;
+    },
     fromRevision: number,
     signal: AbortSignal,
     slow?: () => Promise<void>,
@@ -164,7 +189,9 @@ export class ClientRecorder {
     const recorder = this.#recorder;
     const record: WatcherRecord = {
       name: `${this.name}/${recorder.watchers.length}`,
-      ...range,
+      start: range.start,
+      end: range.end,
+      filters: range.filters,
       fromRevision,
       openedMs: recorder.nowMs(),
       seenRevision: this.seenRevision,
@@ -176,7 +203,7 @@ export class ClientRecorder {
     const options = watchedRange(range.start, range.end);
     let batches = 0;
     try {
-      const events = this.#used().watch({ ...options, fromRevision, signal });
+      const events = this.#used().watch({ ...options, fromRevision, signal, prevKv: range.prevKv });
       const iterator = events[Symbol.asyncIterator]();
       for (;;) {
         // The store asks its channel for the watch within the first call.
@@ -185,10 +212,7 @@ export class ClientRecorder {
         this.#opening = undefined;
         const next = await coming;
         if (next.done === true || record.ended !== undefined) break;
-        const { type, key, value, revision, createRevision, version } = next.value;
-        const token = value === undefined ? '' : tokenOf(value);
-        const event = { revision, key: decoder.decode(key), type, value: token, createRevision, version };
-        record.batches.at(-1)?.events.push(event);
+        record.batches.at(-1)?.events.push(eventSeen(next.value));
         if (slow === undefined || record.batches.length === batches) continue;
         batches = record.batches.length;
         await slow();
@@ -209,7 +233,9 @@ export class ClientRecorder {
   sent(command: Uint8Array): OperationRecord | undefined {
     const operation = this.#current;
     const decoded = decodeCommand(command);
-    if (operation === undefined || (decoded.type !== 'write' && decoded.type !== 'txn')) return undefined;
+    if (operation === undefined || decoded.type === 'openSession' || decoded.type === 'closeSession')
+      return undefined;
+    if (!('id' in decoded)) return operation;
     const { session, sequence } = decoded.id;
     const id = `${session}/${sequence}`;
     if (session !== 0 && !operation.writeIds.includes(id)) operation.writeIds.push(id);
@@ -252,7 +278,6 @@ export class ClientRecorder {
   }
 
   #failed(operation: OperationRecord, error: unknown): void {
-    const isRead = operation.kind === 'get' || operation.kind === 'scan';
     if (!(error instanceof KvError)) {
       this.#recorder.strangeErrors.push({
         operation: `${operation.kind} ${operation.id} of ${this.name}`,
@@ -262,7 +287,7 @@ export class ClientRecorder {
       return;
     }
     operation.errorCode = error.code;
-    operation.outcome = isRead || !error.maybeApplied ? 'fail' : 'info';
+    operation.outcome = READS.has(operation.kind) || !error.maybeApplied ? 'fail' : 'info';
     // What was overheard is no answer.
     operation.revision = 0;
   }
@@ -270,6 +295,10 @@ export class ClientRecorder {
   async #carryOut(operation: OperationRecord, timeoutMs: number): Promise<StepResult[]> {
     const store = this.#used();
     const { kind, level, atRevision } = operation;
+    if (DIRECT.has(kind) || operation.steps.some((one) => one.type === 'put' && one.lease !== undefined)) {
+      if (this.#direct === undefined) throw new Error(`client ${this.name} has no way past its store`);
+      return this.#direct.carryOut(operation, timeoutMs);
+    }
     const step = operation.steps[0]!;
     const reading = { level, timeoutMs, ...(atRevision === 0 ? {} : { revision: atRevision }) };
     if (step.type === 'get' && kind === 'get') {
@@ -333,62 +362,6 @@ export class ClientRecorder {
   }
 }
 
-/** Passes everything on, and tells the recorder what goes by. */
-class OverheardChannel implements Channel {
-  readonly needsSession: boolean;
-  readonly #channel: Channel;
-  readonly #client: ClientRecorder;
-
-  constructor(channel: Channel, client: ClientRecorder) {
-    this.#channel = channel;
-    this.#client = client;
-    this.needsSession = channel.needsSession;
-  }
-
-  async write(command: Uint8Array, options: ChannelOptions): Promise<CommandResult> {
-    const operation = this.#client.sent(command);
-    const result = await this.#channel.write(command, options);
-    if (operation !== undefined) {
-      operation.revision = result.revision;
-      if (operation.kind === 'batch' && result.type === 'txn')
-        operation.results = result.results.flatMap(batchResult);
-    }
-    return result;
-  }
-
-  get(request: GetRequest, options: ChannelOptions): MaybePromise<GetResponse> {
-    return this.#read(this.#channel.get(request, options));
-  }
-
-  scan(request: ScanPageRequest, options: ChannelOptions): MaybePromise<ScanPageResponse> {
-    return this.#read(this.#channel.scan(request, options));
-  }
-
-  range(request: RangeRequest, options: ChannelOptions): Promise<RangeResponse> {
-    return this.#read(this.#channel.range(request, options));
-  }
-
-  async *watch(request: WatchRequest, options: ChannelOptions): AsyncGenerator<WatchBatch, void, undefined> {
-    const record = this.#client.openingWatch();
-    for await (const batch of this.#channel.watch(request, options)) {
-      if (record !== undefined) this.#client.batch(record, batch);
-      yield batch;
-    }
-  }
-
-  close(): Promise<void> {
-    return this.#channel.close();
-  }
-
-  async #read<T extends { readonly revision: number }>(response: MaybePromise<T>): Promise<T> {
-    const operation = this.#client.reading();
-    const answer = await response;
-    if (operation !== undefined) operation.revision = answer.revision;
-    this.#client.saw(answer.revision);
-    return answer;
-  }
-}
-
 /** As the Store wants it; a key of the greatest length has no successor that is a key. */
 function watchedRange(
   start: string,
@@ -398,9 +371,11 @@ function watchedRange(
   return { ...(start === '' ? {} : { start }), ...(end === undefined ? {} : { end }) };
 }
 
-function batchResult(result: { type: string; deleted?: number }): StepResult[] {
-  if (result.type === 'put') return [{ type: 'put' }];
-  return result.type === 'delete' ? [{ type: 'delete', deleted: result.deleted ?? 0 }] : [];
+function eventSeen(event: WatchEvent): EventSeen {
+  const { type, key, value, revision, createRevision, version, previous } = event;
+  const token = value === undefined ? '' : tokenOf(value);
+  const seen = { revision, key: decoder.decode(key), type, value: token, createRevision, version };
+  return previous === undefined ? seen : { ...seen, previousRevision: previous.modRevision };
 }
 
 function entrySeen(entry: KeyEntry): EntrySeen {
@@ -422,8 +397,9 @@ function txnCompare(compare: CompareStep): TxnCompare {
 function txnStep(step: Step): TxnOperation {
   if (step.type === 'put')
     return { type: 'put', key: step.key, value: valueBytes(step.value), ttlMs: step.ttlMs };
-  if (step.type === 'scan') throw new Error('a transaction of the Store has no scans');
-  return step;
+  if (step.type === 'delete' || step.type === 'deleteRange' || step.type === 'get' || step.type === 'touch')
+    return step;
+  throw new Error(`a transaction of the Store has no ${step.type}`);
 }
 
 function batchStep(step: Step): BatchOperation {

@@ -13,13 +13,17 @@ import type { Ports } from '../../ports.ts';
 import { lastCovered } from '../check/event_history.ts';
 import type { WatcherRecord } from '../check/observations.ts';
 import type { SeededRandom } from '../core/seeded_random.ts';
-import { Choices, SharedKeys } from './choices.ts';
+import { type CallSource, Choices, SharedKeys } from './choices.ts';
+import type { DirectCalls } from './direct_calls.ts';
 import { Lulls } from './lulls.ts';
+import { type LoadPart, ModelChoices, SharedModel } from './model_choices.ts';
 import { type ClientRecorder, Recorder } from './recorder.ts';
+import { type Login, RightsLoad, ROOT_LOGIN, type SlotKind } from './rights_load.ts';
 
 /** A client of a world, as the workload needs it. */
 export interface WorkloadClient {
   readonly store: Store;
+  readonly direct: DirectCalls;
   readonly ports: Ports;
   close(): Promise<void>;
   /** Its process ends without a word. */
@@ -38,11 +42,17 @@ export interface WorkloadOptions {
   readonly nowMs: () => number;
   /** Lets virtual time pass. */
   readonly sleep: (delayMs: number) => Promise<void>;
-  /** Makes a client whose channel is overheard. */
-  readonly connect: (name: string, listen: (channel: Channel) => Channel) => WorkloadClient;
+  /** Makes a client whose channel is overheard, if somebody wants to listen. `login`: who it is, where rights are enforced. */
+  readonly connect: (
+    name: string,
+    listen: ((channel: Channel) => Channel) | undefined,
+    login: Login | undefined,
+  ) => WorkloadClient;
   readonly limits: { readonly maxValueBytes: number; readonly maxKeyBytes: number };
   /** At once. Default: 8 to 16, drawn. */
   readonly clients?: number | undefined;
+  /** What of the data model some clients use beside the plain calls. Default: nothing. */
+  readonly parts?: ReadonlySet<LoadPart> | undefined;
 }
 
 /** Watches of one client at a time. */
@@ -56,12 +66,15 @@ const OBSERVERS = 2;
 /** A watch tells how far it is at least this often (5 s) while its node is well. */
 const PROGRESS_MS = 30_000;
 const PROBE_TIMEOUT_MS = 5_000;
+/** Clients of the other parts of the model, and those with few rights, at once. */
+const MODEL_SLOTS: readonly [number, number] = [3, 5];
+const RIGHTS_SLOTS: readonly [number, number] = [2, 4];
 
 interface Client {
   readonly name: string;
   readonly recorder: ClientRecorder;
   readonly real: WorkloadClient;
-  readonly choices: Choices;
+  readonly choices: CallSource;
   watches: number;
   gone: boolean;
 }
@@ -73,7 +86,9 @@ export class Workload {
   readonly #options: WorkloadOptions;
   readonly #random: SeededRandom;
   readonly #keys = new SharedKeys();
-  readonly #slots: number;
+  readonly #model = new SharedModel();
+  readonly #rights: RightsLoad | undefined;
+  readonly #kinds: readonly SlotKind[];
   readonly #lulls: Lulls;
   readonly #stopWatches: AbortController[] = [];
   #left: number;
@@ -81,28 +96,47 @@ export class Workload {
   #running = 0;
   #finish: () => void = () => undefined;
   #stopped = false;
-  #prober: { readonly recorder: ClientRecorder; readonly choices: Choices } | undefined;
+  #prober: { readonly recorder: ClientRecorder; readonly values: Choices } | undefined;
 
   constructor(options: WorkloadOptions) {
     this.#options = options;
     this.#random = options.random;
     this.#left = options.ops;
-    this.#slots = options.clients ?? this.#random.int(8, 16);
+    const plain = options.clients ?? this.#random.int(8, 16);
+    this.#kinds = slotKinds(plain, this.#parts, this.#random.fork('slots'));
+    if (this.#parts.has('rights'))
+      this.#rights = new RightsLoad(this.#random.fork('rights'), options.nowMs, options.sleep);
     this.#lulls = new Lulls(options.lullMs ?? 0, options.ops, this.#random.fork('lulls'));
     this.recorder = new Recorder(options.nowMs);
+    this.recorder.rights = this.#rights?.record;
     this.done = new Promise((resolve) => {
       this.#finish = resolve;
     });
   }
 
-  /** Begins: observers first, then the clients, each in its own time. */
+  /** Begins: users and their rights, where they are enforced, then observers, then the clients, each in its own time. */
   start(): void {
+    this.#running = this.#kinds.length;
+    if (this.#rights === undefined) this.#begin();
+    else void this.#enforce(this.#rights).then(() => this.#begin());
+  }
+
+  #begin(): void {
     for (let at = 1; at <= OBSERVERS; at++) {
-      const client = this.#client(`observer-${at}`);
+      const client = this.#client(`observer-${at}`, 'plain');
       void this.#observe(client);
     }
-    this.#running = this.#slots;
-    for (let at = 0; at < this.#slots; at++) void this.#runSlot(this.#random.fork(`slot ${at}`));
+    this.#kinds.forEach((kind, at) => {
+      void this.#runSlot(kind, this.#random.fork(`slot ${at}`));
+    });
+  }
+
+  async #enforce(rights: RightsLoad): Promise<void> {
+    const first = this.#options.connect('first', undefined, undefined);
+    await rights.setUp(first.store);
+    first.crash();
+    const root = this.#options.connect('root', undefined, ROOT_LOGIN);
+    void rights.change(root.store, () => this.#running > 0);
   }
 
   /** Calls that wait for an answer, in words. */
@@ -117,11 +151,10 @@ export class Workload {
 
   /** A write and a linearizable read of it by a client of its own. @throws KvError when either fails */
   async probe(): Promise<void> {
-    this.#prober ??= this.#client('prober');
-    const { recorder, choices } = this.#prober;
+    const { recorder, values } = this.#theProber();
     const put = await recorder.perform({
       kind: 'put',
-      steps: [choices.value('z/probe')],
+      steps: [values.value('z/probe')],
       timeoutMs: PROBE_TIMEOUT_MS,
     });
     if (put.outcome !== 'ok') throw probeFailed('write', put.errorCode);
@@ -140,8 +173,7 @@ export class Workload {
   async settle(): Promise<number> {
     this.#stopped = true;
     const { nowMs, sleep } = this.#options;
-    this.#prober ??= this.#client('prober');
-    const { recorder } = this.#prober;
+    const { recorder } = this.#theProber();
     for (let tries = 0; tries < 20; tries++) {
       try {
         await this.probe();
@@ -161,20 +193,43 @@ export class Workload {
     return mustReach;
   }
 
-  #client(name: string): Client {
+  get #parts(): ReadonlySet<LoadPart> {
+    return this.#options.parts ?? NO_PARTS;
+  }
+
+  #theProber(): { readonly recorder: ClientRecorder; readonly values: Choices } {
+    if (this.#prober === undefined) {
+      const { recorder } = this.#client('prober', 'plain');
+      this.#prober = { recorder, values: this.#plainChoices('prober') };
+    }
+    return this.#prober;
+  }
+
+  #client(name: string, kind: SlotKind): Client {
     const recorder = this.recorder.client(name);
-    const real = this.#options.connect(name, (channel) => recorder.listen(channel));
-    recorder.use(real.store);
-    const choices = new Choices(name, this.#random.fork(name), this.#keys, this.#options.limits);
+    const rights = this.#rights;
+    const login = rights?.login(kind);
+    const real = this.#options.connect(name, (channel) => recorder.listen(channel), login);
+    recorder.use(real.store, real.direct);
+    const choices =
+      kind === 'plain'
+        ? this.#plainChoices(name)
+        : kind === 'rights' && rights !== undefined && login !== undefined
+          ? rights.choices(name, login.user, this.#random.fork(name))
+          : new ModelChoices(name, this.#random.fork(name), this.#model, this.#parts);
     return { name, recorder, real, choices, watches: 0, gone: false };
   }
 
+  #plainChoices(name: string): Choices {
+    return new Choices(name, this.#random.fork(name), this.#keys, this.#options.limits);
+  }
+
   /** One client after another in the same place, until the calls are used up. */
-  async #runSlot(random: SeededRandom): Promise<void> {
+  async #runSlot(kind: SlotKind, random: SeededRandom): Promise<void> {
     const { sleep, spreadMs } = this.#options;
     await sleep(random.int(1, Math.max(1, Math.floor(spreadMs / 50))));
     while (this.#left > 0) {
-      const client = this.#client(`c${++this.#names}`);
+      const client = this.#client(`c${++this.#names}`, kind);
       const calls = random.chance(0.3) ? random.int(10, 60) : Number.POSITIVE_INFINITY;
       const dies = await this.#runClient(client, calls, random);
       if (!dies) client.recorder.gone();
@@ -190,14 +245,14 @@ export class Workload {
   /** True when the client died: then its last call never settles. */
   async #runClient(client: Client, calls: number, random: SeededRandom): Promise<boolean> {
     const { sleep, spreadMs, ops, nowMs } = this.#options;
-    const meanMs = (spreadMs * this.#slots) / Math.max(1, ops);
+    const meanMs = (spreadMs * this.#kinds.length) / Math.max(1, ops);
     let burst = 0;
     for (let done = 0; done < calls && this.#left > 0; done++) {
       this.#left--;
       this.#lulls.call(nowMs());
       if (client.watches < MAX_WATCHES && random.chance(WATCH_SHARE)) void this.#watch(client, random);
       const call = client.choices.next(client.recorder.seenRevision);
-      this.#keys.begins(call);
+      client.choices.begins(call);
       const performed = client.recorder.perform(call);
       if (done + 1 >= calls && random.chance(0.5)) {
         // In the middle of its last call, more or less.
@@ -207,7 +262,7 @@ export class Workload {
         client.real.crash();
         return true;
       }
-      this.#keys.settled(await performed);
+      client.choices.settled(await performed);
       const quietMs = this.#lulls.quietMs(nowMs(), random);
       if (quietMs > 0) {
         burst = 0;
@@ -226,7 +281,7 @@ export class Workload {
   async #watch(client: Client, random: SeededRandom): Promise<void> {
     const { sleep, spreadMs } = this.#options;
     client.watches++;
-    const { start, end, fromRevision } = client.choices.watch(client.recorder.seenRevision);
+    const { fromRevision, ...wish } = client.choices.watch(client.recorder.seenRevision);
     const controller = new AbortController();
     this.#stopWatches.push(controller);
     const pauseMs = random.chance(0.4) ? random.int(...STUCK_MS) : random.int(...SLOW_MS);
@@ -239,7 +294,7 @@ export class Workload {
       const forMs = random.int(100, Math.max(200, spreadMs / 2));
       void sleep(forMs).then(() => controller.abort());
     }
-    await client.recorder.watch({ start, end }, fromRevision, controller.signal, slow);
+    await client.recorder.watch(wish, fromRevision, controller.signal, slow);
     client.watches--;
   }
 
@@ -259,6 +314,16 @@ export class Workload {
       await this.#options.sleep(100);
     }
   }
+}
+
+const NO_PARTS: ReadonlySet<LoadPart> = new Set();
+
+function slotKinds(plain: number, parts: ReadonlySet<LoadPart>, random: SeededRandom): SlotKind[] {
+  const kinds = new Array<SlotKind>(plain).fill('plain');
+  const hasModel = [...parts].some((part) => part !== 'rights');
+  if (hasModel) kinds.push(...new Array<SlotKind>(random.int(...MODEL_SLOTS)).fill('model'));
+  if (parts.has('rights')) kinds.push(...new Array<SlotKind>(random.int(...RIGHTS_SLOTS)).fill('rights'));
+  return kinds;
 }
 
 /** As the Store would say it: such a failure may pass. */

@@ -14,6 +14,7 @@ const SIM_INPUT = {
     maxValueBytes: 128 * KIB,
     maxCommandBytes: 512 * KIB,
     maxSessionResults: 256,
+    minLeaseTtlMs: 100,
   },
   storage: {
     memtableSizeBytes: MIB,

@@ -221,6 +221,8 @@ class Maker {
         return { type: 'get', entry: this.live.get(step.key) };
       case 'scan':
         return { type: 'scan', entries: [] };
+      default:
+        throw new Error(`this store has no ${step.type}`);
     }
   }
 
