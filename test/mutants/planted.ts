@@ -8,7 +8,7 @@ import type { FaultPlan } from '../../src/sim/faults/fault_plan.ts';
 import type { RunOptions } from '../../src/sim/run.ts';
 
 /** What a run is given besides its seed. */
-export type RunSettings = Pick<RunOptions, 'kinds' | 'faults' | 'config' | 'nodes'>;
+export type RunSettings = Pick<RunOptions, 'kinds' | 'parts' | 'faults' | 'config' | 'nodes'>;
 
 export interface PlantedBug {
   readonly name: string;
@@ -420,6 +420,59 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       {
         find: 'this.writer.revision = state.revision;',
         replace: 'this.writer.revision = Math.max(1, state.revision - 1);',
+      },
+    ],
+  },
+  {
+    name: 'lease-reset-at-election',
+    what: 'A new leader gives every lease its whole time again: with elections often enough none ever ends.',
+    file: 'src/node/lease_expiry.js',
+    by: ['lease'],
+    settings: { kinds: ['moveLeader'], parts: ['leases'] },
+    edits: [
+      {
+        find: 'this.#leadsSinceMs = nowMs;',
+        replace:
+          "this.#leadsSinceMs = nowMs;\n            const leases = this.#options.stateMachine.leases.ids();\n            if (leases.length > 0) this.#options.propose(encodeCommand({ type: 'leaseRenew', leases })).catch(() => undefined);",
+      },
+    ],
+  },
+  {
+    name: 'lease-forgets-renewals',
+    what: 'A keep-alive is answered and changes nothing: a lease that is kept alive ends all the same.',
+    file: 'src/kv/lease_table.js',
+    by: ['lease'],
+    settings: { kinds: ['moveLeader'], parts: ['leases'] },
+    edits: [
+      {
+        find: 'lease.expiresAtMs = Math.min(nowMs + lease.ttlMs, Number.MAX_SAFE_INTEGER);\n        return true;',
+        replace: 'return true;',
+      },
+    ],
+  },
+  {
+    name: 'auth-not-checked-at-apply',
+    what: 'Rights are checked by the node that takes a write and not when it is applied: one that was proposed before a right was withdrawn, or by a node that had not heard of it, goes through.',
+    file: 'src/kv/state_machine.js',
+    by: ['rights'],
+    settings: { kinds: ['partition', 'delay', 'pause'], parts: ['rights'] },
+    edits: [
+      {
+        find: 'const refusal = refuseCommand(this.auth, user, command, this.leaseKeys);',
+        replace: 'const refusal = undefined;',
+      },
+    ],
+  },
+  {
+    name: 'nested-compare-skipped',
+    what: 'The comparisons of a transaction within another one are not looked at: its first branch is always taken.',
+    file: 'src/kv/txn_plan.js',
+    by: ['nested transaction'],
+    settings: { kinds: ['crash'], parts: ['nested'] },
+    edits: [
+      {
+        find: 'const decision = decide(operation, context);',
+        replace: 'const decision = decide({ ...operation, compares: [] }, context);',
       },
     ],
   },
