@@ -40,6 +40,8 @@ export interface PendingCall {
   /** Some attempt may have taken effect. */
   outcomeUnknown: boolean;
   readonly attempts: number;
+  /** Attempts that were refused for want of a name. */
+  nameless: number;
   /** Not to be sent again before. */
   notBeforeMs: number;
   lastError: KvError | undefined;
@@ -66,6 +68,7 @@ export class Call<T> implements ConnectionCall, PendingCall {
   settled = false;
   outcomeUnknown = false;
   attempts = 0;
+  nameless = 0;
   notBeforeMs = 0;
   lastError: KvError | undefined;
   avoid: TcpConnection | undefined;

@@ -188,7 +188,7 @@ export class ClusterClient implements CallOwner {
     }
     const nowMs = this.ports.clock.monotonicMs();
     const behind = error.code === 'FUTURE_REVISION' && call.request.retryWhenBehind;
-    const passing = PASSING.has(error.code) || behind || this.mends(error, connection, call.attempts);
+    const passing = PASSING.has(error.code) || behind || this.mends(error, connection, call);
     if (this.closed || !passing || (call.outcomeUnknown && !call.request.repeatable)) {
       call.fail(error);
       return;
@@ -213,9 +213,15 @@ export class ClusterClient implements CallOwner {
     this.enqueue(call);
   }
 
-  /** Whether a refusal will be over once the connection has been told anew who this client is; sees to that. */
-  mends(error: KvError, connection: TcpConnection, attempts = 0): boolean {
-    return attempts < MAX_NAMELESS_ATTEMPTS && this.credentials?.mends(error, connection) === true;
+  /**
+   * Whether a refusal will be over once the connection has been told anew who this client is; sees to that. `of` counts how often it was refused, apart from whatever else it met: an
+   * outage before says nothing about its name.
+   */
+  mends(error: KvError, connection: TcpConnection, of: { nameless: number }): boolean {
+    if (of.nameless >= MAX_NAMELESS_ATTEMPTS || this.credentials?.mends(error, connection) !== true)
+      return false;
+    of.nameless++;
+    return true;
   }
 
   answered(call: PendingCall): void {

@@ -47,6 +47,8 @@ export async function* watchCluster(
   const grantBytes = cluster.watchWindowBytes * GRANT_SHARE;
   let avoid: TcpConnection | undefined;
   let failures = 0;
+  /** In a row: whatever a stream gives shows that it had a name. */
+  const refusals = { nameless: 0 };
   let opened = false;
   let deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? cluster.timeoutMs);
   while (!signal?.aborted) {
@@ -69,6 +71,7 @@ export async function* watchCluster(
           owedBytes = 0;
         }
         opened = true;
+        refusals.nameless = 0;
         // Progress that says nothing new, as after a reconnect, is not news to the consumer.
         const news = next.batch.events.length > 0 || next.batch.revision >= fromRevision;
         fromRevision = Math.max(fromRevision, next.batch.revision + 1);
@@ -84,7 +87,7 @@ export async function* watchCluster(
     }
     if (signal?.aborted) return;
     const error = stream.error ?? new KvError('UNAVAILABLE', 'the node ended the watch');
-    const mended = PASSING.has(error.code) || cluster.mends(error, connection, failures);
+    const mended = PASSING.has(error.code) || cluster.mends(error, connection, refusals);
     if (cluster.isClosed || !mended) throw error;
     avoid = connection;
     failures++;

@@ -16,7 +16,8 @@
 import { type AdminClient, connectAdmin } from '../client/admin.ts';
 import type { Channel } from '../client/channel.ts';
 import { ClusterClient } from '../client/cluster_client.ts';
-import { createStore, StoreCore } from '../client/store.ts';
+import { createStore } from '../client/store.ts';
+import { StoreCore } from '../client/store_core.ts';
 import type { Store } from '../client/store_types.ts';
 import { TcpChannel } from '../client/tcp_channel.ts';
 import type { Config, ConfigInput } from '../config.ts';

@@ -424,20 +424,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     ],
   },
   {
-    name: 'lease-reset-at-election',
-    what: 'A new leader gives every lease its whole time again: with elections often enough none ever ends.',
-    file: 'src/node/lease_expiry.js',
-    by: ['lease'],
-    settings: { kinds: ['moveLeader'], parts: ['leases'] },
-    edits: [
-      {
-        find: 'this.#leadsSinceMs = nowMs;',
-        replace:
-          "this.#leadsSinceMs = nowMs;\n            const leases = this.#options.stateMachine.leases.ids();\n            if (leases.length > 0) this.#options.propose(encodeCommand({ type: 'leaseRenew', leases })).catch(() => undefined);",
-      },
-    ],
-  },
-  {
     name: 'lease-forgets-renewals',
     what: 'A keep-alive is answered and changes nothing: a lease that is kept alive ends all the same.',
     file: 'src/kv/lease_table.js',
@@ -447,19 +433,6 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       {
         find: 'lease.expiresAtMs = Math.min(nowMs + lease.ttlMs, Number.MAX_SAFE_INTEGER);\n        return true;',
         replace: 'return true;',
-      },
-    ],
-  },
-  {
-    name: 'auth-not-checked-at-apply',
-    what: 'Rights are checked by the node that takes a write and not when it is applied: one that was proposed before a right was withdrawn, or by a node that had not heard of it, goes through.',
-    file: 'src/kv/state_machine.js',
-    by: ['rights'],
-    settings: { kinds: ['partition', 'delay', 'pause'], parts: ['rights'] },
-    edits: [
-      {
-        find: 'const refusal = refuseCommand(this.auth, user, command, this.leaseKeys);',
-        replace: 'const refusal = undefined;',
       },
     ],
   },

@@ -3,13 +3,15 @@
  *
  * One administrator changes rights, one change after the other; when each took effect lies between its call and its answer, and one of unknown outcome may take effect at any time after its call.
  * So for every right the values are known that it can have had within a time. A call that was answered needs a moment for each of its keys at which it may have been allowed; one that was refused, one
- * key and a moment at which it may not have been. An event that a watcher was given needs such a moment between the write (or the watch, if that came later) and the delivery.
+ * key and a moment at which it may not have been. An event that a watcher was given needs such a moment between the write (or the watch, if that came later) and the delivery. What has a
+ * revision took place between what came before and after it in the order of revisions, which is mostly a narrower time than that between asking and the answer.
  *
  * A user has roles, a role has grants on areas: keys up to the second slash (`a/0.3/`). An area is granted as a whole or not at all.
  */
 import type { EventHistory } from './event_history.ts';
+import { KnownTimes } from './known_times.ts';
 import type { OperationRecord, Step, Violation, WatcherRecord } from './observations.ts';
-import { Violations } from './observations.ts';
+import { Violations, wrote } from './observations.ts';
 import type { TxnAsked } from './reference_txn.ts';
 
 export type Permission = 'none' | 'read' | 'write' | 'readwrite';
@@ -50,6 +52,7 @@ export function checkRights(
 ): RightsFindings {
   const found = new Violations('rights');
   const rights = new Rights(record.changes);
+  const known = new KnownTimes(operations, watchers);
   let allowed = 0;
   let refused = 0;
   for (const operation of operations) {
@@ -60,7 +63,9 @@ export function checkRights(
     const details = { operation: id, client, user, invokedMs, settledMs };
     if (outcome === 'ok' && level === 'linearizable' && atRevision === 0) {
       allowed++;
-      const need = needs.find((one) => !rights.mayHave(user, one, invokedMs, settledMs));
+      const fromMs = Math.max(invokedMs, known.notBefore(operation.revision));
+      const toMs = wrote(operation) ? Math.min(settledMs, known.by(operation.revision)) : settledMs;
+      const need = needs.find((one) => !rights.mayHave(user, one, fromMs, toMs));
       if (need !== undefined)
         found.add(
           `${operation.kind} ${id} was carried out, and ${user} had no right to ${need.to} ${need.area}`,
@@ -72,63 +77,61 @@ export function checkRights(
         found.add(`${operation.kind} ${id} was refused, and ${user} had every right to it`, details);
     }
   }
-  checkUnknown(operations, history, record, rights, found);
-  for (const watcher of watchers) checkWatcher(watcher, history, record, rights, found);
+  const all = { history, record, rights, known, found };
+  checkUnknown(operations, all);
+  for (const watcher of watchers) checkWatcher(watcher, all);
   return { violations: found.list, allowed, refused };
+}
+
+interface All {
+  readonly history: EventHistory;
+  readonly record: RightsRecord;
+  readonly rights: Rights;
+  readonly known: KnownTimes;
+  readonly found: Violations;
 }
 
 /** Writes of unknown outcome that were seen: they were carried out before somebody knew. */
 function checkUnknown(
   operations: readonly OperationRecord[],
-  history: EventHistory,
-  record: RightsRecord,
-  rights: Rights,
-  found: Violations,
+  { history, record, rights, known, found }: All,
 ): void {
   for (const operation of operations) {
-    const { id, client, outcome, invokedMs, nested } = operation;
+    const { id, client, outcome, invokedMs } = operation;
     const user = record.userOf.get(client);
-    if (user === undefined || outcome !== 'info' || nested !== undefined) continue;
-    const seen = operation.steps.some(
-      (step) =>
-        step.type === 'put' &&
-        history.byKey.get(step.key)?.some(({ value }) => value === step.value) === true,
-    );
-    if (!seen) continue;
-    const need = needsOf(operation).find(
-      (one) => !rights.mayHave(user, one, invokedMs, Number.POSITIVE_INFINITY),
-    );
+    if (user === undefined || outcome !== 'info') continue;
+    const seen = operation.steps
+      .flatMap((step) =>
+        step.type === 'put'
+          ? (history.byKey.get(step.key)?.find(({ value }) => value === step.value) ?? [])
+          : [],
+      )
+      .at(0);
+    if (seen === undefined) continue;
+    const fromMs = Math.max(invokedMs, known.notBefore(seen.revision));
+    const toMs = known.by(seen.revision);
+    const need = needsOf(operation).find((one) => !rights.mayHave(user, one, fromMs, toMs));
     if (need !== undefined)
       found.add(`${operation.kind} ${id} took effect, and ${user} had no right to ${need.to} ${need.area}`, {
         operation: id,
         user,
+        revision: seen.revision,
       });
   }
 }
 
-function checkWatcher(
-  watcher: WatcherRecord,
-  history: EventHistory,
-  record: RightsRecord,
-  rights: Rights,
-  found: Violations,
-): void {
+function checkWatcher(watcher: WatcherRecord, { record, rights, known, found }: All): void {
   const { name, openedMs, ended, start } = watcher;
   const user = record.userOf.get(name.slice(0, name.indexOf('/')));
   if (user === undefined) return;
   const need: Need = { area: areaOf(start), to: 'read' };
   for (const { atMs, events } of watcher.batches) {
     for (const { revision, key } of events) {
-      const fromMs = Math.max(openedMs, history.writers.get(revision)?.invokedMs ?? openedMs);
+      const fromMs = Math.max(openedMs, known.notBefore(revision));
       if (rights.mayHave(user, need, fromMs, atMs)) continue;
       found.add(
         `watcher ${name} was told of ${key} at revision ${revision}, and ${user} had no right to it`,
-        {
-          watcher: name,
-          revision,
-          fromMs,
-          atMs,
-        },
+        { watcher: name, revision, fromMs, atMs },
       );
     }
   }

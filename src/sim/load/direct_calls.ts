@@ -3,7 +3,7 @@
  * commands of the store.
  */
 import type { Channel } from '../../client/channel.ts';
-import type { StoreCore } from '../../client/store.ts';
+import type { StoreCore } from '../../client/store_core.ts';
 import { KvError } from '../../errors.ts';
 import type {
   Command,

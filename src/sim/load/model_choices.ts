@@ -112,7 +112,15 @@ export class ModelChoices implements CallSource {
     const { leases } = this.#shared;
     const chance = random.next();
     if (leases.length === 0 || (chance < 0.12 && leases.length < MOST_LEASES)) {
-      const ttlMs = random.chance(0.5) ? random.int(200, 1_500) : random.int(1_500, 6_000);
+      // Long ones outlive elections.
+      const [least, most] = random.pick([
+        [200, 1_500],
+        [200, 1_500],
+        [1_500, 6_000],
+        [1_500, 6_000],
+        [6_000, 20_000],
+      ] as const);
+      const ttlMs = random.int(least, most);
       return { kind: 'leaseGrant', steps: [{ type: 'grant', ttlMs }] };
     }
     // Some are kept alive, the oldest mostly; the others run out.

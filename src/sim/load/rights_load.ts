@@ -97,7 +97,7 @@ export class RightsLoad {
   async change({ auth }: Store, going: () => boolean): Promise<void> {
     const random = this.#random;
     while (going()) {
-      await this.#sleep(random.between(20, 300));
+      await this.#sleep(random.between(10, 200));
       const chance = random.next();
       if (chance < 0.1) await this.#sayAgain(auth, random.pick(USERS));
       else if (chance < 0.3) await this.#changeTeam(auth, random.pick(USERS).user);
@@ -217,10 +217,10 @@ class RightsChoices implements CallSource {
     const area = this.#area();
     const key = `${area}${random.int(1, KEYS_OF_AREA)}`;
     const chance = random.next();
-    if (chance < 0.35) return { kind: 'put', steps: [this.#put(key)], timeoutMs };
-    if (chance < 0.4) return { kind: 'delete', steps: [{ type: 'delete', key }], timeoutMs };
-    if (chance < 0.7) return { kind: 'get', steps: [{ type: 'get', key }], timeoutMs };
-    if (chance < 0.8) {
+    if (chance < 0.55) return { kind: 'put', steps: [this.#put(key)], timeoutMs };
+    if (chance < 0.6) return { kind: 'delete', steps: [{ type: 'delete', key }], timeoutMs };
+    if (chance < 0.75) return { kind: 'get', steps: [{ type: 'get', key }], timeoutMs };
+    if (chance < 0.82) {
       const scan: Step = { type: 'scan', start: area, end: endOf(area), limit: 0, reverse: false };
       return { kind: 'scan', steps: [scan], timeoutMs };
     }
