@@ -37,7 +37,8 @@ export async function snapshotOfCluster(
   const { signal } = options;
   const deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? OPEN_TIMEOUT_MS);
   let avoid: TcpConnection | undefined;
-  for (let failures = 0; ; failures++) {
+  const refusals = { nameless: 0 };
+  for (;;) {
     const connection = await cluster.connectionForStream(avoid, deadlineMs, signal, true);
     const flow = new SnapshotFlow(Math.max(1, deadlineMs - clock.monotonicMs()));
     const requestId = connection.open(flow);
@@ -59,7 +60,7 @@ export async function snapshotOfCluster(
     }
     release();
     const error = flow.error ?? new KvError('UNAVAILABLE', 'the node gave no snapshot');
-    const again = PASSING.has(error.code) || cluster.mends(error, connection, failures);
+    const again = PASSING.has(error.code) || cluster.mends(error, connection, refusals);
     if (!again || cluster.isClosed || clock.monotonicMs() + PAUSE_MS >= deadlineMs) throw error;
     avoid = connection;
     await new Promise<void>((resolve) => timers.after(PAUSE_MS, resolve));

@@ -19,6 +19,8 @@ import type { ConnectionStream, TcpConnection } from './tcp_connection.ts';
 const GRANT_SHARE = 1 / 4;
 const FIRST_PAUSE_MS = 25;
 const MAX_PAUSE_MS = 1_000;
+/** A stream that lasted so long had a name: who has none is refused at once. */
+const NAMED_MS = 1_000;
 /** Ends of a stream after which another node may go on. */
 const PASSING: ReadonlySet<string> = new Set([
   'UNAVAILABLE',
@@ -47,7 +49,6 @@ export async function* watchCluster(
   const grantBytes = cluster.watchWindowBytes * GRANT_SHARE;
   let avoid: TcpConnection | undefined;
   let failures = 0;
-  /** In a row: whatever a stream gives shows that it had a name. */
   const refusals = { nameless: 0 };
   let opened = false;
   let deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? cluster.timeoutMs);
@@ -55,6 +56,7 @@ export async function* watchCluster(
     const connection = await cluster.connectionForStream(avoid, deadlineMs, signal);
     const stream = new WatchFlow({ ...request, fromRevision }, cluster.watchWindowBytes);
     const requestId = connection.open(stream);
+    const openedMs = clock.monotonicMs();
     const stop = () => {
       connection.cancel(requestId);
       stream.wake();
@@ -71,7 +73,6 @@ export async function* watchCluster(
           owedBytes = 0;
         }
         opened = true;
-        refusals.nameless = 0;
         // Progress that says nothing new, as after a reconnect, is not news to the consumer.
         const news = next.batch.events.length > 0 || next.batch.revision >= fromRevision;
         fromRevision = Math.max(fromRevision, next.batch.revision + 1);
@@ -87,6 +88,7 @@ export async function* watchCluster(
     }
     if (signal?.aborted) return;
     const error = stream.error ?? new KvError('UNAVAILABLE', 'the node ended the watch');
+    if (clock.monotonicMs() - openedMs >= NAMED_MS) refusals.nameless = 0;
     const mended = PASSING.has(error.code) || cluster.mends(error, connection, refusals);
     if (cluster.isClosed || !mended) throw error;
     avoid = connection;

@@ -61,7 +61,7 @@ export function judge(recorder: Recorder, options: JudgeOptions): readonly Viola
     ...checkWatches(watchers, history, { mustReach: options.mustReach, maybeRefused }),
     ...checkStoreTime(history),
     ...checkLives(ttlLives(operations, watchers, history), clocks),
-    ...leases.violations(),
+    ...leases.violations(clocks.clocks.right),
     ...checkLives(leases.lives(), clocks),
     ...checkNested(operations, history).violations,
     ...checkCompactions(operations, history, kept),

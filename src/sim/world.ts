@@ -21,7 +21,6 @@ import { StoreCore } from '../client/store_core.ts';
 import type { Store } from '../client/store_types.ts';
 import { TcpChannel } from '../client/tcp_channel.ts';
 import type { Config, ConfigInput } from '../config.ts';
-import { KvError } from '../errors.ts';
 import { foundTogether } from '../node/founding.ts';
 import type { Identity } from '../node/identity.ts';
 import { joinedConfiguration } from '../node/joining.ts';
@@ -36,7 +35,7 @@ import { SeededRandom } from './core/seeded_random.ts';
 import { MachineClock, SimProcess } from './core/sim_process.ts';
 import { Trace } from './core/trace.ts';
 import { DirectCalls } from './load/direct_calls.ts';
-import { keepAliveAt } from './machines/lease_keeper.ts';
+import { leasesAsked } from './machines/lease_keeper.ts';
 import { type LinkFault, PeerNetwork } from './machines/peer_network.ts';
 import { simConfig } from './machines/sim_config.ts';
 import type { SimDisk } from './machines/sim_disk.ts';
@@ -294,15 +293,15 @@ export class World {
     };
     const store = createStore(over);
     const chance = this.random.fork(`nodes of ${name}`);
-    const direct = new DirectCalls({
-      core: new StoreCore(over),
-      channel,
-      keepAlive: (lease, withinMs) => {
+    const leases = leasesAsked(
+      () => {
         const up = this.running();
-        if (up.length === 0) return Promise.reject(new KvError('UNAVAILABLE', 'no node runs'));
-        return keepAliveAt(chance.pick(up), process, { lease, timeoutMs: withinMs, user, password });
+        return up.length === 0 ? undefined : chance.pick(up);
       },
-    });
+      process,
+      { user, password },
+    );
+    const direct = new DirectCalls({ core: new StoreCore(over), channel, leases });
     const crash = (): void => {
       process.kill();
       this.streams.processEnded(process, false);

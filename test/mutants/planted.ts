@@ -424,6 +424,21 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     ],
   },
   {
+    name: 'lease-reset-at-election',
+    what: 'A new leader gives every lease its whole time again: with elections often enough none ever ends.',
+    file: 'src/node/lease_expiry.js',
+    by: ['lease'],
+    ops: 1200,
+    settings: { kinds: ['moveLeader'], parts: ['leases'] },
+    edits: [
+      {
+        find: 'this.#leadsSinceMs = nowMs;',
+        replace:
+          "this.#leadsSinceMs = nowMs;\n            const leases = this.#options.stateMachine.leases.ids();\n            if (leases.length > 0) this.#options.propose(encodeCommand({ type: 'leaseRenew', leases })).catch(() => undefined);",
+      },
+    ],
+  },
+  {
     name: 'lease-forgets-renewals',
     what: 'A keep-alive is answered and changes nothing: a lease that is kept alive ends all the same.',
     file: 'src/kv/lease_table.js',

@@ -20,6 +20,9 @@ import {
   type WatcherRecord,
 } from './observations.ts';
 
+/** How far the idea that a node has of the store's time may be off: what it was told may have been on its way for long. */
+const LOOK_TOLERANCE_MS = 500;
+
 interface Attached {
   readonly key: string;
   readonly version: KeyVersion;
@@ -36,6 +39,8 @@ interface Lease {
   readonly attached: Attached[];
   /** Acknowledged puts of keys with this lease. */
   readonly puts: OperationRecord[];
+  /** What was said to be left of its time. */
+  readonly looks: OperationRecord[];
   /** Answers that say that there is no such lease. */
   readonly missed: OperationRecord[];
   /** When the last linearizable reads that showed a key of it were asked for. */
@@ -77,10 +82,13 @@ export class LeaseHistory {
     return this.#leases.size;
   }
 
-  /** What the keys and the answers say about each lease. */
-  violations(): readonly Violation[] {
+  /** What the keys and the answers say about each lease. `right`: whether all clocks were. */
+  violations(right: boolean): readonly Violation[] {
     const found = new Violations('lease');
-    for (const lease of this.#leases.values()) this.#checkEnd(lease, found);
+    for (const lease of this.#leases.values()) {
+      this.#checkEnd(lease, found);
+      if (right) for (const look of lease.looks) checkLook(lease, look, found);
+    }
     return found.list;
   }
 
@@ -106,6 +114,7 @@ export class LeaseHistory {
       revokes: [],
       attached: [],
       puts: [],
+      looks: [],
       missed: [],
       seenMs: [],
     });
@@ -114,11 +123,15 @@ export class LeaseHistory {
   #addUse(operation: OperationRecord): void {
     const { kind, outcome, errorCode, results } = operation;
     const [step] = operation.steps;
-    if (step?.type === 'keepAlive' || step?.type === 'revoke') {
+    if (step?.type === 'keepAlive' || step?.type === 'revoke' || step?.type === 'look') {
       const lease = this.#leases.get(step.lease);
       if (lease === undefined) return;
       const [result] = results;
-      const gone = result?.type === 'lease' && result.ttlMs === 0;
+      const gone =
+        (result?.type === 'lease' && result.ttlMs === 0) ||
+        (result?.type === 'look' && result.remainingMs < 0);
+      if (kind === 'leaseLook' && outcome === 'ok' && !gone) lease.looks.push(operation);
+      if (kind === 'leaseLook' && !gone) return;
       if (gone || errorCode === 'LEASE_NOT_FOUND') lease.missed.push(operation);
       else if (kind === 'leaseRevoke') lease.revokes.push(operation);
       else if (outcome !== 'fail') lease.renewals.push(operation);
@@ -211,6 +224,33 @@ export class LeaseHistory {
     const times = told.map(({ settledMs }) => settledMs);
     return Math.min(...times, revision === undefined ? Number.POSITIVE_INFINITY : this.#known.by(revision));
   }
+}
+
+/**
+ * What is said to be left must lie between what is left if the lease's life began when the last answered keep-alive was asked for, and what is left if it began when that was answered. This
+ * sees a time that begins anew, or is lost, at once, and not only when it should have ended.
+ */
+function checkLook({ id, ttlMs, grant, renewals }: Lease, look: OperationRecord, found: Violations): void {
+  const [result] = look.results;
+  if (result?.type !== 'look') return;
+  const { remainingMs } = result;
+  const { invokedMs, settledMs } = look;
+  let beganFromMs = grant.invokedMs;
+  let beganToMs = grant.settledMs;
+  for (const renewal of renewals) {
+    if (renewal.invokedMs > settledMs) continue;
+    beganToMs = Math.max(beganToMs, renewal.outcome === 'ok' ? renewal.settledMs : Number.POSITIVE_INFINITY);
+    if (renewal.outcome === 'ok' && renewal.settledMs <= invokedMs)
+      beganFromMs = Math.max(beganFromMs, renewal.invokedMs);
+  }
+  const leastMs = ttlMs - (settledMs - beganFromMs) - LOOK_TOLERANCE_MS;
+  // One whose time is over has nothing left until it is ended.
+  const mostMs = Math.max(0, ttlMs - Math.max(0, invokedMs - beganToMs) + LOOK_TOLERANCE_MS);
+  if (remainingMs >= leastMs && remainingMs <= mostMs) return;
+  found.add(
+    `lease ${id} is said to have ${Math.round(remainingMs)} ms left of ${ttlMs} ms, and must have ${Math.round(leastMs)} to ${Math.round(mostMs)}`,
+    { lease: id, operation: look.id, invokedMs, settledMs },
+  );
 }
 
 /** The last life: it began no earlier than any keep-alive that was answered was asked for. */

@@ -37,6 +37,7 @@ export type Step =
   | { readonly type: 'grant'; readonly ttlMs: number }
   | { readonly type: 'revoke'; readonly lease: string }
   | { readonly type: 'keepAlive'; readonly lease: string }
+  | { readonly type: 'look'; readonly lease: string }
   | { readonly type: 'compact'; readonly revision: number };
 
 /** A key as a read showed it. */
@@ -60,6 +61,8 @@ export type StepResult =
   | { readonly type: 'scan'; readonly entries: readonly EntrySeen[] }
   /** Of a grant, and of a keep-alive: `ttlMs` 0 says that there is no such lease. */
   | { readonly type: 'lease'; readonly lease: string; readonly ttlMs: number }
+  /** What is left of a lease's time; -1: there is no such lease. */
+  | { readonly type: 'look'; readonly lease: string; readonly remainingMs: number }
   | { readonly type: 'done' };
 
 /** `=` on one property of a key. A missing key has no value (every value comparison is false) and the numbers 0. */
@@ -85,8 +88,9 @@ export type CallKind =
   | 'leaseGrant'
   | 'leaseRevoke'
   | 'leaseKeepAlive'
+  | 'leaseLook'
   | 'compact';
-const READS: ReadonlySet<CallKind> = new Set(['get', 'scan', 'range', 'leaseKeepAlive']);
+const READS: ReadonlySet<CallKind> = new Set(['get', 'scan', 'range', 'leaseKeepAlive', 'leaseLook']);
 
 /** A transaction with transactions in it, or a range with its options (then the only operation of `success`). */
 export interface NestedCall {

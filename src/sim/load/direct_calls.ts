@@ -33,25 +33,29 @@ const encoder = new TextEncoder();
 const decoder = new TextDecoder();
 const NOTHING = new Uint8Array(0);
 
-/** Gives a lease its time anew; 0: there is none. @throws KvError */
-export type KeepAlive = (lease: bigint, timeoutMs: number) => Promise<number>;
+export interface LeaseAsker {
+  /** Gives a lease its time anew, and tells it; 0: there is none. @throws KvError */
+  keepAlive(lease: bigint, timeoutMs: number): Promise<number>;
+  /** What is left of its time; -1: there is none. @throws KvError */
+  remaining(lease: bigint, timeoutMs: number): Promise<number>;
+}
 
 export interface DirectCallsOptions {
   /** Over the channel that is overheard. */
   readonly core: StoreCore;
   readonly channel: Channel;
-  readonly keepAlive: KeepAlive;
+  readonly leases: LeaseAsker;
 }
 
 export class DirectCalls {
   readonly #core: StoreCore;
   readonly #channel: Channel;
-  readonly #keepAlive: KeepAlive;
+  readonly #leases: LeaseAsker;
 
-  constructor({ core, channel, keepAlive }: DirectCallsOptions) {
+  constructor({ core, channel, leases }: DirectCallsOptions) {
     this.#core = core;
     this.#channel = channel;
-    this.#keepAlive = keepAlive;
+    this.#leases = leases;
   }
 
   /** @throws KvError */
@@ -87,8 +91,12 @@ export class DirectCalls {
         await this.#run((id) => ({ type: 'leaseRevoke', id, lease: BigInt(step.lease) }), timeoutMs);
         return [{ type: 'done' }];
       case 'keepAlive': {
-        const ttlMs = await this.#keepAlive(BigInt(step.lease), timeoutMs);
+        const ttlMs = await this.#leases.keepAlive(BigInt(step.lease), timeoutMs);
         return [{ type: 'lease', lease: step.lease, ttlMs }];
+      }
+      case 'look': {
+        const remainingMs = await this.#leases.remaining(BigInt(step.lease), timeoutMs);
+        return [{ type: 'look', lease: step.lease, remainingMs }];
       }
       case 'compact': {
         const command = encodeCommand({ type: 'compact', revision: step.revision });

@@ -40,7 +40,10 @@ export class SharedModel {
     const [result] = results;
     if (kind === 'leaseGrant' && result?.type === 'lease') this.leases.push(result.lease);
     if (kind === 'leaseRevoke' && step?.type === 'revoke' && outcome !== 'fail') this.#gone(step.lease);
-    const missed = errorCode === 'LEASE_NOT_FOUND' || (result?.type === 'lease' && result.ttlMs === 0);
+    const missed =
+      errorCode === 'LEASE_NOT_FOUND' ||
+      (result?.type === 'lease' && result.ttlMs === 0) ||
+      (result?.type === 'look' && result.remainingMs < 0);
     if (missed && step !== undefined && 'lease' in step) this.#gone(step.lease);
     if (outcome !== 'ok') return;
     for (const taken of operation.taken ?? steps)
@@ -135,6 +138,8 @@ export class ModelChoices implements CallSource {
     if (chance < 0.58) return { kind: 'put', steps: [this.#put(this.#key('l'))] };
     if (chance < 0.61) return { kind: 'delete', steps: [{ type: 'delete', key: this.#key('l') }] };
     if (chance < 0.68) return this.#attachSome(random.pick(leases));
+    if (chance < 0.78)
+      return { kind: 'leaseLook', steps: [{ type: 'look', lease: random.pick(leases) }], level: 'eventual' };
     if (chance < 0.9) return { kind: 'get', steps: [{ type: 'get', key: this.#key('l') }] };
     const scan: Step = { type: 'scan', start: 'l/', end: 'l0', limit: 0, reverse: false };
     return { kind: 'scan', steps: [scan] };

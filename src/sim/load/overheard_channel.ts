@@ -12,16 +12,27 @@ import type {
   WatchBatch,
   WatchRequest,
 } from '../../wire/messages.ts';
-import type { StepResult } from '../check/observations.ts';
-import type { ClientRecorder } from './recorder.ts';
+import type { OperationRecord, StepResult, WatcherRecord } from '../check/observations.ts';
+
+/** Who is told what goes by. */
+export interface Listener {
+  /** A command goes out: gives the operation that it is of, if it is one's. */
+  sent(command: Uint8Array): OperationRecord | undefined;
+  /** The operation that reads now. */
+  reading(): OperationRecord | undefined;
+  /** The watcher that is being opened. */
+  openingWatch(): WatcherRecord | undefined;
+  batch(record: WatcherRecord, batch: WatchBatch): void;
+  saw(revision: number): void;
+}
 
 /** Passes everything on, and tells the recorder what goes by. */
 export class OverheardChannel implements Channel {
   readonly needsSession: boolean;
   readonly #channel: Channel;
-  readonly #client: ClientRecorder;
+  readonly #client: Listener;
 
-  constructor(channel: Channel, client: ClientRecorder) {
+  constructor(channel: Channel, client: Listener) {
     this.#channel = channel;
     this.#client = client;
     this.needsSession = channel.needsSession;

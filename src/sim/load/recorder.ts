@@ -30,12 +30,12 @@ import type {
 import type { TxnAsked } from '../check/reference_txn.ts';
 import type { RightsRecord } from '../check/rights_check.ts';
 import type { DirectCalls } from './direct_calls.ts';
-import { OverheardChannel } from './overheard_channel.ts';
+import { type Listener, OverheardChannel } from './overheard_channel.ts';
 import { tokenOf, valueBytes } from './values.ts';
 
 const decoder = new TextDecoder();
 /** What has no effect: nothing of it is left open by an error. */
-const READS: ReadonlySet<OperationRecord['kind']> = new Set(['get', 'scan', 'range']);
+const READS: ReadonlySet<OperationRecord['kind']> = new Set(['get', 'scan', 'range', 'leaseLook']);
 /** What the Store has no call for. */
 const DIRECT: ReadonlySet<OperationRecord['kind']> = new Set([
   'nested',
@@ -43,6 +43,7 @@ const DIRECT: ReadonlySet<OperationRecord['kind']> = new Set([
   'leaseGrant',
   'leaseRevoke',
   'leaseKeepAlive',
+  'leaseLook',
   'compact',
 ]);
 
@@ -98,7 +99,7 @@ export class Recorder {
   }
 }
 
-export class ClientRecorder {
+export class ClientRecorder implements Listener {
   readonly name: string;
   /** The largest revision that an answer has shown this client. */
   seenRevision = 0;

@@ -1,9 +1,11 @@
-/** Keep-alives of leases by a program on the machine of a node, as long as the client protocol has no word for them: they die, wait and are cut short with their node. */
+/** What a program on the machine of a node asks about leases: it dies, waits and is cut short with its node. */
 import { KvError } from '../../errors.ts';
+import type { Identity } from '../../security/identity.ts';
 import type { SimProcess } from '../core/sim_process.ts';
+import type { LeaseAsker } from '../load/direct_calls.ts';
 import type { SimNode } from './sim_node.ts';
 
-export interface KeepAliveOptions {
+interface LeaseAskOptions {
   readonly lease: bigint;
   readonly timeoutMs: number;
   /** Who asks, where rights are enforced. */
@@ -11,17 +13,53 @@ export interface KeepAliveOptions {
   readonly password?: string | undefined;
 }
 
+/** Asks any node that `pick` gives. */
+export function leasesAsked(
+  pick: () => SimNode | undefined,
+  client: SimProcess,
+  login: Pick<LeaseAskOptions, 'user' | 'password'>,
+): LeaseAsker {
+  const any = (ask: typeof keepAliveAt) => (lease: bigint, timeoutMs: number) => {
+    const node = pick();
+    if (node === undefined) return Promise.reject(new KvError('UNAVAILABLE', 'no node runs'));
+    return ask(node, client, { lease, timeoutMs, ...login });
+  };
+  return { keepAlive: any(keepAliveAt), remaining: any(remainingAt) };
+}
+
 /** Gives the lease's time to live, 0 when there is none. @throws KvError of the node; UNAVAILABLE, TIMEOUT */
-export function keepAliveAt(node: SimNode, client: SimProcess, options: KeepAliveOptions): Promise<number> {
-  const { lease, timeoutMs, user, password = '' } = options;
+function keepAliveAt(node: SimNode, client: SimProcess, options: LeaseAskOptions): Promise<number> {
+  const { lease, timeoutMs } = options;
+  return askAt(node, client, options, async ({ leases }, identity) => {
+    const { ttlMs } = await leases.keepAlive(lease, { timeoutMs, identity });
+    return ttlMs;
+  });
+}
+
+/** Gives what is left of the lease's time; -1 when there is none. @throws as keepAliveAt */
+function remainingAt(node: SimNode, client: SimProcess, options: LeaseAskOptions): Promise<number> {
+  const { lease, timeoutMs } = options;
+  return askAt(node, client, options, async ({ leases }, identity) => {
+    const { remainingMs } = await leases.timeToLive(lease, false, { timeoutMs, identity });
+    return remainingMs;
+  });
+}
+
+type NodeService = NonNullable<SimNode['node']>['service'];
+
+function askAt(
+  node: SimNode,
+  client: SimProcess,
+  { timeoutMs, user, password = '' }: LeaseAskOptions,
+  question: (service: NodeService, identity: Identity | undefined) => Promise<number>,
+): Promise<number> {
   const { node: running, process } = node;
   if (running === undefined || process === undefined || !node.isUp)
     return Promise.reject(new KvError('UNAVAILABLE', `${node.lane} does not run`));
-  const { auth, leases } = running.service;
+  const { service } = running;
   const ask = async (): Promise<number> => {
-    const identity = user === undefined ? undefined : await named(auth, user, password, timeoutMs);
-    const { ttlMs } = await leases.keepAlive(lease, { timeoutMs, identity });
-    return ttlMs;
+    const identity = user === undefined ? undefined : await named(service.auth, user, password, timeoutMs);
+    return question(service, identity);
   };
   return new Promise((resolve, reject) => {
     const late = client.ports.timers.after(timeoutMs, () =>
@@ -36,11 +74,11 @@ export function keepAliveAt(node: SimNode, client: SimProcess, options: KeepAliv
 }
 
 async function named(
-  auth: NonNullable<SimNode['node']>['service']['auth'],
+  auth: NodeService['auth'],
   user: string,
   password: string,
   timeoutMs: number,
-) {
+): Promise<Identity | undefined> {
   try {
     return (await auth.authenticate(user, password, { timeoutMs })).identity;
   } catch (error) {
