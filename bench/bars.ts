@@ -6,7 +6,15 @@
  */
 import type { BenchResult } from './result.ts';
 
-type Metric = 'opsPerSecond' | 'p95Us' | 'p99Us' | 'rssMb' | 'mbPerSecond' | 'gcPercent' | 'bytesPerKey';
+type Metric =
+  | 'opsPerSecond'
+  | 'p95Us'
+  | 'p99Us'
+  | 'rssMb'
+  | 'mbPerSecond'
+  | 'gcPercent'
+  | 'bytesPerKey'
+  | 'cpuPercent';
 interface Which {
   readonly peer: string;
   readonly case: string;
@@ -94,6 +102,17 @@ export const BARS: readonly Bar[] = [
   overEtcd('cluster put 256', 3),
   overEtcd('cluster get linearizable 1', 1),
   overEtcd('cluster get linearizable 256', 4),
+  // A transaction of 100 puts within ten times a single put.
+  {
+    of: kvorum('cluster txn of 100 puts 1'),
+    over: kvorum('cluster put 1'),
+    metric: 'opsPerSecond',
+    is: 'at least',
+    required: 0.1,
+  },
+  overEtcd('grpc put 256', 1),
+  overEtcd('grpc get linearizable 256', 1),
+  atMost('leases 100000', 'cpuPercent', 30),
   p99OverEtcd('cluster put 256', 1),
   p99OverEtcd('cluster get linearizable 256', 1),
   { of: kvorum('memory 1M x 10'), metric: 'rssMb', is: 'at most', required: 1_024 },
@@ -160,6 +179,7 @@ const UNITS: Readonly<Record<Metric, string>> = {
   rssMb: 'MiB',
   mbPerSecond: 'MB/s',
   gcPercent: '%',
+  cpuPercent: '% of a core',
   bytesPerKey: 'B',
 };
 const NAMES: Readonly<Record<Metric, string>> = {
@@ -169,5 +189,6 @@ const NAMES: Readonly<Record<Metric, string>> = {
   rssMb: 'memory',
   mbPerSecond: 'throughput',
   gcPercent: 'garbage collection',
+  cpuPercent: 'processor time',
   bytesPerKey: 'memory beyond key and value, for a key',
 };

@@ -11,13 +11,16 @@ import { loadRound, makeKeys, makeValues, type Round, summarize } from './load.t
 import type { BenchOptions, Emit } from './result.ts';
 
 const KEYS = 10_000;
-const MANY_CALLERS = 256;
+export const MANY_CALLERS = 256;
+const TXN_OPERATIONS = 100;
 
-interface Peer {
+export interface Peer {
   readonly name: string;
   put(key: Uint8Array, value: Uint8Array): Promise<unknown>;
   /** Linearizable. */
   get(key: Uint8Array): Promise<Uint8Array | undefined>;
+  /** Puts in one transaction. */
+  readonly txn?: (puts: readonly { key: Uint8Array; value: Uint8Array }[]) => Promise<unknown>;
   residentMb(): number | undefined;
   stop(): Promise<void>;
 }
@@ -30,6 +33,7 @@ async function startPeers(options: BenchOptions): Promise<Peer[]> {
       name: 'kvorum',
       put: (key, value) => store.put(key, value),
       get: (key) => store.get(key),
+      txn: (puts) => store.txn({ then: puts.map(({ key, value }) => ({ type: 'put', key, value })) }),
       residentMb: kvorum.residentMb,
       stop: kvorum.stop,
     },
@@ -55,6 +59,17 @@ async function startPeers(options: BenchOptions): Promise<Peer[]> {
 
 export async function run(emit: Emit, options: BenchOptions): Promise<void> {
   const peers = await startPeers(options);
+  await comparePeers(peers, 'cluster', [1, MANY_CALLERS], emit, options);
+}
+
+/** Puts and linearizable gets by so many callers, on every peer; stops them at the end. */
+export async function comparePeers(
+  peers: readonly Peer[],
+  prefix: string,
+  allCallers: readonly number[],
+  emit: Emit,
+  options: BenchOptions,
+): Promise<void> {
   try {
     const keys = makeKeys(KEYS);
     const values = makeValues(randomBytes);
@@ -67,9 +82,18 @@ export async function run(emit: Emit, options: BenchOptions): Promise<void> {
       if (value?.length !== values[0]!.length)
         throw new Error(`${peer.name}: a key that was written is not read`);
     };
-    for (const callers of [1, MANY_CALLERS]) await measure(`cluster put ${callers}`, callers, put);
-    for (const callers of [1, MANY_CALLERS])
-      await measure(`cluster get linearizable ${callers}`, callers, get);
+    for (const callers of allCallers) await measure(`${prefix} put ${callers}`, callers, put);
+    for (const callers of allCallers) await measure(`${prefix} get linearizable ${callers}`, callers, get);
+    const [{ txn } = { txn: undefined }] = peers;
+    if (txn === undefined) return;
+    const operations = (n: number) =>
+      Array.from({ length: TXN_OPERATIONS }, (_, i) => ({ key: keyAt(n + i), value: valueAt(n + i) }));
+    await measure(
+      `${prefix} txn of ${TXN_OPERATIONS} puts 1`,
+      1,
+      () => (n) => txn(operations(n)),
+      peers.slice(0, 1),
+    );
   } finally {
     await Promise.all(peers.map((peer) => peer.stop()));
   }
@@ -78,13 +102,14 @@ export async function run(emit: Emit, options: BenchOptions): Promise<void> {
     name: string,
     callers: number,
     operation: (peer: Peer) => (n: number) => Promise<unknown>,
+    measured = peers,
   ): Promise<void> {
-    const rounds = peers.map((): Round[] => []);
+    const rounds = measured.map((): Round[] => []);
     for (let round = 0; round < options.rounds; round++) {
-      for (const [i, peer] of peers.entries())
+      for (const [i, peer] of measured.entries())
         rounds[i]!.push(await loadRound(callers, options.seconds, operation(peer)));
     }
-    for (const [i, peer] of peers.entries()) {
+    for (const [i, peer] of measured.entries()) {
       const note = 'three nodes, fsync, 1 KiB values; RSS of the three';
       emit(summarize(peer.name, name, rounds[i]!, { rssMb: peer.residentMb(), note }));
     }

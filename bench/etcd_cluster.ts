@@ -10,7 +10,7 @@ import type { BenchOptions } from './result.ts';
 const NODES = 3;
 const START_LIMIT_MS = 30_000;
 /** Two per node gave the most puts and gets; one session is a single connection and one of etcd's reading loops. */
-const SESSIONS_PER_NODE = 2;
+export const SESSIONS_PER_NODE = 2;
 
 export interface EtcdCluster {
   readonly client: EtcdClient;

@@ -1,4 +1,4 @@
-/** Three `kvorum serve` processes on loopback with data on the benchmark's disk, as Kvorum comes: fsync before every acknowledgement. */
+/** `kvorum serve` processes, three unless told otherwise, on loopback with data on the benchmark's disk, as Kvorum comes: fsync before every acknowledgement. */
 import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,28 +14,35 @@ const COMMAND = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
 
 export interface KvorumCluster {
   readonly store: Store;
+  /** To connect to it once more. */
+  readonly options: { readonly endpoints: readonly string[] };
+  /** Where its nodes serve clients of etcd. */
+  readonly etcdUrls: readonly string[];
+  readonly pids: readonly number[];
   residentMb(): number | undefined;
   stop(): Promise<void>;
 }
 
 /** Starts it and waits until a write has been acknowledged. @throws Error with the nodes' last words when that takes too long. */
-export async function startKvorum(options: BenchOptions): Promise<KvorumCluster> {
-  const ports = await freePorts(NODES * 2);
-  const nodes = Array.from({ length: NODES }, (_, i) => ({
+export async function startKvorum(options: BenchOptions, count = NODES): Promise<KvorumCluster> {
+  const ports = await freePorts(count * 3);
+  const nodes = Array.from({ length: count }, (_, i) => ({
     id: i + 1,
-    client: `127.0.0.1:${ports[i * 2]}`,
-    peer: `127.0.0.1:${ports[i * 2 + 1]}`,
+    client: `127.0.0.1:${ports[i * 3]}`,
+    peer: `127.0.0.1:${ports[i * 3 + 1]}`,
+    etcd: `127.0.0.1:${ports[i * 3 + 2]}`,
   }));
   const founders = nodes.map(({ id, peer, client }) => `${id}=${peer}/${client}`).join(',');
   const directory = join(options.directory, 'kvorum');
   mkdirSync(directory, { recursive: true });
   const logOf = (id: number): string => join(directory, `node-${id}.log`);
-  const children: ChildProcess[] = nodes.map(({ id, peer, client }) =>
+  const children: ChildProcess[] = nodes.map(({ id, peer, client, etcd }) =>
     startChild(
       process.execPath,
       [
         ...[COMMAND, 'serve', '--data', join(directory, `node-${id}`), '--durability', 'fsync'],
-        ...['--listen', client, '--peer-listen', peer, '--id', String(id), '--cluster', founders],
+        ...['--listen', client, '--peer-listen', peer, '--etcd-listen', etcd],
+        ...(count > 1 ? ['--id', String(id), '--cluster', founders] : []),
         ...['--log-level', 'warn'],
       ],
       logOf(id),
@@ -58,6 +65,9 @@ export async function startKvorum(options: BenchOptions): Promise<KvorumCluster>
     const store = await Promise.race([ready, anyEnds(children)]);
     return {
       store,
+      options: { endpoints: nodes.map(({ client }) => client) },
+      etcdUrls: nodes.map(({ etcd }) => `http://${etcd}`),
+      pids: children.map((child) => child.pid!),
       residentMb: () => residentMb(children.map((child) => child.pid)),
       async stop() {
         await store.close();

@@ -1,10 +1,10 @@
 /**
  * `npm run bench [GROUP...] [-- OPTIONS]`
  *
- * Groups: micro, engine, cluster, memory; all of these when none is named. `embedded` is the quick part of `engine`, beside LMDB.
+ * Groups: micro, engine, cluster, grpc, scale, memory; all of these when none is named. `embedded` is the quick part of `engine`, beside LMDB.
  *
  *     --json --seconds N --rounds N      for every group
- *     --etcd                             cluster: beside a three-node etcd
+ *     --etcd                             cluster, grpc: beside a three-node etcd
  *     --peers --chart                    engine: beside other engines; draw the rows into docs/bench_engine.svg
  *     --keys N --large-keys N            engine: its sizes
  *     --tree tables|rocksdb              engine: the tree of Kvorum; its default unless named
@@ -19,11 +19,13 @@ import { BARS, judge } from './bars.ts';
 import { run as cluster } from './cluster.ts';
 import { TREE_VARIABLE } from './engine/peers/kvorum.ts';
 import { run as engine, SECTION_NAMES } from './engine/run.ts';
+import { run as grpc } from './grpc.ts';
 import { run as memory } from './memory.ts';
 import { run as log } from './micro/log.ts';
 import { run as memtable } from './micro/memtable.ts';
 import { cleanUpAtExit, makeDirectory, removeDirectory } from './processes.ts';
 import type { BenchOptions, BenchResult, BenchRun } from './result.ts';
+import { run as scale } from './scale.ts';
 
 const GROUPS: Readonly<Record<string, readonly BenchRun[]>> = {
   micro: [
@@ -33,6 +35,8 @@ const GROUPS: Readonly<Record<string, readonly BenchRun[]>> = {
   engine: [engine],
   embedded: [(emit, options) => engine(emit, { ...options, peers: 'lmdb', sections: ['small', 'fsync'] })],
   cluster: [cluster],
+  grpc: [grpc],
+  scale: [scale],
   memory: [memory],
 };
 
@@ -100,7 +104,8 @@ function row(cells: readonly string[]): string {
 }
 
 /** What was measured beside operations, for the reader of the table. */
-function measures({ mbPerSecond, bytesPerKey }: BenchResult): string {
+function measures({ mbPerSecond, bytesPerKey, cpuPercent }: BenchResult): string {
+  if (cpuPercent !== undefined) return `${number(cpuPercent, 0)} % of a core; `;
   if (mbPerSecond !== undefined) return `${number(mbPerSecond, 0)} MB/s; `;
   return bytesPerKey === undefined ? '' : `${number(bytesPerKey, 1)} B a key; `;
 }

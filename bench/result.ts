@@ -18,6 +18,8 @@ export interface BenchResult {
   readonly mbPerSecond?: number | undefined;
   /** Per cent of the measured time that the process spent collecting garbage. */
   readonly gcPercent?: number | undefined;
+  /** Of one core, by the measured process. */
+  readonly cpuPercent?: number | undefined;
   /** Memory beyond key and value, for one key. */
   readonly bytesPerKey?: number | undefined;
   /** Resident memory of the measured process or processes, MiB. */
