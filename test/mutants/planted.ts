@@ -171,6 +171,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     file: 'src/raft/leader.js',
     by: ['revision', 'linearizability', 'read level'],
     settings: { kinds: ['leaderChurn', 'pause'] },
+    seed: 41,
     edits: [
       {
         find: 'const round = quorumValue(state.configuration, state.confirmedRoundOf, state.scratch);',

@@ -13,6 +13,8 @@ import type { Report } from './violation.ts';
 
 /** A tick that is under way while a clock is set, and the one in which the frame came. */
 const SPARE_TICKS = 2;
+/** Times that lie no further apart are one: they come about by different sums. */
+const SAME_MS = 0.001;
 
 /** What is looked at of a node after its tick. */
 export interface ContactView {
@@ -54,7 +56,7 @@ export class QuorumContact {
    * @param sinceTickMs since the last tick, by the node's clock
    */
   hasTicked(sinceTickMs: number, nowMs: number): boolean {
-    const ticked = sinceTickMs < this.#sinceTickMs || (sinceTickMs === 0 && nowMs !== this.#lookedMs);
+    const ticked = sinceTickMs < this.#sinceTickMs || (sinceTickMs === 0 && nowMs - this.#lookedMs > SAME_MS);
     this.#sinceTickMs = sinceTickMs;
     this.#lookedMs = nowMs;
     return ticked;
