@@ -4,7 +4,6 @@
  * Invariants: a write over a channel that may repeat it carries a session and a sequence; after the loss of the session only a write that was certainly not
  * applied is sent again.
  */
-import { setMaxListeners } from 'node:events';
 import { KvError } from '../errors.ts';
 import type { Command, CommandResult, WriteId } from '../kv/command.ts';
 import type { Ports } from '../ports.ts';
@@ -49,8 +48,6 @@ export class StoreCore {
   private spareWriter: ByteWriter | undefined;
 
   constructor(options: StoreOptions) {
-    // Every stream listens to it: ten thousand watches are no leak.
-    setMaxListeners(0, this.closeController.signal);
     this.channel = options.channel;
     this.limits = options.limits;
     this.ports = options.ports;

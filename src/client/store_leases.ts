@@ -97,7 +97,8 @@ export class LeaseClient implements StoreLeases {
     return new LeaseKeeper({
       calls: this.#calls(),
       ports,
-      closed: closeController.signal,
+      // One of its own: many leases that listen to the same one look like a leak.
+      closed: AbortSignal.any([closeController.signal]),
       id,
       ttlMs,
       sentAtMs,
