@@ -63,14 +63,19 @@ function findFiles(folder: string): string[] {
   return readdirSync(folder, { withFileTypes: true, recursive: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith('.test.js'))
     .map((entry) => join(entry.parentPath, entry.name))
+    .filter((file) => existsSync(sourceOf(file)))
     .sort();
+}
+
+/** A compiled test whose source is gone (renamed, or of another branch) is left where it lies and counts for nothing. */
+function sourceOf(file: string): string {
+  return join(projectRoot, 'test', relative(testRoot, file).replace(/\.js$/, '.ts'));
 }
 
 /** Brings the servers that the files ask for onto the machine, where that may be done; says what could not be had. */
 function provideBinaries(files: readonly string[]): void {
   const names = files.flatMap((file) => {
-    const source = join(projectRoot, 'test', relative(testRoot, file).replace(/\.js$/, '.ts'));
-    return existsSync(source) ? neededBy(readFileSync(source, 'utf8')) : [];
+    return neededBy(readFileSync(sourceOf(file), 'utf8'));
   });
   const missing = installMissing([...new Set(names)]);
   if (missing.length > 0) console.log(skippedLine(missing));

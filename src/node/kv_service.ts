@@ -107,6 +107,8 @@ export class KvService implements LocalService {
   readonly quotas: QuotaDesk;
   readonly #requestTimeoutMs: number;
   #clusterId: string | undefined;
+  /** Settles when the last write that waits for what it reads may be proposed; undefined: none waits. */
+  #checked: Promise<unknown> | undefined;
 
   constructor(options: KvServiceOptions) {
     this.#options = options;
@@ -204,13 +206,27 @@ export class KvService implements LocalService {
     const waits = this.#reads.servesAlone()
       ? checkReadable(this.#options.engine, stateMachine.reads(decoded), stateMachine.revision)
       : undefined;
-    if (waits !== undefined) {
-      const kept = new Uint8Array(command);
-      const deadlineMs = this.#deadline(options);
-      return waits.then(() => replica.propose(kept, deadlineMs));
-    }
+    if (waits !== undefined || this.#checked !== undefined)
+      return this.#proposeInTurn(command, waits, options);
     const result = loneWriter.write(command, decoded, this.#timeoutMs(options));
     return result ?? replica.propose(command, this.#deadline(options));
+  }
+
+  /** A write of a lone node waits until what it reads was found readable, and those after it wait with it: their order is that of the calls. */
+  #proposeInTurn(
+    command: Uint8Array,
+    waits: Promise<void> | undefined,
+    options: CallOptions | undefined,
+  ): Promise<CommandResult> {
+    const kept = new Uint8Array(command);
+    const deadlineMs = this.#deadline(options);
+    const turn = Promise.allSettled([waits, this.#checked]);
+    this.#checked = turn;
+    return turn.then(([own]) => {
+      if (this.#checked === turn) this.#checked = undefined;
+      if (own.status === 'rejected') throw own.reason;
+      return this.#options.replica.propose(kept, deadlineMs);
+    });
   }
 
   putAtOnce(
@@ -221,7 +237,8 @@ export class KvService implements LocalService {
   ): MaybePromise<CommandResult> | undefined {
     this.#options.checkOpen();
     // The ordinary way says why not.
-    if (this.#options.onlyMakesRoom() || this.#gate.auth.enabled) return undefined;
+    if (this.#options.onlyMakesRoom() || this.#gate.auth.enabled || this.#checked !== undefined)
+      return undefined;
     return this.#options.loneWriter.put(key, value, ttlMs, this.#timeoutMs(options));
   }
 

@@ -264,4 +264,23 @@ function positions(node: LabNode['node']): { revision: number; commitIndex: numb
   return { revision, commitIndex };
 }
 
+test('writes of a lone node keep their order, though one of them waits for what it reads', async () => {
+  const lab = await filled(1);
+  try {
+    const { store } = await lab.leader();
+    const order = ['in memory 1', keyOf(3), 'in memory 2', keyOf(50), 'in memory 3', 'in memory 4', keyOf(3)];
+    for (let round = 0; round < 3; round++) {
+      const answers = await Promise.all(order.map((key, at) => store.put(key, `${round}.${at}`)));
+      const first = answers[0]!.revision;
+      assert.equal(
+        answers.map(({ revision }) => revision - first),
+        order.map((_, at) => at),
+      );
+      assert.is(text(await store.get(keyOf(3))), `${round}.6`);
+    }
+  } finally {
+    await lab.stop();
+  }
+});
+
 test.run();
