@@ -12,6 +12,7 @@ import { ClusterLab, type LabNode, text, until } from './cluster_lab.ts';
 
 const KIB = 1024;
 const KEYS = 120;
+const SLOW_READ_MS = 3;
 const CONFIG: ConfigInput = {
   // Every read goes to the disk.
   storage: { blockCacheBytes: 0, memtableSizeBytes: 1024 * KIB, logRetainBytes: 0 },
@@ -22,8 +23,8 @@ const keyOf = (i: number): string => `key-${String(i).padStart(4, '0')}`;
 const contentOf = (i: number): string => `<value of ${keyOf(i)}>`.padEnd(4 * KIB, '.');
 
 /** A cluster whose tables hold all keys. */
-async function filled(count: number): Promise<ClusterLab> {
-  const lab = await ClusterLab.start(count, CONFIG);
+async function filled(count: number, config = CONFIG): Promise<ClusterLab> {
+  const lab = await ClusterLab.start(count, config);
   const { store } = await lab.leader();
   for (let i = 0; i < KEYS; i++) await store.put(keyOf(i), contentOf(i));
   // Moves the last of them into a table as well.
@@ -53,6 +54,11 @@ async function tables(disk: MemoryDisk): Promise<string[]> {
     return (await disk.list(directory)).map((name) => `${directory}/${name}`);
   }
   return [];
+}
+
+function busyFor(ms: number): void {
+  const endMs = performance.now() + ms;
+  while (performance.now() < endMs);
 }
 
 /** The error of a call; undefined: there was none. Anything but a KvError fails the test. */
@@ -265,11 +271,14 @@ function positions(node: LabNode['node']): { revision: number; commitIndex: numb
 }
 
 test('writes of a lone node keep their order, though one of them waits for what it reads', async () => {
-  const lab = await filled(1);
+  const lab = await filled(1, { ...CONFIG, storage: { ...CONFIG.storage, durability: 'os' } });
   try {
     const { store } = await lab.leader();
+    // Reads that take long are no longer made within the call.
+    lab.disks.get(1)!.observer = { read: () => busyFor(SLOW_READ_MS) };
     const order = ['in memory 1', keyOf(3), 'in memory 2', keyOf(50), 'in memory 3', 'in memory 4', keyOf(3)];
     for (let round = 0; round < 3; round++) {
+      for (let i = 60; i < 70; i++) await store.get(keyOf(i));
       const answers = await Promise.all(order.map((key, at) => store.put(key, `${round}.${at}`)));
       const first = answers[0]!.revision;
       assert.equal(
