@@ -224,6 +224,11 @@ export class ClusterClient implements CallOwner {
     return true;
   }
 
+  /** Resolves when the renaming that `mends` has begun is over, however it ended. */
+  renaming(connection: TcpConnection): Promise<void> | undefined {
+    return this.credentials?.renaming(connection);
+  }
+
   answered(call: PendingCall): void {
     this.inFlightBytes -= call.request.sizeBytes;
   }

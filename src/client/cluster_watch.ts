@@ -20,7 +20,7 @@ const GRANT_SHARE = 1 / 4;
 const FIRST_PAUSE_MS = 25;
 const MAX_PAUSE_MS = 1_000;
 /** A stream that lasted so long had a name: who has none is refused at once. */
-const NAMED_MS = 1_000;
+const NAMED_MS = 100;
 /** Ends of a stream after which another node may go on. */
 const PASSING: ReadonlySet<string> = new Set([
   'UNAVAILABLE',
@@ -48,12 +48,14 @@ export async function* watchCluster(
   let fromRevision = request.fromRevision;
   const grantBytes = cluster.watchWindowBytes * GRANT_SHARE;
   let avoid: TcpConnection | undefined;
+  /** It has just been told anew who this client is; others would have to be told first. */
+  let named: TcpConnection | undefined;
   let failures = 0;
   const refusals = { nameless: 0 };
   let opened = false;
   let deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? cluster.timeoutMs);
   while (!signal?.aborted) {
-    const connection = await cluster.connectionForStream(avoid, deadlineMs, signal);
+    const connection = named?.usable ? named : await cluster.connectionForStream(avoid, deadlineMs, signal);
     const stream = new WatchFlow({ ...request, fromRevision }, cluster.watchWindowBytes);
     const requestId = connection.open(stream);
     const openedMs = clock.monotonicMs();
@@ -89,8 +91,10 @@ export async function* watchCluster(
     if (signal?.aborted) return;
     const error = stream.error ?? new KvError('UNAVAILABLE', 'the node ended the watch');
     if (clock.monotonicMs() - openedMs >= NAMED_MS) refusals.nameless = 0;
-    const mended = PASSING.has(error.code) || cluster.mends(error, connection, refusals);
-    if (cluster.isClosed || !mended) throw error;
+    const renamed = !PASSING.has(error.code) && cluster.mends(error, connection, refusals);
+    if (cluster.isClosed || !(PASSING.has(error.code) || renamed)) throw error;
+    named = renamed ? connection : undefined;
+    if (renamed) await cluster.renaming(connection);
     avoid = connection;
     failures++;
     if (opened && failures === 1)

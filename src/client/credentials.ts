@@ -46,6 +46,10 @@ export class ClientCredentials {
     return true;
   }
 
+  renaming(connection: TcpConnection): Promise<void> | undefined {
+    return this.#renewing.get(connection);
+  }
+
   /** Tells a node who this client is. @throws KvError AUTH_FAILED, and whatever cuts a call short */
   async name(connection: TcpConnection): Promise<void> {
     const token = this.#token;
