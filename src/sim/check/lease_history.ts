@@ -134,7 +134,8 @@ export class LeaseHistory {
       if (kind === 'leaseLook' && !gone) return;
       if (gone || errorCode === 'LEASE_NOT_FOUND') lease.missed.push(operation);
       else if (kind === 'leaseRevoke') lease.revokes.push(operation);
-      else if (outcome !== 'fail') lease.renewals.push(operation);
+      // A keep-alive may be made twice: a node that goes down while it passes one on does not say whether it came through.
+      else if (outcome !== 'fail' || errorCode === 'UNAVAILABLE') lease.renewals.push(operation);
       return;
     }
     if (outcome === 'ok') {
