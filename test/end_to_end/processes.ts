@@ -40,7 +40,8 @@ export async function endAll(): Promise<void> {
   for (const pid of strangers) signal(pid, 'SIGKILL');
   await Promise.all(ended);
   setTimeout(() => {
-    console.error('something is still open after the last test: ending the process');
+    const open = process.getActiveResourcesInfo().join(', ');
+    console.error(`something is still open after the last test (${open}): ending the process`);
     process.exit(1);
   }, LEFT_OPEN_MS).unref();
 }
