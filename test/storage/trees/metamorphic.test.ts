@@ -11,7 +11,7 @@ import { subjectsHere } from './subjects_here.ts';
 import { TABLES_TREE } from './tables_subject.ts';
 import type { TreeSubject } from './tree_subject.ts';
 
-const SEEDS = Number(process.env['KVORUM_TREE_SEEDS'] ?? 6);
+const SEEDS = Number(process.env['KVORUM_TREE_SEEDS'] ?? 4);
 const SIZE = { operations: 25, writes: 250, huge: false };
 const subjects = await subjectsHere();
 
