@@ -94,7 +94,11 @@ export async function* watchCluster(
     const renamed = !PASSING.has(error.code) && cluster.mends(error, connection, refusals);
     if (cluster.isClosed || !(PASSING.has(error.code) || renamed)) throw error;
     named = renamed ? connection : undefined;
-    if (renamed) await cluster.renaming(connection);
+    if (renamed) {
+      await cluster.renaming(connection);
+      // Without a pause, in which the name may change again.
+      if (connection.usable) continue;
+    }
     avoid = connection;
     failures++;
     if (opened && failures === 1)
