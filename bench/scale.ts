@@ -11,6 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../src/index.ts';
 import { type KvorumCluster, startKvorum } from './kvorum_cluster.ts';
 import { LatencyHistogram } from './latency.ts';
+import { residentMb } from './processes.ts';
 import type { BenchOptions, Emit } from './result.ts';
 
 const WATCHERS = 10_000;
@@ -169,12 +170,10 @@ class Usage {
 /** Processor time and memory of processes so far. REQUIRES: /proc. */
 function usage(pids: readonly number[]): Usage {
   let ticks = 0;
-  let kib = 0;
   for (const pid of pids) {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     ticks += Number(fields[11]) + Number(fields[12]);
-    kib += Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
   }
-  return new Usage(ticks / TICKS_PER_SECOND, kib / 1_024);
+  return new Usage(ticks / TICKS_PER_SECOND, residentMb(pids) ?? Number.NaN);
 }

@@ -2,7 +2,6 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   findBinary,
@@ -12,6 +11,7 @@ import {
   requireBinaries,
   skippedLine,
 } from './binaries.ts';
+import { test } from './suite.ts';
 
 test('a program is found where it may be executed, and only there', () => {
   const folder = mkdtempSync(join(tmpdir(), 'kvorum-binaries-'));

@@ -1,8 +1,9 @@
 /** Settings are checked once: an error names the setting, the value given and what is allowed, and what comes out is whole and frozen. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { parseConfig } from '../src/config.ts';
 import { KvError } from '../src/errors.ts';
+import { test } from './suite.ts';
 
 /** The message with which an input is refused. */
 function refusal(input: unknown): string {

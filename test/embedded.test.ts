@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { jsonCodec, type KvError, open } from '../src/index.ts';
+import { test } from './suite.ts';
 
 const decoder = new TextDecoder();
 const text = (bytes: Uint8Array | undefined): string | undefined => bytes && decoder.decode(bytes);

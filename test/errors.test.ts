@@ -1,7 +1,8 @@
 /** Error codes are part of the wire: their numbers are unique and come back as the same code. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { ERROR_CODES, type ErrorCode, errorCodeOf, errorNumber, KvError } from '../src/errors.ts';
+import { test } from './suite.ts';
 
 test('numbers are unique and map back', () => {
   const codes = Object.keys(ERROR_CODES) as ErrorCode[];

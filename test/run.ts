@@ -74,9 +74,7 @@ function sourceOf(file: string): string {
 
 /** Brings the servers that the files ask for onto the machine, where that may be done; says what could not be had. */
 function provideBinaries(files: readonly string[]): void {
-  const names = files.flatMap((file) => {
-    return neededBy(readFileSync(sourceOf(file), 'utf8'));
-  });
+  const names = files.flatMap((file) => neededBy(readFileSync(sourceOf(file), 'utf8')));
   const missing = installMissing([...new Set(names)]);
   if (missing.length > 0) console.log(skippedLine(missing));
 }

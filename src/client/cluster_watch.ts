@@ -91,13 +91,13 @@ export async function* watchCluster(
     if (signal?.aborted) return;
     const error = stream.error ?? new KvError('UNAVAILABLE', 'the node ended the watch');
     if (clock.monotonicMs() - openedMs >= NAMED_MS) refusals.nameless = 0;
-    const renamed = !PASSING.has(error.code) && cluster.mends(error, connection, refusals);
-    if (cluster.isClosed || !(PASSING.has(error.code) || renamed)) throw error;
-    named = renamed ? connection : undefined;
-    if (renamed) {
-      await cluster.renaming(connection);
+    const passing = PASSING.has(error.code);
+    if (cluster.isClosed || !(passing || cluster.mends(error, connection, refusals))) throw error;
+    named = passing ? undefined : connection;
+    if (named !== undefined) {
+      await cluster.renaming(named);
       // Without a pause, in which the name may change again.
-      if (connection.usable) continue;
+      if (named.usable) continue;
     }
     avoid = connection;
     failures++;

@@ -30,7 +30,7 @@ export interface ReadCallOptions extends CallOptions {
   /** Read the store as of a revision that is still kept. */
   readonly revision?: number | undefined;
   /**
-   * Read the store as of a wall-clock time in milliseconds that is still kept, by the store's clock (docs/data_model.md): FUTURE_REVISION for one that has not come. Not
+   * Read the store as of a wall-clock time in milliseconds that is still kept, by the store's clock (docs/data_model.md): waits for one that is up to a second ahead; FUTURE_REVISION for one further ahead. Not
    * with `revision`.
    */
   readonly atTimeMs?: number | undefined;

@@ -46,6 +46,9 @@ export interface KeyReadsOptions {
   readonly deadline: (options: CallOptions | undefined) => number;
 }
 
+/** How far ahead of the store's the clock of who asks for a time may be: the read waits until the store's is there. No two machines agree on what "now" is. */
+const CLOCK_AHEAD_MS = 1_000;
+
 const LINEARIZABLE: ReadOptions = { level: 'linearizable', minRevision: 0, revision: 0 };
 
 export class KeyReads {
@@ -105,6 +108,18 @@ export class KeyReads {
   /** undefined when the read may be served at once, else a promise of the moment when it may. */
   #ready(request: ReadOptions, options: CallOptions | undefined): Promise<void> | undefined {
     this.#options.checkOpen();
+    const { atTimeMs } = request;
+    if (atTimeMs === undefined) return this.#readyNow(request, options);
+    const { storeClock, conditions } = this.#options;
+    const aheadMs = atTimeMs - storeClock.estimateMs();
+    if (aheadMs <= 0 || aheadMs > CLOCK_AHEAD_MS) return this.#readyNow(request, options);
+    const late = (): KvError => new KvError('TIMEOUT', `the time ${atTimeMs} has not come in time`);
+    return conditions
+      .until(() => storeClock.estimateMs() >= atTimeMs, this.#options.deadline(options), late)
+      .then(() => this.#readyNow(request, options));
+  }
+
+  #readyNow(request: ReadOptions, options: CallOptions | undefined): Promise<void> | undefined {
     if (request.level === 'eventual') return undefined;
     if (request.level === 'linearizable') {
       if (this.servesAlone()) return this.#options.replica.turnOwed();

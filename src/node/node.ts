@@ -293,8 +293,10 @@ export class KvorumNode {
   #roleChanged(): void {
     const { role, leader, term } = this.#consensus.raft;
     this.#options.logger.info('role', { role, leader, term });
-    if (role === 'leader') for (const part of [this.#repair, this.#time]) part.leads();
-    else this.#consensus.proposals.refuseQueued(this.service.notLeader());
+    if (role === 'leader') {
+      this.#repair.leads();
+      this.#time.tellAll();
+    } else this.#consensus.proposals.refuseQueued(this.service.notLeader());
     this.#consensus.conditions.check();
   }
 

@@ -18,12 +18,7 @@ export class TimeTelling {
     this.#clock = clock;
   }
 
-  /** This node has come to lead: the others know its time before an entry of it. */
-  leads(): void {
-    this.tellAll();
-  }
-
-  /** REQUIRES: this node leads. Called several times a second. */
+  /** REQUIRES: this node leads. Called as soon as it does, so that the others know its time before an entry of it, and several times a second. */
   tellAll(): void {
     const raft = this.#raft;
     this.#clock.adjust();

@@ -1,9 +1,9 @@
 /** Connections by address: counted until they are closed, and what an address counts as. */
 import { EventEmitter } from 'node:events';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ConnectionCounts, countedAddress } from '../../src/api/connection_counts.ts';
 import type { ByteStream } from '../../src/byte_stream.ts';
+import { test } from '../suite.ts';
 
 function stream(remoteAddress: string | undefined): ByteStream & EventEmitter {
   return Object.assign(new EventEmitter(), { remoteAddress }) as unknown as ByteStream & EventEmitter;

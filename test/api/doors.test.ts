@@ -4,7 +4,6 @@ import { connect as connectTcp, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Etcd3 } from 'etcd3';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Middleware } from '../../src/api/pipeline.ts';
 import type { ConfigInput } from '../../src/config.ts';
@@ -15,6 +14,7 @@ import { silentLogger } from '../../src/observability/logger.ts';
 import { type Server, startServer } from '../../src/server.ts';
 import { writeHello } from '../../src/wire/client_codec.ts';
 import { OPCODE } from '../../src/wire/client_frames.ts';
+import { test } from '../suite.ts';
 import { frame, waitFor } from './raw_client.ts';
 
 async function withServer(

@@ -1,11 +1,12 @@
 /** What stands around the calls of the service: told of each once, may refuse, and costs nothing where it is not there. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { type Middleware, type ServiceCall, throughPipeline } from '../../src/api/pipeline.ts';
 import { KvError } from '../../src/errors.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import { NO_WRITE_ID } from '../../src/wire/write_id.ts';
 import { key, put } from '../kv/commands.ts';
+import { test } from '../suite.ts';
 import { FakeService } from './fake_service.ts';
 
 const READ = { level: 'linearizable', minRevision: 0, revision: 0 } as const;

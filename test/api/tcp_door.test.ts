@@ -1,5 +1,5 @@
 /** The TCP door against a raw socket: what it answers, what it refuses, and that everything stays bounded. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { startTcpDoor } from '../../src/api/tcp/door.ts';
 import { parseConfig } from '../../src/config.ts';
@@ -10,6 +10,7 @@ import { OPCODE } from '../../src/wire/client_frames.ts';
 import { encodePut } from '../../src/wire/command_codec.ts';
 import { decodeResult } from '../../src/wire/result_codec.ts';
 import type { ByteWriter } from '../../src/wire/varint.ts';
+import { test } from '../suite.ts';
 import { FakeService } from './fake_service.ts';
 
 import { frame, getFields, putFields, turns, waitFor, watchFields, withDoor } from './raw_client.ts';

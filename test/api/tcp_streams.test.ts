@@ -1,9 +1,10 @@
 /** Scans and watches through the TCP door: credit, order, parts, and clean ends. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { readBatch, readPage, writeScan } from '../../src/wire/client_codec.ts';
 import { OPCODE } from '../../src/wire/client_frames.ts';
+import { test } from '../suite.ts';
 
 import { getFields, putFields, stored, turns, waitFor, watchFields, withDoor } from './raw_client.ts';
 

@@ -1,7 +1,8 @@
 /** Bars are judged from the results of one run, and only when that run measured both sides. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { BARS, type Bar, judge } from '../../bench/bars.ts';
+import { test } from '../suite.ts';
 
 const put = (peer: string, opsPerSecond: number) => ({ peer, case: 'put', opsPerSecond });
 const ratio: Bar = {

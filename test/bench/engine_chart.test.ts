@@ -1,8 +1,9 @@
 /** The chart is well-formed whatever the rows hold, and its bars stand where their values say. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { drawChart, escapeXml, LogScale, shortNumber } from '../../bench/engine/chart.ts';
 import type { BenchResult } from '../../bench/result.ts';
+import { test } from '../suite.ts';
 
 /** Fails unless every element is closed in the order in which it was opened, and no stray `<` or `&` is left. */
 function assertWellFormed(xml: string): void {

@@ -1,8 +1,9 @@
 /** Keys and values of the engine benchmark are the same in every process, distinct, and every read can be checked. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { Data, KEY_BYTES, type KeyKind, KeySet, makeEngineValues } from '../../bench/engine/data.ts';
 import { VALUE_BYTES } from '../../bench/load.ts';
+import { test } from '../suite.ts';
 
 const COUNT = 1_234;
 const texts = (kind: KeyKind): string[] => {

@@ -1,5 +1,5 @@
 /** Stretches end where their limit says, for every kind of operation, and rows are their medians. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { overlapMs } from '../../bench/engine/gc.ts';
 import {
@@ -11,6 +11,7 @@ import {
   toStretch,
 } from '../../bench/engine/stretch.ts';
 import { LatencyHistogram } from '../../bench/latency.ts';
+import { test } from '../suite.ts';
 
 const NO_TIME_LIMIT = Number.POSITIVE_INFINITY;
 

@@ -1,9 +1,9 @@
 /** The hand-written etcd client: its encoding, and what it makes of good and bad answers of a gRPC server. */
 import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
 import type { AddressInfo } from 'node:net';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { EtcdClient, encodeMessage, findField } from '../../bench/etcd_client.ts';
+import { test } from '../suite.ts';
 
 test('fields are encoded as gRPC and protobuf have them, and found again', () => {
   const message = encodeMessage([Buffer.from('k'), Buffer.alloc(300, 7)]);

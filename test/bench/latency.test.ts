@@ -1,8 +1,8 @@
 /** The histogram's percentiles are those of the samples, within its promised 1.6 %. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { LatencyHistogram, median } from '../../bench/latency.ts';
+import { test } from '../suite.ts';
 
 test('a percentile is within 1.6 % (or a tenth of a microsecond) of the exact one', () => {
   const samples = fc.array(fc.double({ min: 0.0001, max: 100_000, noNaN: true }), {

@@ -6,9 +6,9 @@ import { spawn, spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { endAll, eventually, signal, whenTestEnds } from '../end_to_end/processes.ts';
+import { test } from '../suite.ts';
 import { drawPlan } from './plan.ts';
 
 const MAIN = fileURLToPath(new URL('./main.js', import.meta.url));

@@ -1,13 +1,13 @@
 /** Each fault of a link bites: what a cut, a silence, a hold, a delay, a throttle and an overtaking do to bytes and connections. */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { writeHello } from '../../src/wire/client_codec.ts';
 import { beginFrame, endFrame, OPCODE } from '../../src/wire/client_frames.ts';
 import { ByteWriter } from '../../src/wire/varint.ts';
 import { encodeHello } from '../../transports/peer_handshake.ts';
 import { eventually, freePorts } from '../end_to_end/processes.ts';
+import { test } from '../suite.ts';
 import { clientName, peerName } from './hello_names.ts';
 import type { LinkFault } from './link.ts';
 import { Links } from './links.ts';

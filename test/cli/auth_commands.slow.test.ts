@@ -1,5 +1,5 @@
 /** `kvorum auth user role` as processes against one node, and what `--user` changes. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import {
   type Ended,
@@ -9,6 +9,7 @@ import {
   serve,
   temporaryDirectory,
 } from '../end_to_end/processes.ts';
+import { test } from '../suite.ts';
 
 let node: ServedNode;
 

@@ -2,10 +2,10 @@
 
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { MAIN, temporaryDirectory } from '../end_to_end/processes.ts';
 import { seeded, simulate } from '../sim/check/histories.ts';
+import { test } from '../suite.ts';
 
 const directory = temporaryDirectory();
 const STALE = [

@@ -1,5 +1,5 @@
 /** `kvorum serve --join`, `status`, `member ...` and `move-leader` as processes, on a cluster that grows from one node to three. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import {
   endAll,
@@ -12,6 +12,7 @@ import {
   statusOf,
   temporaryDirectory,
 } from '../end_to_end/processes.ts';
+import { test } from '../suite.ts';
 
 const data = temporaryDirectory();
 const ports = await freePorts(8);

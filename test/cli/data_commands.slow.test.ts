@@ -1,5 +1,5 @@
 /** `kvorum put get del scan watch txn bench` as processes against one node: what they print for people, what for programs, and their exit status. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import {
   Command,
@@ -12,6 +12,7 @@ import {
   serve,
   temporaryDirectory,
 } from '../end_to_end/processes.ts';
+import { test } from '../suite.ts';
 
 let node: ServedNode;
 

@@ -2,7 +2,6 @@
 // needs: etcdctl
 import { execFile } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { requireBinaries } from '../binaries.ts';
 import {
@@ -17,6 +16,7 @@ import {
   signal,
   temporaryDirectory,
 } from '../end_to_end/processes.ts';
+import { test } from '../suite.ts';
 
 const ETCDCTL_LIMIT_MS = 30_000;
 const binaries = requireBinaries(['etcdctl']);

@@ -1,5 +1,5 @@
 /** `kvorum quota` as a process, with rights enforced and without. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import {
   endAll,
@@ -10,6 +10,7 @@ import {
   serve,
   temporaryDirectory,
 } from '../end_to_end/processes.ts';
+import { test } from '../suite.ts';
 
 const [clientPort, peerPort] = await freePorts(2);
 let node: ServedNode;

@@ -1,7 +1,6 @@
 /** `kvorum serve`, `kvorum check` and `kvorum local` as processes: how they start, refuse to start and end, and damage that is found offline. */
 import { closeSync, openSync, readdirSync, readFileSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   Command,
@@ -19,6 +18,7 @@ import {
   statusOf,
   temporaryDirectory,
 } from '../end_to_end/processes.ts';
+import { test } from '../suite.ts';
 
 const MIB = 1024 * 1024;
 

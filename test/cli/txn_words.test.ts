@@ -1,11 +1,12 @@
 /** The words of `kvorum txn` and of `--cluster`: what they mean, and what is refused with a message that shows the offending text. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { endpointsOf, positiveInteger } from '../../src/cli/endpoints.ts';
 import { shown, table } from '../../src/cli/output.ts';
 import { parseMember } from '../../src/cli/serve.ts';
 import { parseCondition, parseOperation, splitWords } from '../../src/cli/txn_words.ts';
 import { KvError } from '../../src/errors.ts';
+import { test } from '../suite.ts';
 
 function refused(run: () => unknown, code: KvError['code'], text: string): void {
   try {

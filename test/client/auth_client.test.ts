@@ -2,7 +2,6 @@
 import * as fs from 'node:fs/promises';
 import * as os from 'node:os';
 import * as path from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ServiceCall } from '../../src/api/pipeline.ts';
 import { connectAdmin } from '../../src/client/admin.ts';
@@ -12,6 +11,7 @@ import { KvError } from '../../src/errors.ts';
 import { silentLogger } from '../../src/observability/logger.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { startServer } from '../../src/server.ts';
+import { test } from '../suite.ts';
 import { type FakeNode, withCluster } from './fake_cluster.ts';
 
 async function codeOf(run: () => unknown): Promise<string> {

@@ -1,11 +1,12 @@
 /** Ranges, counts, transactions and reads of the past, through the public store: in this process and over TCP alike. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { jsonCodec } from '../../src/client/codecs.ts';
 import type { KeyEntry, Store, TxnCompare, TxnOperation } from '../../src/client/store_types.ts';
 import { connect } from '../../src/connect.ts';
 import { type ErrorCode, KvError } from '../../src/errors.ts';
 import { type OneServer, startOneServer } from '../api/conformance/one_server.ts';
+import { test } from '../suite.ts';
 
 const decoder = new TextDecoder();
 const text = (bytes: Uint8Array | undefined): string | undefined => bytes && decoder.decode(bytes);

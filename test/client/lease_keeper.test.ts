@@ -1,11 +1,12 @@
 /** What keeps a lease alive, in virtual time: when it renews, what it does with failures, and when it gives the lease up for lost. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { LeaseCalls } from '../../src/client/channel.ts';
 import { LeaseKeeper } from '../../src/client/lease_keeper.ts';
 import { type ErrorCode, KvError } from '../../src/errors.ts';
 import type { Ports } from '../../src/ports.ts';
 import { realPorts } from '../../src/real_ports.ts';
+import { test } from '../suite.ts';
 
 const TTL_MS = 9_000;
 

@@ -1,9 +1,10 @@
 /** Leases, locks and elections of the public store over real nodes in one process: contenders, losses, and the change of leaders. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { ElectionLeader, Lock } from '../../src/client/lock_types.ts';
 import { type ErrorCode, KvError } from '../../src/errors.ts';
 import { ClusterLab, LAB_CONFIG, text, until } from '../node/cluster_lab.ts';
+import { test } from '../suite.ts';
 
 const CONFIG = { ...LAB_CONFIG, limits: { minLeaseTtlMs: 50 } };
 

@@ -1,8 +1,9 @@
 /** The client follows the members of the cluster: it is told of changes, leaves former members, and finds its way back when what it was told was old. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { connectAdmin } from '../../src/client/admin.ts';
 import { realPorts } from '../../src/real_ports.ts';
+import { test } from '../suite.ts';
 import { connectedTo, type FakeNode, memberOf, withCluster } from './fake_cluster.ts';
 
 async function until(condition: () => boolean): Promise<void> {

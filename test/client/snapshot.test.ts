@@ -2,7 +2,6 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { SnapshotStream } from '../../src/api/service.ts';
 import { parseConfig } from '../../src/config.ts';
@@ -14,6 +13,7 @@ import { realPorts } from '../../src/real_ports.ts';
 import { NodeDisk } from '../../src/storage/node_disk.ts';
 import { saveSnapshot } from '../../src/storage/snapshot/save_snapshot.ts';
 import { startOneServer } from '../api/conformance/one_server.ts';
+import { test } from '../suite.ts';
 import { withCluster } from './fake_cluster.ts';
 
 const CHUNK = 256 * 1024;

@@ -1,6 +1,5 @@
 /** The store over a channel in the same process: what it checks, what it encodes, and how it deals with sessions. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Channel } from '../../src/client/channel.ts';
 import { jsonCodec, stringCodec } from '../../src/client/codecs.ts';
@@ -23,6 +22,7 @@ import type {
   WatchBatch,
 } from '../../src/wire/messages.ts';
 import { FakeStore } from '../api/fake_service.ts';
+import { test } from '../suite.ts';
 
 const limits = { maxKeyBytes: 16, maxValueBytes: 32, maxTxnOperations: 3 };
 

@@ -1,5 +1,5 @@
 /** The client over real sockets against fake nodes: fail-over, retries that apply once, streams that resume, bounds and time-outs. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { connectAdmin } from '../../src/client/admin.ts';
 import { jsonCodec } from '../../src/client/codecs.ts';
@@ -7,6 +7,7 @@ import { connectWith } from '../../src/client/connect.ts';
 import { type ErrorCode, KvError } from '../../src/errors.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { SOME_ALARM, SOME_HASH } from '../api/fake_upkeep.ts';
+import { test } from '../suite.ts';
 import { connectedTo, type FakeNode, withCluster } from './fake_cluster.ts';
 import { FaultyProxy } from './faulty_proxy.ts';
 

@@ -1,6 +1,5 @@
 /** One client connection against a node that misbehaves: whatever it sends, every call is told an outcome. */
 import { createServer, type Socket } from 'node:net';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ConnectionCall, openConnection, type TcpConnection } from '../../src/client/tcp_connection.ts';
 import { KvError } from '../../src/errors.ts';
@@ -9,6 +8,7 @@ import { writeWelcome } from '../../src/wire/client_codec.ts';
 import { beginFrame, endFrame, FrameReader, OPCODE } from '../../src/wire/client_frames.ts';
 import { encodeError } from '../../src/wire/error_codec.ts';
 import { ByteWriter } from '../../src/wire/varint.ts';
+import { test } from '../suite.ts';
 
 type Answer = (
   opcode: number,

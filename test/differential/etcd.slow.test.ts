@@ -5,7 +5,7 @@
  * `KVORUM_DIFFERENTIAL_REQUESTS` says how many requests; `KVORUM_DIFFERENTIAL_SEED` and `KVORUM_DIFFERENTIAL_KIND` (keys, rights) repeat one run.
  */
 // needs: etcd
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { etcdMethods } from '../../src/api/grpc/services/methods.ts';
 import { parseConfig } from '../../src/config.ts';
@@ -13,6 +13,7 @@ import { realPorts } from '../../src/real_ports.ts';
 import { FakeService } from '../api/fake_service.ts';
 import { requireBinaries } from '../binaries.ts';
 import { endAll } from '../end_to_end/processes.ts';
+import { test } from '../suite.ts';
 import { type Kind, runOf } from './generate.ts';
 import { Pair } from './pair.ts';
 import { startEtcd, startKvorum } from './servers.ts';

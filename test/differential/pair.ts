@@ -124,7 +124,10 @@ export class Pair {
     ];
     const agree = (): true | undefined => (told()[0] === told()[1] ? true : undefined);
     // One of them may still have to tell the others of what was written for the last.
-    await Promise.race([this.#ours, this.#theirs].map((side) => side.until(agree, EVENTS_LIMIT_MS)));
+    const sides = [this.#ours, this.#theirs];
+    await Promise.race(sides.map((side) => side.until(agree, EVENTS_LIMIT_MS)));
+    // The other one does not hear of what this one was told.
+    for (const side of sides) side.look();
     const [ours, theirs] = told();
     return ours === theirs ? '' : `watches differ\n  kvorum: ${ours}\n  etcd:   ${theirs}`;
   }

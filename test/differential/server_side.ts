@@ -180,6 +180,11 @@ export class ServerSide {
     return { message: found ?? 'no answer in time' };
   }
 
+  /** Has `until` look again, for news that came from elsewhere. */
+  look(): void {
+    this.#wake();
+  }
+
   /** Waits for something that a watch brings; undefined: it did not, in time. */
   async until<T>(find: () => T | undefined, limitMs: number): Promise<T | undefined> {
     let timer: NodeJS.Timeout | undefined;

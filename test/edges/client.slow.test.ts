@@ -4,7 +4,6 @@
  */
 import { createServer, connect as dial, type Socket } from 'node:net';
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startTcpDoor } from '../../src/api/tcp/door.ts';
 import { connectAdmin } from '../../src/client/admin.ts';
@@ -18,6 +17,7 @@ import { FrameReader, OPCODE } from '../../src/wire/client_frames.ts';
 import { ByteReader } from '../../src/wire/varint.ts';
 import { frame } from '../api/raw_client.ts';
 import { ClusterLab } from '../node/cluster_lab.ts';
+import { test } from '../suite.ts';
 import { count, edgeParameters, edgeRuns, report } from './edge_guard.ts';
 import { type Step, spoilt, steps } from './mutations.ts';
 

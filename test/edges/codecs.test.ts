@@ -3,7 +3,6 @@
  * itself), or a KvError with a code that the codec names; memory and work in proportion to the input.
  */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type ErrorCode, KvError } from '../../src/errors.ts';
 import { decodeConfiguration, encodeConfiguration } from '../../src/raft/configuration.ts';
@@ -64,6 +63,7 @@ import { decodeResult, encodeResult } from '../../src/wire/result_codec.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
 import { ByteReader, ByteWriter } from '../../src/wire/varint.ts';
 import { decodeHello, decodeWelcome, encodeHello, encodeWelcome } from '../../transports/peer_handshake.ts';
+import { test } from '../suite.ts';
 import {
   alarms,
   event,

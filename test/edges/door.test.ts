@@ -3,7 +3,6 @@
  * by that, never the node: each request is answered or its connection closed, no answer is INTERNAL, and others are served on.
  */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { startTcpDoor, type TcpDoor } from '../../src/api/tcp/door.ts';
 import { parseConfig } from '../../src/config.ts';
@@ -41,6 +40,7 @@ import {
 } from '../api/raw_client.ts';
 import { key, NO_ID, put, range, remove, Store, touch, txn, write } from '../kv/commands.ts';
 import { ClusterLab } from '../node/cluster_lab.ts';
+import { test } from '../suite.ts';
 import { rangeSelection, safeInteger } from '../wire/command_arbitraries.ts';
 import { count, edgeParameters, edgeRuns, report } from './edge_guard.ts';
 import { noise, spoilt, steps } from './mutations.ts';

@@ -3,13 +3,13 @@
  * no more than what has come (client protocol) or one frame of the limit (peers).
  */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { FRAME_HEADER_BYTES, FrameReader } from '../../src/wire/client_frames.ts';
 import { FrameDecoder } from '../../src/wire/frame.ts';
 import { ByteReader } from '../../src/wire/varint.ts';
 import { frame } from '../api/raw_client.ts';
+import { test } from '../suite.ts';
 import { framed } from '../transports/tcp_lab.ts';
 import { edgeParameters, edgeRuns, guarded, report } from './edge_guard.ts';
 import { noise, spoilt, steps } from './mutations.ts';

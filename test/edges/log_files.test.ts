@@ -3,7 +3,6 @@
  * another error, or more memory than the files explain. Sealed anew, hostile segments may say what they like; they are still read without harm.
  */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { crc32 } from '../../src/storage/crc32.ts';
@@ -20,6 +19,7 @@ import type { SegmentedLog } from '../../src/storage/log/segmented_log.ts';
 import { verifyLog } from '../../src/storage/log/verify.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { contents, entry, LOG_PATH, openLog, VirtualPorts } from '../storage/log/log_fixture.ts';
+import { test } from '../suite.ts';
 import { edgeParameters, edgeRuns, guardedAsync, report, shownBytes } from './edge_guard.ts';
 import { noise, spoilt, steps } from './mutations.ts';
 import { resealSegment } from './resealed.ts';

@@ -3,7 +3,6 @@
  * Who sends them loses the connection; nothing is delivered that no valid hello came before, others are served on, and the node lives.
  */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Service } from '../../src/api/service.ts';
 import { readStatuses, writeStatuses } from '../../src/wire/client_admin_codec.ts';
@@ -37,6 +36,7 @@ import {
 } from '../../transports/peer_handshake.ts';
 import { waitFor } from '../api/raw_client.ts';
 import { ClusterLab } from '../node/cluster_lab.ts';
+import { test } from '../suite.ts';
 import { until } from '../transports/conformance.ts';
 import { framed, Lab, stillServes } from '../transports/tcp_lab.ts';
 import { safeInteger } from '../wire/command_arbitraries.ts';

@@ -8,7 +8,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { endpointsOf, positiveInteger } from '../../src/cli/endpoints.ts';
 import { parseMember } from '../../src/cli/serve.ts';
@@ -20,6 +19,7 @@ import { readIdentity, writeIdentity } from '../../src/node/identity.ts';
 import { crc32 } from '../../src/storage/crc32.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { parseAddress } from '../../transports/address.ts';
+import { test } from '../suite.ts';
 import { count, edgeParameters, edgeRuns, expected, guardedAsync, report } from './edge_guard.ts';
 import { noise, spoilt, steps } from './mutations.ts';
 

@@ -1,6 +1,5 @@
 /** Snapshot files, spoilt with and without their checksums put right: every record that was written, or CORRUPT with file and offset. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { compareRecords, copyRecord, type StoredRecord } from '../../src/storage/record.ts';
@@ -14,6 +13,7 @@ import {
 } from '../../src/storage/snapshot/snapshot_format.ts';
 import { openSnapshot, verifySnapshot } from '../../src/storage/snapshot/snapshot_reader.ts';
 import { plainRecord, RecordModel, seededRandom, showAll } from '../storage/record_model.ts';
+import { test } from '../suite.ts';
 import { edgeParameters, edgeRuns, guardedAsync, report, shownBytes } from './edge_guard.ts';
 import { noise, spoilt, steps } from './mutations.ts';
 import { resealSnapshot } from './resealed.ts';

@@ -4,7 +4,6 @@
  * never trap, hang, or take memory for what a length claims. test/storage/trees/byte_flip*.test.ts plays single damages of other kinds.
  */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { MemoryDisk } from '../../src/storage/memory_disk.ts';
@@ -16,6 +15,7 @@ import { HarnessPorts } from '../storage/trees/harness_ports.ts';
 import { TABLES_TREE } from '../storage/trees/tables_subject.ts';
 import { allVersions, assertAllowed, LAST_REVISION, scanToEnd } from '../storage/trees/tree_checks.ts';
 import { type OpenTree, TREE_PATH } from '../storage/trees/tree_subject.ts';
+import { test } from '../suite.ts';
 import { edgeParameters, edgeRuns, guarded, guardedAsync, report, shownBytes } from './edge_guard.ts';
 import { noise, type Step, spoilt, steps } from './mutations.ts';
 import { resealManifest, resealTable } from './resealed.ts';

@@ -1,6 +1,7 @@
 /** Three nodes as `kvorum local` runs them: the leader killed under load, a whole cluster stopped and started, killed and started. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import {
   endAll,
   endWithTest,

@@ -2,11 +2,11 @@
 import { spawnSync } from 'node:child_process';
 import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { connect } from '../../src/index.ts';
 import { fillDisk, makeRoom } from '../chaos/small_disk.ts';
+import { test } from '../suite.ts';
 import {
   endAll,
   eventually,

@@ -9,8 +9,8 @@ import { spawn } from 'node:child_process';
 import { cpSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { endAll, keepDirectory, kvorum, temporaryDirectory } from './processes.ts';
 
 const WRITER = fileURLToPath(new URL('./lane_writer.js', import.meta.url));

@@ -1,8 +1,8 @@
 /** A cluster that grows from one node to three and shrinks back to one while a client writes; a node too far behind for the log catches up by snapshot. */
 import { readdirSync } from 'node:fs';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { connect } from '../../src/index.ts';
+import { test } from '../suite.ts';
 import {
   type Ended,
   endAll,

@@ -1,8 +1,9 @@
 /** A leader that is stopped for five seconds and wakes (a paused virtual machine, a long collection) must neither answer stale reads nor lose writes. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { connect, type Store } from '../../src/index.ts';
+import { test } from '../suite.ts';
 import {
   endAll,
   endWithTest,

@@ -14,8 +14,7 @@ import { fileURLToPath } from 'node:url';
 export const MAIN = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 const WAIT_MS = 30_000;
 const STOP_WAIT_MS = 15_000;
-/** Clients that wait for a connection come to an end by themselves within seconds, on a busy machine too. */
-const LEFT_OPEN_MS = 15_000;
+const LEFT_OPEN_MS = 3_000;
 
 const running = new Set<ChildProcess>();
 /** Processes that are not our children (the nodes of `kvorum local`): ended with it, and once more here. */

@@ -1,8 +1,8 @@
 /** Garbage, cut and over-long frames on both ports of a live cluster: the connection is closed and everybody else is served as before. */
 import { connect as dial } from 'node:net';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { connect } from '../../src/index.ts';
+import { test } from '../suite.ts';
 import { endAll, freePorts, kvorum, serve, statusOf, temporaryDirectory } from './processes.ts';
 import { RecordedWriter } from './recorded_writer.ts';
 

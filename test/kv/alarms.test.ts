@@ -1,10 +1,11 @@
 /** Alarms: what they refuse, who may take them back, retries across them, and that they are part of the state. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { MAX_ALARMS } from '../../src/kv/alarms.ts';
 import type { Command, CommandResult } from '../../src/kv/command.ts';
 import type { Alarm } from '../../src/kv/upkeep_command.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
+import { test } from '../suite.ts';
 import { compare, key, NO_ID, put, range, remove, Store, touch, txn, write } from './commands.ts';
 
 const FULL: Alarm = { type: 'nospace', member: 2, byNode: false };

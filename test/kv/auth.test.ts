@@ -1,10 +1,11 @@
 /** Users, roles and rights in the state machine: every change and every refusal, and what survives a restart. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { ErrorCode } from '../../src/errors.ts';
 import type { AuthChange, Grant } from '../../src/kv/auth_types.ts';
 import type { Command, CommandResult, PlainCommand } from '../../src/kv/command.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
+import { test } from '../suite.ts';
 import { bytes, compare, key, put, range, remove, Store, touch, txn, write } from './commands.ts';
 
 const SECRET = new Uint8Array(32).fill(7);

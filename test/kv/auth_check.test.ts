@@ -1,6 +1,5 @@
 /** Rights on ranges of keys, against a model that asks of each place between the bounds whether some grant covers it; and of whole transactions. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { AuthTable } from '../../src/kv/auth.ts';
 import { refuseCommand } from '../../src/kv/auth_check.ts';
@@ -9,6 +8,7 @@ import type { Grant } from '../../src/kv/auth_types.ts';
 import type { Compare, Operation, PlainCommand, RangeOp, TxnOp } from '../../src/kv/command.ts';
 import { compareKeys } from '../../src/storage/record.ts';
 import { PLAIN_SELECTION } from '../../src/wire/selection_codec.ts';
+import { test } from '../suite.ts';
 import { bytes, LIMITS, NO_ID } from './commands.ts';
 
 // Few and short keys, so that bounds meet.

@@ -1,7 +1,8 @@
 /** How far history goes by itself: by revisions, by hours, with somebody reading, and when room is short. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { compactTarget } from '../../src/kv/compaction.ts';
+import { test } from '../suite.ts';
 
 const HOUR_MS = 3_600_000;
 const store = {

@@ -9,10 +9,10 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { CommandResult, Compare, Operation, RangeOp, TxnBody } from '../../src/kv/command.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
+import { test } from '../suite.ts';
 import { compare, keyName, nested, put, range, remove, Store, text, txn } from './commands.ts';
 
 const { KVORUM_ETCD_RUNS = 400 } = process.env;

@@ -1,5 +1,5 @@
 /** Leases in the state machine: granting, attaching, renewing, and both ends. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { CommandResult, KvEvent } from '../../src/kv/command.ts';
 import { keyOfLeaseRow, leaseRowKey, leaseRows } from '../../src/kv/lease_rows.ts';
@@ -7,6 +7,7 @@ import { LeaseTable } from '../../src/kv/lease_table.ts';
 import { MAX_LEASE_TTL_MS } from '../../src/kv/leases.ts';
 import { compareKeys } from '../../src/storage/record.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
+import { test } from '../suite.ts';
 import { key, keyName, NO_ID, put, remove, Store, touch, txn, write } from './commands.ts';
 
 function grant(store: Store, lease: bigint, ttlMs: number): CommandResult {

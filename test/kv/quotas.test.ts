@@ -1,11 +1,11 @@
 /** Quotas: their numbers are exact whatever writes, they refuse what grows past them and nothing else, and they are part of the state. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Command, Operation } from '../../src/kv/command.ts';
 import { MAX_QUOTAS, QuotaTable, shownPrefix } from '../../src/kv/quotas.ts';
 import { decodeCommand, encodeCommand } from '../../src/wire/command_codec.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
+import { test } from '../suite.ts';
 import {
   bytes,
   code,

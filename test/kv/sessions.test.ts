@@ -1,10 +1,10 @@
 /** A write happens once: sessions, retries, windows and what is forgotten (Raft thesis 6.3). */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { CommandResult, WriteId } from '../../src/kv/command.ts';
 import { MAX_KEPT_RESULT_BYTES } from '../../src/kv/sessions.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
+import { test } from '../suite.ts';
 import { compare, nested, put, range, remove, Store, touch, txn, write } from './commands.ts';
 
 /** Results from before and after the first write, empty branches, more than one level, and what follows after them. */

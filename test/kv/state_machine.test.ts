@@ -1,9 +1,10 @@
 /** The state machine's answers, case by case: etcd v3's data model, time to live, compaction. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { KvEvent } from '../../src/kv/command.ts';
 import { allExpiryRows, dueKeysRange, expiryRowKey, parseExpiryRow } from '../../src/kv/expiry.ts';
 import { writesMeeting } from '../../src/kv/overlap.ts';
+import { test } from '../suite.ts';
 import {
   asTxn,
   code,

@@ -3,7 +3,6 @@
  * store, and an index of expiries that names exactly the keys that expire.
  */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type {
   Command,
@@ -20,6 +19,7 @@ import { allExpiryRows, parseExpiryRow } from '../../src/kv/expiry.ts';
 import { keyOfLeaseRow, leaseRows } from '../../src/kv/lease_rows.ts';
 import { decodeCommand, encodeCommand } from '../../src/wire/command_codec.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
+import { test } from '../suite.ts';
 import {
   compare,
   key,

@@ -1,9 +1,9 @@
 /** Which revision the store was at when: against the plain list of all times, through compaction, captures and thinning. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { MAX_TIMES, TimeIndex } from '../../src/kv/time_index.ts';
 import { decodeState, encodeState } from '../../src/wire/state_codec.ts';
+import { test } from '../suite.ts';
 import { put, Store, touch, write } from './commands.ts';
 
 const step = fc.record({

@@ -1,8 +1,9 @@
 /** Transactions within transactions, comparisons and ranges in them, and what bounds them. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { CommandResult, Operation } from '../../src/kv/command.ts';
 import { type Meeting, writesMeeting } from '../../src/kv/overlap.ts';
+import { test } from '../suite.ts';
 import {
   asTxn,
   code,

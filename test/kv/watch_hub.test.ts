@@ -1,10 +1,11 @@
 /** The watch hub, case by case. Random interleavings are in watch_property.test.ts. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { KvEvent } from '../../src/kv/command.ts';
 import { type WatcherOptions, type WatcherSink, WatchHub } from '../../src/kv/watch_hub.ts';
 import { type Watched, WatcherIndex } from '../../src/kv/watcher_index.ts';
+import { test } from '../suite.ts';
 import { bytes, key, keyName } from './commands.ts';
 
 function event(name: string, revision: number, value = '', previous?: string): KvEvent {

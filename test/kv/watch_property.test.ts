@@ -3,7 +3,6 @@
  * events of its range from its first revision on, whole revisions in order, or ends with COMPACTED (known failure 25).
  */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
 import type { Command, KvEvent } from '../../src/kv/command.ts';
@@ -11,6 +10,7 @@ import { rangeHolds } from '../../src/kv/key_order.ts';
 import { WatchHistoryCollector } from '../../src/kv/watch_history.ts';
 import { type LaggingWatcher, type WatchFilters, WatchHub } from '../../src/kv/watch_hub.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
+import { test } from '../suite.ts';
 import { key, keyName, put, remove, Store, text, txn, write } from './commands.ts';
 
 interface Watcher {

@@ -1,8 +1,8 @@
 /** Every planted bug still finds its place in the built code, and none of them is in it. */
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { plantedText } from './plant.ts';
 import { PLANTED_BUGS } from './planted.ts';
 

@@ -1,5 +1,5 @@
 /** Users and rights on a cluster: who is served where, and what happens to calls and watches when rights change. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { CallOptions, Service } from '../../src/api/service.ts';
 import { KvError } from '../../src/errors.ts';
@@ -10,6 +10,7 @@ import type { AuthRequest } from '../../src/wire/auth_messages.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import type { WatchBatch } from '../../src/wire/messages.ts';
 import { bytes, key, put, range, txn, write } from '../kv/commands.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, until } from './cluster_lab.ts';
 
 const ROOT_CALL: CallOptions = { identity: THE_CLUSTER };

@@ -1,9 +1,10 @@
 /** A disk that is full to the last byte: the reserve lets deletes through, they are flushed and compacted, and the store goes on by itself. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { ConfigInput } from '../../src/config.ts';
 import { KvError } from '../../src/errors.ts';
 import { checkDirectory } from '../../src/node/check_directory.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, type LabNode, text, until } from './cluster_lab.ts';
 
 const KIB = 1024;

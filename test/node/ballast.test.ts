@@ -1,9 +1,10 @@
 /** The reserve alone, on a disk in memory: a process that ends at any point of its making leaves nothing that refuses a write where there is room. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { Ballast } from '../../src/node/ballast.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { LOSS_RULES } from '../../src/storage/memory_disk_nodes.ts';
+import { test } from '../suite.ts';
 
 const MIB = 1024 * 1024;
 const PATH = 'data';

@@ -4,10 +4,11 @@
  *
  * KVORUM_SEED makes a plan again; KVORUM_CHAOS_MS makes it longer; KVORUM_ROUNDS runs so many seeds one after the other.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { checkHistory } from '../../src/sim/check/linearizability.ts';
 import { resultText } from '../../src/sim/check/report.ts';
+import { test } from '../suite.ts';
 import { Chaos, seeded } from './chaos.ts';
 import { ClusterLab, text, until } from './cluster_lab.ts';
 import { RegisterClients } from './register_clients.ts';

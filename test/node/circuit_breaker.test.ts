@@ -1,5 +1,5 @@
 /** The circuit breaker by itself, and in the requests between nodes. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { CircuitBreaker } from '../../src/node/circuit_breaker.ts';
@@ -7,6 +7,7 @@ import { PeerRpc } from '../../src/node/peer_rpc.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { decodeRequest, encodeAnswer, PEER_WRITE } from '../../src/wire/peer_codec.ts';
 import type { Transport } from '../../transports/transport.ts';
+import { test } from '../suite.ts';
 
 test('five time-outs in a row open it for a second; then one call at a time finds out', () => {
   let nowMs = 0;

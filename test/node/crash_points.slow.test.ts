@@ -2,7 +2,7 @@
  * One node, cut off from power at every operation of its disk in turn, under every kind of loss. The work covers every kind of write, expiry, compaction,
  * checkpoints, flushes and merges of tables, log rotation and log cuts. What was acknowledged must be there afterwards, what was not must be there whole or not at all.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { Store } from '../../src/client/store_types.ts';
 import type { ConfigInput } from '../../src/config.ts';
@@ -10,6 +10,7 @@ import { KvError } from '../../src/errors.ts';
 import { checkDirectory } from '../../src/node/check_directory.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { LOSS_RULES, type LossRule } from '../../src/storage/memory_disk_nodes.ts';
+import { test } from '../suite.ts';
 import { seeded } from './chaos.ts';
 import { ClusterLab, text, until } from './cluster_lab.ts';
 

@@ -2,10 +2,10 @@
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { open } from '../../src/embedded.ts';
 import { KvError } from '../../src/errors.ts';
+import { test } from '../suite.ts';
 
 const MIB = 1024 * 1024;
 const textOf = (i: number): string => `<value ${i}>`.padEnd(2_000, '.');

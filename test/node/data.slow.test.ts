@@ -1,10 +1,11 @@
 /** Expiry, watches and exactly-once writes on a running cluster. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { WatchEvent } from '../../src/client/store_types.ts';
 import type { KvError } from '../../src/errors.ts';
 import { storedKey } from '../../src/kv/keyspace.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, persistentPut, text, until } from './cluster_lab.ts';
 
 const MIB = 1024 * 1024;

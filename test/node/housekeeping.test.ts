@@ -1,9 +1,10 @@
 /** Checkpoints and log cuts: the log must stay short whatever is written, also after a disk was full for a while. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
 import { FollowerNeeds } from '../../src/node/housekeeping.ts';
 import type { RaftCore } from '../../src/raft/types.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, until } from './cluster_lab.ts';
 
 const KIB = 1024;

@@ -1,10 +1,11 @@
 /** Damage to node.json: a node never takes a damaged identity for its own. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { foundTogether } from '../../src/node/founding.ts';
 import { readIdentity, writeIdentity } from '../../src/node/identity.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { test } from '../suite.ts';
 
 const FILE = 'node/node.json';
 const IDENTITY = foundTogether(

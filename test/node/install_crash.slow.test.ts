@@ -2,11 +2,12 @@
  * A follower that is far behind installs a snapshot, and its power is cut at every operation of its disk in turn. It must come back, catch up and end up
  * with the very same state as the leader.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { ConfigInput } from '../../src/config.ts';
 import { checkDirectory } from '../../src/node/check_directory.ts';
 import { LOSS_RULES } from '../../src/storage/memory_disk_nodes.ts';
+import { test } from '../suite.ts';
 import { seeded } from './chaos.ts';
 import { ClusterLab, type LabNode, until } from './cluster_lab.ts';
 import { assertSameState } from './state_dump.ts';

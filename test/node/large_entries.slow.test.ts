@@ -1,6 +1,7 @@
 /** The largest of everything: commands of the maximum size through replication and restart, the largest values through a snapshot, the largest delete. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { ClusterLab, until } from './cluster_lab.ts';
 import { assertSameState } from './state_dump.ts';
 

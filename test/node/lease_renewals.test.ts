@@ -1,8 +1,9 @@
 /** Keep-alives gathered into few commands. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
 import { LeaseRenewals } from '../../src/node/lease_renewals.ts';
+import { test } from '../suite.ts';
 
 class Bench {
   nowMs = 1_000;

@@ -1,5 +1,5 @@
 /** Leases on a running cluster: ends, keep-alives through any node, what is asked about them, and the change of leaders. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
 import type { CommandResult } from '../../src/kv/command.ts';
@@ -7,6 +7,7 @@ import { userKey } from '../../src/kv/keyspace.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import { NO_WRITE_ID } from '../../src/wire/write_id.ts';
 import { put } from '../kv/commands.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, LAB_CONFIG, type LabNode, text, until } from './cluster_lab.ts';
 
 const LEASES_CONFIG = { ...LAB_CONFIG, limits: { minLeaseTtlMs: 50 } };

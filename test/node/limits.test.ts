@@ -1,8 +1,9 @@
 /** Full disks, too much at once, and other ways of asking for more than there is. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, text, until } from './cluster_lab.ts';
 
 const MIB = 1024 * 1024;

@@ -1,5 +1,5 @@
 /** Writes and reads of a node that is its whole cluster, carried out within the call: same answers, same order, same promises as the ordinary way. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { createStore } from '../../src/client/store.ts';
 import type { Store } from '../../src/client/store_types.ts';
@@ -23,6 +23,7 @@ import { decodeCommand, encodePut } from '../../src/wire/command_codec.ts';
 import { SingleEntry } from '../../src/wire/entry_codec.ts';
 import { MemoryNetwork } from '../../transports/memory.ts';
 import { LateTree } from '../storage/late_tree.ts';
+import { test } from '../suite.ts';
 import { until } from './cluster_lab.ts';
 
 const MIB = 1024 * 1024;

@@ -1,8 +1,9 @@
 /** Data directories that have lost a part as a whole: opening refuses and says which, instead of beginning that part anew (known failures 6 and 11). */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { checkDirectory } from '../../src/node/check_directory.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, text, until } from './cluster_lab.ts';
 
 /** A node that has flushed and was stopped. */

@@ -2,13 +2,14 @@
  * Trees that do not open: a node whose cluster has the data sets its tree aside, votes on with the log that it still has, and is filled from another node; a node
  * alone refuses to start and touches nothing.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { ConfigInput } from '../../src/config.ts';
 import { KvError } from '../../src/errors.ts';
 import { checkDirectory } from '../../src/node/check_directory.ts';
 import { DiskError } from '../../src/storage/disk.ts';
 import type { MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, type LabNode, persistentPut, text, until } from './cluster_lab.ts';
 
 const KIB = 1024;

@@ -1,7 +1,8 @@
 /** A cluster that grows and shrinks while it is being written to, and nodes that catch up by snapshot. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, type LabNode, persistentPut, text, until } from './cluster_lab.ts';
 
 const MIB = 1024 * 1024;

@@ -1,7 +1,8 @@
 /** A process that is stopped for a while and wakes: what it says then must be as fresh as what it promises. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, text, until } from './cluster_lab.ts';
 
 const SLEEP_MS = 500;

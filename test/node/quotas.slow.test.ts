@@ -1,10 +1,11 @@
 /** Quotas on running clusters: counted by the leader, enforced on every way in, alike on all nodes, and kept over everything that a store goes through. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { storedKey } from '../../src/kv/keyspace.ts';
 import type { KvService } from '../../src/node/kv_service.ts';
 import { QuotaCount } from '../../src/node/quota_count.ts';
 import type { QuotaUsage } from '../../src/wire/upkeep_messages.ts';
+import { test } from '../suite.ts';
 import { codeOf, until, withLab } from './cluster_lab.ts';
 
 const prefixOf = (text: string): Uint8Array => storedKey(new TextEncoder().encode(text));

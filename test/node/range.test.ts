@@ -1,12 +1,12 @@
 /** Ranges outside of transactions, on running nodes: at one revision, bounded, and the same as the plainest evaluation of what they ask. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { SortOrder, SortTarget } from '../../src/kv/command.ts';
 import { storedKey, USER_SPACE_END, USER_SPACE_START } from '../../src/kv/keyspace.ts';
 import type { RangeRequest, RangeResponse } from '../../src/wire/messages.ts';
 import { PLAIN_SELECTION } from '../../src/wire/selection_codec.ts';
+import { test } from '../suite.ts';
 import { ClusterLab } from './cluster_lab.ts';
 
 const key = (name: string): Uint8Array => storedKey(Buffer.from(name));

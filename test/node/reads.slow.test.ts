@@ -1,8 +1,9 @@
 /** What the three read levels promise, on a healthy cluster, on a follower that lags, and on a node that is cut off. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
 import { storedKey } from '../../src/kv/keyspace.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, persistentPut, text, until } from './cluster_lab.ts';
 
 function codeOf(promise: Promise<unknown>): Promise<string> {

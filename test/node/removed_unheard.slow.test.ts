@@ -2,7 +2,7 @@
  * A removed node that dialed a member before that one, started anew, had applied the removal: its connection was taken, nobody ever dialed it, and it went on canvassing for ever,
  * neither a member nor stopped.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { parseConfig } from '../../src/config.ts';
 import { foundTogether } from '../../src/node/founding.ts';
@@ -13,6 +13,7 @@ import { realPorts } from '../../src/real_ports.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { TcpTransport } from '../../transports/tcp.ts';
 import { freePorts } from '../end_to_end/processes.ts';
+import { test } from '../suite.ts';
 import { LAB_CONFIG, until } from './cluster_lab.ts';
 import { diskOfThisLife } from './disk_of_this_life.ts';
 

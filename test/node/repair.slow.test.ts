@@ -2,12 +2,13 @@
  * Disks that damage what nodes have flushed: reads of it through that node fail with CORRUPT and never give wrong data, all else goes on, and the node mends
  * itself from another one, whatever happens meanwhile (known failure 9).
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { ConfigInput } from '../../src/config.ts';
 import { KvError } from '../../src/errors.ts';
 import { checkDirectory } from '../../src/node/check_directory.ts';
 import type { MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, type LabNode, persistentPut, text, until } from './cluster_lab.ts';
 
 const KEYS = 1_500;

@@ -1,7 +1,8 @@
 /** Three nodes: writes through any of them, leaders that die, disks that lose what was not synced. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, persistentPut, text, until } from './cluster_lab.ts';
 
 test('a write through a follower is read through every node', async () => {

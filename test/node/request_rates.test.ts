@@ -1,5 +1,5 @@
 /** Requests per second: token buckets for what requests name, on a clock of the test. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { USER_SPACE_END, USER_SPACE_START } from '../../src/kv/keyspace.ts';
@@ -7,6 +7,7 @@ import type { QuotaState } from '../../src/kv/quotas.ts';
 import { RequestRates } from '../../src/node/request_rates.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import { compare, key, nested, put, remove, txn, write } from '../kv/commands.ts';
+import { test } from '../suite.ts';
 
 function quota(prefix: string, maxRequestsPerSecond: number): QuotaState {
   const rest = { maxBytes: 0, maxKeys: 0, countingFrom: 0, bytes: 0, keys: 0 };

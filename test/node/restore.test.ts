@@ -1,6 +1,5 @@
 /** Snapshots that leave a cluster, and new clusters from them. */
 import { createHash } from 'node:crypto';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { parseConfig } from '../../src/config.ts';
 import { KvError } from '../../src/errors.ts';
@@ -13,6 +12,7 @@ import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { sizeWithTrailer, withTrailer } from '../../src/storage/snapshot/trailer.ts';
 import { encodeCommand, encodePut } from '../../src/wire/command_codec.ts';
 import { MemoryNetwork } from '../../transports/memory.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, LAB_CONFIG } from './cluster_lab.ts';
 
 const ports = realPorts();

@@ -1,8 +1,9 @@
 /** Slow and stuck disks, peers that do not take what they are sent: the others go on, and nothing grows without bound. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, text, until } from './cluster_lab.ts';
 
 const KIB = 1024;

@@ -1,7 +1,8 @@
 /** The store's time: monotonic clocks carried from leader to leader, whatever wall clocks show. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { SLEW, StoreClock } from '../../src/node/store_clock.ts';
+import { test } from '../suite.ts';
 
 /** A machine with clocks that a test moves. */
 class Machine {

@@ -2,12 +2,13 @@
  * A disk that refuses reads of tables: whatever needs the bytes fails with CORRUPT that names the place and keeps what the disk said, all else goes on, and nothing is
  * logged that could not be applied.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { ConfigInput } from '../../src/config.ts';
 import { KvError } from '../../src/errors.ts';
 import { DiskError } from '../../src/storage/disk.ts';
 import type { MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, type LabNode, text, until } from './cluster_lab.ts';
 
 const KIB = 1024;

@@ -1,9 +1,10 @@
 /** Those who wait for a write or a read are answered, whatever becomes of it: each test is named after who was forgotten. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { Proposals } from '../../src/node/proposals.ts';
 import { ReadBarrier } from '../../src/node/read_barrier.ts';
+import { test } from '../suite.ts';
 import { ClusterLab, until } from './cluster_lab.ts';
 
 const outcome = (promise: Promise<unknown>): Promise<string> =>

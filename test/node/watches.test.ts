@@ -1,10 +1,11 @@
 /** The reading of history for watchers, while the content of the node is being replaced. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { type Config, parseConfig } from '../../src/config.ts';
 import { Watches } from '../../src/node/watches.ts';
 import type { ScanPage, VersionsRequest } from '../../src/storage/record.ts';
 import { key, put, Store, write } from '../kv/commands.ts';
+import { test } from '../suite.ts';
 
 const config: Config = parseConfig({});
 

@@ -1,6 +1,5 @@
 /** Configurations: majorities, the bytes of an entry, and everything that bytes from a disk or a peer may have wrong. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import {
@@ -15,6 +14,7 @@ import {
 } from '../../src/raft/configuration.ts';
 import { ConfigurationHistory } from '../../src/raft/configuration_history.ts';
 import type { Configuration } from '../../src/raft/types.ts';
+import { test } from '../suite.ts';
 import { configurationOf, memberOf } from './cluster.ts';
 
 const ids = fc.uniqueArray(fc.integer({ min: 1, max: 1000 }), { minLength: 1, maxLength: 9 });

@@ -1,7 +1,8 @@
 /** The short way of a leader that is its whole cluster: when it is open, and that it leaves the core as the ordinary way would. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { ENTRY_COMMAND } from '../../src/raft/types.ts';
+import { test } from '../suite.ts';
 import { configurationOf } from './cluster.ts';
 import { SingleCore } from './single_core.ts';
 

@@ -4,8 +4,8 @@
  */
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { runScenario } from './scenario.ts';
 
 const folder = join(process.cwd(), 'test', 'raft', 'scenarios');

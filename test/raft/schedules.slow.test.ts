@@ -1,6 +1,7 @@
 /** The randomised schedules of schedules.test.ts, with more seeds and longer runs. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { runSchedules } from './schedule.ts';
 
 test('thousands of schedules keep the invariants and finish when the faults are over', () => {

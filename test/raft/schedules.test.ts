@@ -2,8 +2,9 @@
  * Randomised schedules (see schedule.ts). A failure names its seed; `RAFT_SEED=17 node build/test/raft/schedules.test.js` runs that one alone, and
  * `RAFT_SEEDS=5000 RAFT_FROM=1000` runs many.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { runSchedules } from './schedule.ts';
 
 const STEPS = 1500;

@@ -1,6 +1,7 @@
 /** Raft paper, section 5.1: terms are a logical clock; who learns of a newer term follows it, who speaks in an older one is corrected. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { ofType, SingleCore } from './single_core.ts';
 
 test('a leader that hears of a newer term from a member becomes a follower of that term', () => {

@@ -1,7 +1,8 @@
 /** Raft paper, section 5.2: leader election by randomised timeouts; one vote a term; term and vote are durable before anybody hears of them. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { EMPTY_CONFIGURATION } from '../../src/raft/configuration.ts';
+import { test } from '../suite.ts';
 import { Cluster, configurationOf } from './cluster.ts';
 import { ofType, SingleCore } from './single_core.ts';
 

@@ -1,9 +1,10 @@
 /** Raft paper, section 5.3, with pipelining (thesis 10.2.2): consistency check, repair of diverged logs, flow control, lost messages. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { Inflight } from '../../src/raft/progress.ts';
 import type { AppendRequest, Message } from '../../src/raft/types.ts';
+import { test } from '../suite.ts';
 import { Cluster, configurationOf } from './cluster.ts';
 import { command, ofType, SingleCore } from './single_core.ts';
 

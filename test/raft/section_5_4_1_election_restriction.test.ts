@@ -1,6 +1,7 @@
 /** Raft paper, section 5.4.1: only a log with every committed entry can win. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { Cluster, configurationOf } from './cluster.ts';
 import { ofType, SingleCore } from './single_core.ts';
 

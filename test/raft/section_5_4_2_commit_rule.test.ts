@@ -1,6 +1,7 @@
 /** Raft paper, section 5.4.2 and figure 8: entries of earlier terms are not committed by counting replicas. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { configurationOf } from './cluster.ts';
 import { SingleCore } from './single_core.ts';
 

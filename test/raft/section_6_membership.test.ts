@@ -1,8 +1,9 @@
 /** Raft paper, section 6, and thesis chapter 4: joint consensus. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { decodeConfiguration } from '../../src/raft/configuration.ts';
 import { type Configuration, ENTRY_CONFIGURATION } from '../../src/raft/types.ts';
+import { test } from '../suite.ts';
 import { Cluster, type ClusterNode, configurationOf, memberOf } from './cluster.ts';
 import { MemoryLog } from './memory_log.ts';
 import { configurationEntry, ofType, SingleCore } from './single_core.ts';

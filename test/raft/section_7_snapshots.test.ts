@@ -1,7 +1,8 @@
 /** Raft paper, section 7: followers that need entries which are gone are sent a snapshot, in chunks that can be resumed. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { SnapshotChunkRequest, SnapshotMeta } from '../../src/raft/types.ts';
+import { test } from '../suite.ts';
 import { Cluster, type ClusterNode, configurationOf } from './cluster.ts';
 import { MemoryLog } from './memory_log.ts';
 import { command, ofType, SingleCore } from './single_core.ts';

@@ -1,7 +1,8 @@
 /** Thesis 10.2.1: the leader writes its log while the followers do, and nobody counts what is not on disk. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { Ready } from '../../src/raft/types.ts';
+import { test } from '../suite.ts';
 import { Cluster, configurationOf } from './cluster.ts';
 import { command, ofType, SingleCore } from './single_core.ts';
 

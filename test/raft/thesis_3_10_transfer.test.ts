@@ -1,6 +1,7 @@
 /** Thesis 3.10: handing leadership over. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { Cluster, configurationOf } from './cluster.ts';
 import { ofType, SingleCore } from './single_core.ts';
 

@@ -1,6 +1,7 @@
 /** Thesis 4.2.1: a new member catches up as a learner before its vote counts. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { Cluster, configurationOf, memberOf } from './cluster.ts';
 import { SingleCore } from './single_core.ts';
 

@@ -1,8 +1,9 @@
 /** Thesis 6.4: linearizable reads by a round of heartbeats instead of a log entry. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { LeaderReads, MAX_WAITING_READS } from '../../src/raft/read_index.ts';
 import type { ReadState } from '../../src/raft/types.ts';
+import { test } from '../suite.ts';
 import { Cluster, configurationOf } from './cluster.ts';
 import { type Drained, ofType, SingleCore } from './single_core.ts';
 

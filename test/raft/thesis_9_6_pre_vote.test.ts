@@ -1,6 +1,7 @@
 /** Thesis 9.6 and 4.2.3 (pre-vote, leader stickiness) and 6.2 (a leader that is cut off steps down). All three: see the partial partition of 2020. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { Cluster, configurationOf } from './cluster.ts';
 import { ofType, SingleCore } from './single_core.ts';
 

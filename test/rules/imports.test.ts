@@ -2,8 +2,9 @@
  * The layering holds in the sources, type imports included (dependency-cruiser sees only what is left in the JavaScript), and each check fires on a
  * sample that breaks it.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { cycles, layerProblems, orphans, unreachableFolders } from './import_rules.ts';
 import { importProblem, LAYERS, layerOf, packageProblem } from './layers.ts';
 import { readSources, type SourceFile, sourceFile } from './source_file.ts';

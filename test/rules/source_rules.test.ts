@@ -1,6 +1,7 @@
 /** The rules of the sources hold, and each of them fires on a sample that breaks it. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { readSources, type SourceFile, sourceFile } from './source_file.ts';
 import {
   ASSEMBLY_RULES,

@@ -1,8 +1,9 @@
 /** Hashes of passwords: what they hold, what they check, and what they cost whom. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { MAX_PASSWORD_BYTES, SALT_BYTES, ScryptPasswords } from '../../src/security/passwords.ts';
+import { test } from '../suite.ts';
 
 const salt = new Uint8Array(SALT_BYTES).fill(9);
 const cheap = new ScryptPasswords({ logN: 2 });

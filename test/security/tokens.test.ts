@@ -1,8 +1,8 @@
 /** Tokens: signed, for a time, and nothing else passes for one. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { MAX_TOKEN_LENGTH, readToken, signToken } from '../../src/security/tokens.ts';
+import { test } from '../suite.ts';
 
 const secret = new Uint8Array(32).fill(3);
 const identity = fc

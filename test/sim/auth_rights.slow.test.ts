@@ -5,11 +5,12 @@
  * a write of the user's with such a revision, a read that was begun and answered in that time, an event of such a revision, each is a violation. That the checker sees one is shown on a store that
  * does not look at rights when it applies.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { StateMachine } from '../../src/kv/state_machine.ts';
 import { type SimClient, World } from '../../src/sim.ts';
+import { test } from '../suite.ts';
 
 const ROUNDS = 6;
 

@@ -1,5 +1,5 @@
 /** Calls and answers in words. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { Command, CommandResult, Operation } from '../../src/kv/command.ts';
 import { storedKey, USER_SPACE_END } from '../../src/kv/keyspace.ts';
@@ -13,6 +13,7 @@ import {
 } from '../../src/sim/timeline/call_text.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
+import { test } from '../suite.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 const key = (text: string): Uint8Array => storedKey(bytes(text));

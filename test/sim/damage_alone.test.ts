@@ -1,10 +1,11 @@
 /** A store of one node whose disk is damaged has nobody to ask: it refuses to start, or answers that it cannot tell; it never answers with something else than was written. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { isDamage, KvError } from '../../src/errors.ts';
 import { SeededRandom } from '../../src/sim/core/seeded_random.ts';
 import { type DamageStep, damageDisk } from '../../src/sim/faults/disk_damage.ts';
 import { World } from '../../src/sim/world.ts';
+import { test } from '../suite.ts';
 
 const KEYS = 40;
 const SEEDS = Number(process.env['KVORUM_DAMAGE_SEEDS'] ?? 16);

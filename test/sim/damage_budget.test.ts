@@ -1,7 +1,8 @@
 /** Which disks may be damaged at once. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { DamageBudget } from '../../src/sim/faults/damage_budget.ts';
+import { test } from '../suite.ts';
 
 test('of three voters one may be damaged, and no second one until it is whole again', () => {
   const budget = new DamageBudget();

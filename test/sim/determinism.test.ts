@@ -1,8 +1,8 @@
 /** Equal seeds give equal runs: in one process, in another one, and after other runs. */
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { hashOfLife } from './life.ts';
 
 const LIFE = fileURLToPath(new URL('./life.js', import.meta.url));

@@ -1,5 +1,5 @@
 /** Fault plans: drawn from a seed, written down and read back, shrunk step by step. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { SeededRandom } from '../../src/sim/core/seeded_random.ts';
@@ -13,6 +13,7 @@ import {
   parseFaultPlan,
   withoutSteps,
 } from '../../src/sim/faults/fault_plan.ts';
+import { test } from '../suite.ts';
 
 const draw = (seed: number, nodes = 3, kinds?: readonly FaultKind[]) =>
   drawFaultPlan({

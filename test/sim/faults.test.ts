@@ -1,11 +1,12 @@
 /** Each kind of fault is shown to have its effect, and a run with a plan to be the same each time. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { KvError } from '../../src/errors.ts';
 import type { FaultStep } from '../../src/sim/faults/fault_plan.ts';
 import { Hazards } from '../../src/sim/faults/hazards.ts';
 import { HEALTHY } from '../../src/sim/machines/peer_network.ts';
 import { World } from '../../src/sim/world.ts';
+import { test } from '../suite.ts';
 import { runFaults } from './fault_run.ts';
 
 type Shape = FaultStep extends infer Step

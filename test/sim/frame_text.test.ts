@@ -1,6 +1,5 @@
 /** Frames in words: every kind of message, and any bytes. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { Message } from '../../src/raft/types.ts';
@@ -13,6 +12,7 @@ import {
   RAFT_PREFIX,
 } from '../../src/wire/peer_codec.ts';
 import { encodeMessage } from '../../src/wire/raft_codec.ts';
+import { test } from '../suite.ts';
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {
   return new Uint8Array(Buffer.concat(parts));

@@ -1,5 +1,5 @@
 /** Each invariant is shown a violation made by hand, and what comes close to one and is none. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { Message } from '../../src/raft/types.ts';
 import { AppliedState } from '../../src/sim/invariants/applied_state.ts';
@@ -17,6 +17,7 @@ import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
 import { RAFT_PREFIX } from '../../src/wire/peer_codec.ts';
 import { encodeMessage } from '../../src/wire/raft_codec.ts';
+import { test } from '../suite.ts';
 
 function witness(): { report: Report; take(): string[] } {
   let seen: string[] = [];

@@ -1,9 +1,10 @@
 /** Lulls of a run: each comes after its calls, they add up, and clients stay quiet for as long as one lasts. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { SeededRandom } from '../../src/sim/core/seeded_random.ts';
 import { Lulls } from '../../src/sim/load/lulls.ts';
 import { drawPace } from '../../src/sim/run_config.ts';
+import { test } from '../suite.ts';
 
 const OPS = 200;
 

@@ -2,11 +2,11 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { FaultPlan } from '../../src/sim/faults/fault_plan.ts';
 import { readWords, runOne, showRun } from '../../src/sim/main.ts';
+import { test } from '../suite.ts';
 
 const plan: FaultPlan = {
   version: 1,

@@ -1,5 +1,5 @@
 /** The rest of the data model under faults: it is all used, a right store passes, and each checker sees a record that was spoiled. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { checkCompactions } from '../../src/sim/check/compaction_check.ts';
 import { EventHistory } from '../../src/sim/check/event_history.ts';
@@ -9,6 +9,7 @@ import type { OperationRecord } from '../../src/sim/check/observations.ts';
 import { checkRights } from '../../src/sim/check/rights_check.ts';
 import { LOAD_PARTS } from '../../src/sim/load/model_choices.ts';
 import { type RunResult, runSeed } from '../../src/sim/run.ts';
+import { test } from '../suite.ts';
 
 const run: RunResult = await runSeed({
   seed: 4,

@@ -1,8 +1,8 @@
 /** Equal seeds give equal runs on the other version of Node that is looked after, where npm can get it. */
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 
 const LIFE = fileURLToPath(new URL('./life.js', import.meta.url));
 const SEEDS = ['1', '2', '3', '4', '5', '6'];

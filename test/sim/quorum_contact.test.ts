@@ -1,10 +1,11 @@
 /** Contact with a quorum: who is blamed for what by hand, and what real nodes do when their leader is half cut off. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { NodeId } from '../../src/raft/types.ts';
 import { Hazards } from '../../src/sim/faults/hazards.ts';
 import { type ContactView, QuorumContact } from '../../src/sim/invariants/quorum_contact.ts';
 import { World } from '../../src/sim/world.ts';
+import { test } from '../suite.ts';
 
 const ELECTION_TICKS = 10;
 /** Longer than two election timeouts and what is spared. */

@@ -1,11 +1,12 @@
 /** Runs of the simulator as a whole: what passes, what fails, and that both can be done again. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { NO_FAULTS } from '../../src/sim/faults/fault_plan.ts';
 import { describeFailure, readWords, runOne } from '../../src/sim/main.ts';
 import { runSeed } from '../../src/sim/run.ts';
 import { runMany, type SeedReport } from '../../src/sim/run_many.ts';
+import { test } from '../suite.ts';
 
 test('a run without faults passes, and its clients get what they ask for', async () => {
   const { ok, failure, stats } = await runSeed({ seed: 1, ops: 300, nodes: 3, faults: NO_FAULTS });

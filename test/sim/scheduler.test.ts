@@ -1,10 +1,10 @@
 /** Virtual time, processes and chance: what the simulated world stands on. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Scheduler, SimulationError } from '../../src/sim/core/scheduler.ts';
 import { SeededRandom } from '../../src/sim/core/seeded_random.ts';
 import { MachineClock, SimProcess, WORLD_BEGINS_MS } from '../../src/sim/core/sim_process.ts';
+import { test } from '../suite.ts';
 
 function processOf(scheduler: Scheduler, clock = new MachineClock(scheduler, 1_000)): SimProcess {
   return new SimProcess('p', scheduler, clock, new SeededRandom(1));

@@ -1,12 +1,12 @@
 /** Shrinking finds what a failure needs, keeps its kind, and ends. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { writeFailureFiles } from '../../src/sim/failure_files.ts';
 import type { FaultPlan, FaultStep } from '../../src/sim/faults/fault_plan.ts';
 import { parseFaultPlan } from '../../src/sim/faults/fault_plan.ts';
 import { runSeed } from '../../src/sim/run.ts';
 import { describeShrink, type FailingRun, type FailureSeen, shrink } from '../../src/sim/shrink.ts';
+import { test } from '../suite.ts';
 
 const VIOLATION: FailureSeen = { invariant: 'log matching', message: 'entry 7 differs', atMs: 1e6 };
 

@@ -1,5 +1,5 @@
 /** Byte streams in virtual time behave as sockets do, and go wrong as sockets do. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { ByteStream } from '../../src/byte_stream.ts';
 import { Scheduler } from '../../src/sim/core/scheduler.ts';
@@ -7,6 +7,7 @@ import { SeededRandom } from '../../src/sim/core/seeded_random.ts';
 import { MachineClock, SimProcess } from '../../src/sim/core/sim_process.ts';
 import { Trace } from '../../src/sim/core/trace.ts';
 import { StreamNetwork } from '../../src/sim/machines/streams.ts';
+import { test } from '../suite.ts';
 
 const ADDRESS = 'node-1:7400';
 const KIB = 1024;

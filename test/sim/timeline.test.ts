@@ -1,10 +1,10 @@
 /** What events of a trace mean together, and how they read as text. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { TraceEvent } from '../../src/sim/core/trace.ts';
 import { timelineOf } from '../../src/sim/timeline/timeline.ts';
 import { textTimeline } from '../../src/sim/timeline/timeline_text.ts';
+import { test } from '../suite.ts';
 import { eventsOfLife } from './life.ts';
 
 type Bare = Partial<TraceEvent> & Pick<TraceEvent, 'atMs' | 'kind' | 'lane'>;

@@ -1,7 +1,6 @@
 /** The timeline page: what it draws, that it needs nothing from elsewhere, and that its script works in a document (a small one made here). */
 import { runInNewContext } from 'node:vm';
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { TraceEvent } from '../../src/sim/core/trace.ts';
 import { timelineOf } from '../../src/sim/timeline/timeline.ts';
@@ -15,6 +14,7 @@ import {
   ticksIn,
   zoomed,
 } from '../../src/sim/timeline/timeline_shapes.ts';
+import { test } from '../suite.ts';
 import { eventsOfLife } from './life.ts';
 
 type Bare = Partial<TraceEvent> & Pick<TraceEvent, 'atMs' | 'kind' | 'lane'>;

@@ -1,5 +1,5 @@
 /** The workload over a simulated cluster: what it does, that it is the same for the same seed, and that a healthy cluster passes all checks. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { ConfigInput } from '../../src/config.ts';
 import { EventHistory } from '../../src/sim/check/event_history.ts';
@@ -10,6 +10,7 @@ import { type ClientRecorder, Recorder } from '../../src/sim/load/recorder.ts';
 import { tokenOf, valueBytes, valueToken } from '../../src/sim/load/values.ts';
 import { Workload } from '../../src/sim/load/workload.ts';
 import { World } from '../../src/sim/world.ts';
+import { test } from '../suite.ts';
 
 interface Ran {
   readonly workload: Workload;

@@ -1,7 +1,8 @@
 /** A simulated cluster elects, serves, survives crashes and cuts, and does it all again in the same way. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { World } from '../../src/sim/world.ts';
+import { test } from '../suite.ts';
 
 /** A short life of a cluster: gives the trace hash. */
 async function life(seed: number): Promise<string> {

@@ -1,10 +1,10 @@
 /** The disk in memory: the common suite, and what it may lose and how it fails. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { DiskError } from '../../src/storage/disk.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { LOSS_RULES } from '../../src/storage/memory_disk_nodes.ts';
+import { test } from '../suite.ts';
 import { diskConformance } from './disk_conformance.ts';
 import { seededRandom } from './log/log_fixture.ts';
 

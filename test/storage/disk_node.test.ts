@@ -5,12 +5,12 @@ import * as fs from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lockDirectory } from '../../src/storage/directory_lock.ts';
 import { DiskError } from '../../src/storage/disk.ts';
 import { writeFully, writeFullySync } from '../../src/storage/gathered_write.ts';
 import { NodeDisk, toDiskError } from '../../src/storage/node_disk.ts';
+import { test } from '../suite.ts';
 import { diskConformance } from './disk_conformance.ts';
 
 const roots: string[] = [];

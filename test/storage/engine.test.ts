@@ -1,5 +1,5 @@
 /** The storage engine against a plain model, over a tree that answers at once and over one that never does. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { realPorts } from '../../src/real_ports.ts';
 import { StorageEngine } from '../../src/storage/engine.ts';
@@ -14,6 +14,7 @@ import {
 } from '../../src/storage/record.ts';
 import { TablesTree } from '../../src/storage/tables/tables_tree.ts';
 import type { Tree } from '../../src/storage/tree.ts';
+import { test } from '../suite.ts';
 import { LateTree } from './late_tree.ts';
 import {
   plainRecord,

@@ -1,5 +1,5 @@
 /** Flushing in the background: falling behind, a full disk, failures, closing. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { DiskError } from '../../src/storage/disk.ts';
 import { StorageEngine } from '../../src/storage/engine.ts';
@@ -7,6 +7,7 @@ import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemtablePool } from '../../src/storage/memtable_pool.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
 import { TablesTree } from '../../src/storage/tables/tables_tree.ts';
+import { test } from '../suite.ts';
 import { LateTree } from './late_tree.ts';
 import { plainRecord, show } from './record_model.ts';
 import { SteppedPorts } from './stepped_ports.ts';

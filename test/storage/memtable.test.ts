@@ -1,9 +1,9 @@
 /** The memtable against a plain model, on the release and on the debug build (whose assertions watch its invariants). */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Memtable } from '../../src/storage/memtable.ts';
 import { FLAG_TOMBSTONE, type StoredRecord } from '../../src/storage/record.ts';
+import { test } from '../suite.ts';
 import {
   anyBound,
   anyKey,

@@ -2,7 +2,6 @@
 
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { MAX_STORED_KEY_BYTES, MAX_STORED_VALUE_BYTES, Memtable } from '../../src/storage/memtable.ts';
@@ -10,6 +9,7 @@ import { MAX_STAGED_BYTES } from '../../src/storage/memtable_memory.ts';
 import { MemtablePool } from '../../src/storage/memtable_pool.ts';
 import type { ScanRequest } from '../../src/storage/record.ts';
 import { createWasmMemory, instantiateWasm } from '../../src/storage/wasm_module.ts';
+import { test } from '../suite.ts';
 
 const EMPTY = new Uint8Array(0);
 const MIB = 1024 * 1024;

@@ -1,11 +1,11 @@
 /** Several threads over one memtable's memory: slots keep them apart, views follow its growth, and published revisions are seen whole. */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Memtable } from '../../src/storage/memtable.ts';
 import { MemtableMemory } from '../../src/storage/memtable_memory.ts';
 import { MemtableReads } from '../../src/storage/memtable_reads.ts';
+import { test } from '../suite.ts';
 
 const encoder = new TextEncoder();
 const KEYS = 400;

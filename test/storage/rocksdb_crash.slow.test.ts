@@ -4,9 +4,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { RocksDbTree } from '../../src/storage/rocksdb/rocksdb_tree.ts';
+import { test } from '../suite.ts';
 import { plainRecord, runOf } from './record_model.ts';
 import { disk, loadOrSkip, ports } from './rocksdb_lab.ts';
 

@@ -3,7 +3,6 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { realPorts } from '../../src/real_ports.ts';
@@ -25,6 +24,7 @@ import {
   encodeState,
   Row,
 } from '../../src/storage/rocksdb/row_codec.ts';
+import { test } from '../suite.ts';
 import { bytesOf, plainRecord, runOf, show } from './record_model.ts';
 import { disk, ports } from './rocksdb_lab.ts';
 

@@ -1,11 +1,11 @@
 /** The tree on RocksDB: the suite of all trees and what is its own: unfinished flushes, directories, damage. */
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { suite, test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { StoredRecord } from '../../src/storage/record.ts';
 import type { RocksDbTree } from '../../src/storage/rocksdb/rocksdb_tree.ts';
 import type { Run } from '../../src/storage/tree.ts';
+import { suite, test } from '../suite.ts';
 import { bytesOf, plainRecord, runOf, show, showAll, tombstone } from './record_model.ts';
 import { disk, loadOrSkip, TreePlace } from './rocksdb_lab.ts';
 import { treeConformance } from './tree_conformance.ts';

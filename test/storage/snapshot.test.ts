@@ -1,6 +1,5 @@
 /** Snapshot files: what is written comes back, and no damage goes unnoticed. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
@@ -8,6 +7,7 @@ import { compareRecords, copyRecord, type StoredRecord } from '../../src/storage
 import { encodeRecord, RecordReader, recordSizeBound } from '../../src/storage/snapshot/record_codec.ts';
 import { openSnapshot, verifySnapshot } from '../../src/storage/snapshot/snapshot_reader.ts';
 import { writeSnapshot } from '../../src/storage/snapshot/snapshot_writer.ts';
+import { test } from '../suite.ts';
 import { plainRecord, RecordModel, seededRandom, show, showAll } from './record_model.ts';
 
 const APPLIED = { index: 2 ** 40 + 3, term: 7, state: Uint8Array.from({ length: 300 }, (_, i) => i % 256) };

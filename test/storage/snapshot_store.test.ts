@@ -1,5 +1,5 @@
 /** The snapshots of a node: made, sent piece by piece, received piece by piece, over crashes. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
@@ -7,6 +7,7 @@ import { LOSS_RULES } from '../../src/storage/memory_disk_nodes.ts';
 import { copyRecord, type StoredRecord } from '../../src/storage/record.ts';
 import { SnapshotStore } from '../../src/storage/snapshot/snapshot_store.ts';
 import type { TreeSnapshot } from '../../src/storage/tree.ts';
+import { test } from '../suite.ts';
 import { plainRecord, seededRandom, showAll } from './record_model.ts';
 
 const CHUNK_BYTES = 3_000;

@@ -2,13 +2,13 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { suite } from 'uvu';
 import { realPorts } from '../../src/real_ports.ts';
 import type { Disk } from '../../src/storage/disk.ts';
 import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { NodeDisk } from '../../src/storage/node_disk.ts';
 import { TablesTree, type TablesTreeSettings } from '../../src/storage/tables/tables_tree.ts';
 import { WorkerRunner } from '../../src/storage/tables/worker_runner.ts';
+import { suite } from '../suite.ts';
 import { type TreeFixture, treeConformance } from './tree_conformance.ts';
 
 const ports = realPorts();

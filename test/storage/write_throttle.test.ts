@@ -1,7 +1,8 @@
 /** The throttle that makes writers wait a little instead of a lot. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { memtablePressure, WriteThrottle } from '../../src/storage/write_throttle.ts';
+import { test } from '../suite.ts';
 
 /** Writes as fast as the throttle lets, for `ms`: bytes let in, and the longest wait. */
 function write(

@@ -1,9 +1,9 @@
 /** The ring of frames against a queue, and between two threads. */
 import { Worker } from 'node:worker_threads';
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ByteRing, RING_WORDS_BYTES } from '../../src/threads/byte_ring.ts';
+import { test } from '../suite.ts';
 
 function ring(sizeBytes: number): ByteRing {
   return new ByteRing(new SharedArrayBuffer(RING_WORDS_BYTES + sizeBytes), 0, RING_WORDS_BYTES, sizeBytes);

@@ -1,6 +1,5 @@
 /** Both ends of a mailbox in one thread: time-outs, bounds, replies of every size, and what nobody sends. */
 import { MessageChannel } from 'node:worker_threads';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Service } from '../../src/api/service.ts';
 import { KvError } from '../../src/errors.ts';
@@ -10,6 +9,7 @@ import { Doorbell, Mailbox, REQUEST, type ReaderHandle } from '../../src/threads
 import { MailboxClient } from '../../src/threads/mailbox_client.ts';
 import { MailboxServer } from '../../src/threads/mailbox_server.ts';
 import { decodeResult } from '../../src/wire/result_codec.ts';
+import { test } from '../suite.ts';
 
 const { clock } = realPorts();
 const NO_SERVICE = {

@@ -4,13 +4,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { KeyEntry } from '../../src/client/store_types.ts';
 import type { ConfigInput } from '../../src/config.ts';
 import { type EmbeddedStore, open } from '../../src/embedded.ts';
 import { KvError } from '../../src/errors.ts';
 import { attachReader } from '../../src/readers.ts';
+import { suite } from '../suite.ts';
 
 const encoder = new TextEncoder();
 

@@ -1,6 +1,7 @@
 /** The stress test of reader threads: KVORUM_STRESS_SECONDS (default 60) at full speed, with memory that stays as it is. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { stress } from './stress.ts';
 
 const MIB = 1024 * 1024;

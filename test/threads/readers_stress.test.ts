@@ -1,6 +1,7 @@
 /** The stress test of reader threads for a few seconds; readers_stress.slow.test.ts runs it for a minute. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../suite.ts';
 import { stress } from './stress.ts';
 
 test('every read of two threads is one that was right at the time', async () => {

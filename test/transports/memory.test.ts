@@ -1,10 +1,11 @@
 /** The in-process network: the suite that all transports run, and the faults it can make. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { Ports } from '../../src/ports.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { MemoryNetwork, type MemoryNetworkOptions } from '../../transports/memory.ts';
 import type { Transport } from '../../transports/transport.ts';
+import { test } from '../suite.ts';
 import { rejects, type TransportHarness, transportConformance } from './conformance.ts';
 
 transportConformance(test, async (options) => {

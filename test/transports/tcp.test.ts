@@ -1,5 +1,5 @@
 /** The TCP transport: the suite that all transports run, dead connections, and a clean end. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { Ports } from '../../src/ports.ts';
@@ -7,6 +7,7 @@ import { realPorts } from '../../src/real_ports.ts';
 import { Backoff } from '../../transports/backoff.ts';
 import { TcpTransport } from '../../transports/tcp.ts';
 import type { TcpTransportOptions } from '../../transports/tcp_options.ts';
+import { test } from '../suite.ts';
 import { rejects, type TransportHarness, transportConformance, until } from './conformance.ts';
 import { QUICK, scenariosOf } from './tcp_lab.ts';
 import { TcpProxy } from './tcp_proxy.ts';

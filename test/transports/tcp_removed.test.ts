@@ -1,8 +1,9 @@
 /** A node that was removed from its cluster while it was away learns of it from the first peer that it dials. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { realPorts } from '../../src/real_ports.ts';
 import { TcpTransport } from '../../transports/tcp.ts';
+import { test } from '../suite.ts';
 import { until } from './conformance.ts';
 import { QUICK } from './tcp_lab.ts';
 

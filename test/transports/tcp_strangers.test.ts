@@ -1,10 +1,10 @@
 /** What strangers, impostors and broken peers can do to a node over TCP: lose their own connection, and nothing else. */
 import { connect } from 'node:net';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { parseAddress } from '../../transports/address.ts';
 import { encodeHello, encodeRefusal, encodeWelcome } from '../../transports/peer_handshake.ts';
+import { test } from '../suite.ts';
 import { until } from './conformance.ts';
 import { framed, Stranger, scenariosOf, stillServes } from './tcp_lab.ts';
 

@@ -1,6 +1,5 @@
 /** Users and rights in the client protocol: round trips, and spoilt bytes. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { AuthRequest } from '../../src/wire/auth_messages.ts';
@@ -19,6 +18,7 @@ import {
   writeUser,
 } from '../../src/wire/client_auth_codec.ts';
 import { ByteReader, ByteWriter } from '../../src/wire/varint.ts';
+import { test } from '../suite.ts';
 import { authChange, authState, mutation, plain, safeInteger, spoil } from './command_arbitraries.ts';
 
 const text = fc.string({ unit: 'grapheme', maxLength: 20 });

@@ -1,7 +1,6 @@
 /** The client protocol's bytes: the documented example, round trips of everything, and that damaged bytes are refused and never more than that. */
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import {
@@ -41,6 +40,7 @@ import { encodeError } from '../../src/wire/error_codec.ts';
 import type { GetRequest, RangeRequest, ScanPageRequest } from '../../src/wire/messages.ts';
 import { encodeResult } from '../../src/wire/result_codec.ts';
 import { ByteReader, ByteWriter } from '../../src/wire/varint.ts';
+import { test } from '../suite.ts';
 import { rangeSelection } from './command_arbitraries.ts';
 
 const number = fc.maxSafeNat();

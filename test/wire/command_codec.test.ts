@@ -1,6 +1,5 @@
 /** Commands and their bytes: round trips, one encoding each, spoilt bytes, what clients may send. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { Command, Operation } from '../../src/kv/command.ts';
@@ -20,6 +19,7 @@ import {
   txn,
   write,
 } from '../kv/commands.ts';
+import { test } from '../suite.ts';
 import { command, mutation, plain, spoil } from './command_arbitraries.ts';
 
 function codeOf(run: () => unknown): string {

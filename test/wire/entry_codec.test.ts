@@ -1,10 +1,10 @@
 /** Entries of the log: commands in, the same commands out. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { decodeCommand, encodeCommand } from '../../src/wire/command_codec.ts';
 import { decodeEntry, EntryBuilder, EntryReader } from '../../src/wire/entry_codec.ts';
+import { test } from '../suite.ts';
 import { command, mutation, plain, spoil } from './command_arbitraries.ts';
 
 test('an entry carries its time and its commands, in order; its size is known beforehand', () => {

@@ -1,6 +1,5 @@
 /** Frames survive any cutting of the stream, cost no more than one copy, and never more memory than the limit. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import {
@@ -11,6 +10,7 @@ import {
   GATHER_COPY_BYTES,
   type WritableSocket,
 } from '../../src/wire/frame.ts';
+import { test } from '../suite.ts';
 
 function frame(payload: Uint8Array): Buffer {
   const header = Buffer.alloc(FRAME_HEADER_BYTES);

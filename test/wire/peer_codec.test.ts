@@ -1,8 +1,9 @@
 /** Introductions between nodes: there and back, and bytes that are none. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { decodeIntroduction, encodeIntroduction, FRAME_INTRODUCTION } from '../../src/wire/peer_codec.ts';
+import { test } from '../suite.ts';
 
 test('an introduction comes back as it was', () => {
   const bytes = encodeIntroduction('node-7.example:7401');

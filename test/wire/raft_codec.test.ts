@@ -1,10 +1,10 @@
 /** Raft messages survive the wire unchanged, entry data is never copied, and no bytes make the decoder do anything but refuse. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { AppendRequest, Entry, EntryKind, Message } from '../../src/raft/types.ts';
 import { decodeMessage, encodeMessage } from '../../src/wire/raft_codec.ts';
+import { test } from '../suite.ts';
 import { plainMessages } from './raft_arbitraries.ts';
 
 const number = fc.oneof(

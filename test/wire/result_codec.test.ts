@@ -1,6 +1,5 @@
 /** Results, records and events: round trips and spoilt bytes. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { MAX_TXN_DEPTH } from '../../src/kv/limits.ts';
@@ -13,6 +12,7 @@ import {
   encodeResult,
 } from '../../src/wire/result_codec.ts';
 import { ByteReader, ByteWriter } from '../../src/wire/varint.ts';
+import { test } from '../suite.ts';
 import { event, mutation, plain, record, result, spoil } from './command_arbitraries.ts';
 
 interface Form<T> {

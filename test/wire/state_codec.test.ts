@@ -1,12 +1,12 @@
 /** The state machine's own state on disk: round trips, strictness, spoilt bytes. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import type { KvState } from '../../src/kv/state_machine.ts';
 import type { TimeRows } from '../../src/kv/time_index.ts';
 import { decodeState, encodeState, STATE_VERSION } from '../../src/wire/state_codec.ts';
 import { put, remove, Store, txn, write } from '../kv/commands.ts';
+import { test } from '../suite.ts';
 import { alarms, authState, mutation, plain, quotaStates, result, spoil } from './command_arbitraries.ts';
 import { leasesState } from './lease_arbitraries.ts';
 

@@ -1,9 +1,9 @@
 /** The reader and the writer under all codecs: round trips, bounds, one encoding per number. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
 import { ByteReader, ByteWriter, putVarint, varintBytes } from '../../src/wire/varint.ts';
+import { test } from '../suite.ts';
 import { safeInteger, someBytes } from './command_arbitraries.ts';
 
 function isProtocol(error: unknown): boolean {

@@ -14,6 +14,7 @@
 import { SLEW, WINDOW_MS } from '../../node/store_clock.ts';
 import type { ClockBounds } from './clock_bounds.ts';
 import type { EventHistory, KeyVersion } from './event_history.ts';
+import { KnownTimes } from './known_times.ts';
 import {
   type OperationRecord,
   takenSteps,
@@ -256,36 +257,4 @@ function lastSeenAlive(operations: readonly OperationRecord[]): Map<string, numb
     }
   }
   return alive;
-}
-
-/** By when somebody had been told that the store had reached a revision. */
-class KnownTimes {
-  private readonly told: { revision: number; atMs: number }[];
-
-  constructor(operations: readonly OperationRecord[], watchers: readonly WatcherRecord[]) {
-    const all: { revision: number; atMs: number }[] = [];
-    for (const { outcome, revision, settledMs } of operations) {
-      if (outcome === 'ok') all.push({ revision, atMs: settledMs });
-    }
-    for (const { batches } of watchers)
-      for (const { revision, atMs } of batches) all.push({ revision, atMs });
-    all.sort((a, b) => a.revision - b.revision);
-    // Who has seen a later revision knows of all before it.
-    for (let at = all.length - 2; at >= 0; at--) {
-      if (all[at + 1]!.atMs < all[at]!.atMs) all[at] = { ...all[at]!, atMs: all[at + 1]!.atMs };
-    }
-    this.told = all;
-  }
-
-  /** The earliest such time; Infinity when nobody ever was. */
-  by(revision: number): number {
-    let low = 0;
-    let high = this.told.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.told[middle]!.revision < revision) low = middle + 1;
-      else high = middle;
-    }
-    return this.told[low]?.atMs ?? Number.POSITIVE_INFINITY;
-  }
 }

@@ -2,9 +2,10 @@
  * One table of cases through every door of one store: the embedded API, the client protocol, gRPC, and the JSON gateway. What is asked and what must be answered stands in
  * cases.ts; a new door is one implementation of `Door` more in the list below.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { connect } from '../../../src/connect.ts';
+import { test } from '../../suite.ts';
 import { CaseRunner } from './case_runner.ts';
 import { CASES } from './cases.ts';
 import type { Door } from './door.ts';

@@ -1,10 +1,10 @@
 /** Messages of gRPC out of bytes that come in pieces: bounds, compression, the shared budget. */
 import { gzipSync } from 'node:zlib';
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ByteBudget, MessageAssembler } from '../../../src/api/grpc/message_assembler.ts';
 import { CODE, encodeMessage, GrpcError, timeoutMsOf } from '../../../src/api/grpc/status.ts';
+import { test } from '../../suite.ts';
 
 function framed(message: Uint8Array, compressed = 0): Buffer {
   const prefix = Buffer.alloc(5);

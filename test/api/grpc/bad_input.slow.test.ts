@@ -1,6 +1,5 @@
 /** What a real node does with requests that no client should send, and with clients that do not read: an error with its code, and others are served as before. */
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ByteOutput } from '../../../src/api/grpc/byte_output.ts';
 import { AlarmRequest } from '../../../src/api/grpc/messages/cluster.ts';
@@ -15,6 +14,7 @@ import { WatchCreateRequest, WatchRequest, WatchResponse } from '../../../src/ap
 import type { MessageType } from '../../../src/api/grpc/protobuf/message_type.ts';
 import { type Running, startKvorum } from '../../differential/servers.ts';
 import { endAll, eventually } from '../../end_to_end/processes.ts';
+import { test } from '../../suite.ts';
 
 const PUT = '/etcdserverpb.KV/Put';
 const RANGE = '/etcdserverpb.KV/Range';

@@ -3,7 +3,6 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { Etcd3, EtcdLockFailedError } from 'etcd3';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   endAll,
@@ -16,6 +15,7 @@ import {
   statusOf,
   temporaryDirectory,
 } from '../../end_to_end/processes.ts';
+import { test } from '../../suite.ts';
 
 let cluster: LocalCluster;
 const clients: Etcd3[] = [];

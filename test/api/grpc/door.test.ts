@@ -6,7 +6,6 @@ import { type ClientHttp2Session, connect as connectHttp2, type IncomingHttpHead
 import { connect as connectTcp } from 'node:net';
 import { gzipSync } from 'node:zlib';
 import { Etcd3 } from 'etcd3';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ByteOutput } from '../../../src/api/grpc/byte_output.ts';
 import { EtcdDoor } from '../../../src/api/grpc/door.ts';
@@ -21,6 +20,7 @@ import { WatchCreateRequest, WatchRequest, WatchResponse } from '../../../src/ap
 import type { MessageType } from '../../../src/api/grpc/protobuf/message_type.ts';
 import { parseConfig } from '../../../src/config.ts';
 import { realPorts } from '../../../src/real_ports.ts';
+import { test } from '../../suite.ts';
 import { FakeService } from '../fake_service.ts';
 
 interface Served {

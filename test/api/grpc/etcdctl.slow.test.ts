@@ -4,7 +4,6 @@
 // needs: etcdctl
 import { execFile, spawn } from 'node:child_process';
 import { statSync } from 'node:fs';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { requireBinaries } from '../../binaries.ts';
 import {
@@ -21,6 +20,7 @@ import {
   statusOf,
   temporaryDirectory,
 } from '../../end_to_end/processes.ts';
+import { test } from '../../suite.ts';
 
 const RUN_LIMIT_MS = 20_000;
 const binaries = requireBinaries(['etcdctl']);

@@ -1,6 +1,7 @@
 /** Raw bytes that break HTTP/2's rules, or keep them and mean harm: a stream or a connection ends with the right reason, and the server serves others. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../../suite.ts';
 import {
   type H2Server,
   literalBlock,

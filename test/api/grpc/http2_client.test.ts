@@ -1,7 +1,7 @@
 /** Our HTTP/2 against the client of Node (nghttp2): bodies of every size, many streams, flow control in both directions, cancelling, going away. */
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { test } from '../../suite.ts';
 import { respond, startH2Server } from './h2_server.ts';
 
 interface Answer {

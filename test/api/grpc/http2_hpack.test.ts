@@ -1,12 +1,12 @@
 /** HPACK: examples of RFC 7541, what node:http2 makes of header lists, and bytes that are no header blocks. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ByteOutput } from '../../../src/api/grpc/byte_output.ts';
 import { HeaderDecoder } from '../../../src/api/grpc/http2/hpack/decoder.ts';
 import { HeaderEncoder } from '../../../src/api/grpc/http2/hpack/encoder.ts';
 import { decodedBytesAtMost, decodeHuffman } from '../../../src/api/grpc/http2/hpack/huffman.ts';
 import { Http2Error } from '../../../src/api/grpc/http2/http2_error.ts';
+import { test } from '../../suite.ts';
 
 const LIMITS = { maxTableBytes: 4096, maxListBytes: 16 * 1024 };
 const hex = (text: string): Buffer => Buffer.from(text.replace(/\s/g, ''), 'hex');

@@ -3,13 +3,13 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { connect as connectHttp2 } from 'node:http2';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ByteOutput } from '../../../src/api/grpc/byte_output.ts';
 import { LockRequest } from '../../../src/api/grpc/messages/lease.ts';
 import { connect } from '../../../src/connect.ts';
 import { type Server, startServer } from '../../../src/server.ts';
 import { until } from '../../node/cluster_lab.ts';
+import { test } from '../../suite.ts';
 
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 

@@ -6,7 +6,6 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import * as fc from 'fast-check';
 import protobuf from 'protobufjs';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ByteOutput } from '../../../src/api/grpc/byte_output.ts';
 import * as auth from '../../../src/api/grpc/messages/auth.ts';
@@ -17,6 +16,7 @@ import * as watch from '../../../src/api/grpc/messages/watch.ts';
 import { fromJson, toJson } from '../../../src/api/grpc/protobuf/json.ts';
 import { type GenericMessage, MessageType } from '../../../src/api/grpc/protobuf/message_type.ts';
 import { KvError } from '../../../src/errors.ts';
+import { test } from '../../suite.ts';
 
 const require = createRequire(import.meta.url);
 const protoFolder = join(dirname(require.resolve('etcd3/package.json')), 'proto');

@@ -7,13 +7,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Etcd3, EtcdLockFailedError, EtcdPermissionDeniedError, type IOptions, type Role } from 'etcd3';
 import protobuf from 'protobufjs';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { descriptorFiles } from '../../../src/api/grpc/protobuf/descriptor.ts';
 import { etcdServices } from '../../../src/api/grpc/services/methods.ts';
 import { parseConfig } from '../../../src/config.ts';
 import { realPorts } from '../../../src/real_ports.ts';
 import { type Server, startServer } from '../../../src/server.ts';
+import { test } from '../../suite.ts';
 import { FakeService } from '../fake_service.ts';
 
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };

@@ -1,11 +1,11 @@
 /** The checker against the plainest one there is, on thousands of small histories that nobody chose. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type HistoryEvent, type Operation, operationsOf } from '../../../src/sim/check/history.ts';
 import { canonical, type JsonValue } from '../../../src/sim/check/json_value.ts';
 import { checkHistory } from '../../../src/sim/check/linearizability.ts';
 import { CAS_REGISTER, KV, type Model, REGISTER } from '../../../src/sim/check/models.ts';
+import { test } from '../../suite.ts';
 import { bruteForce, seeded, simulate } from './histories.ts';
 
 const RUNS = Number(process.env['KVORUM_CHECK_RUNS'] ?? 300);

@@ -1,10 +1,11 @@
 /** Histories by hand: what every checker must accept, and the mistakes that stores have really made. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { HistoryEvent } from '../../../src/sim/check/history.ts';
 import type { JsonValue } from '../../../src/sim/check/json_value.ts';
 import { checkHistory } from '../../../src/sim/check/linearizability.ts';
 import type { Model } from '../../../src/sim/check/models.ts';
+import { test } from '../../suite.ts';
 import { seeded, simulate } from './histories.ts';
 
 /** `0 write 1` begins, `0 ok`, `0 ok 3` (a read that gave 3), `0 fail`, `0 info`; values are JSON without spaces. */

@@ -1,10 +1,11 @@
 /** Reading histories: what is taken, and what a person is told about what is not. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { parseHistory } from '../../../src/sim/check/history.ts';
 import { checkHistory } from '../../../src/sim/check/linearizability.ts';
 import { detectModel } from '../../../src/sim/check/models.ts';
+import { test } from '../../suite.ts';
 
 /** What is said about a history that can't be read; the model is checked too. */
 function problem(model: string | undefined, ...lines: readonly string[]): string {

@@ -1,8 +1,9 @@
 /** Lives that end early or late, under right and wrong clocks. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { ClockBounds } from '../../../src/sim/check/clock_bounds.ts';
 import { checkLives, type Life } from '../../../src/sim/check/lease_check.ts';
+import { test } from '../../suite.ts';
 
 const RIGHT = new ClockBounds([1, 2, 3], []);
 

@@ -1,6 +1,5 @@
 /** What shrinking leaves out must never make a linearizable history into one that is not: else it would show a violation where there is none. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { isIdle } from '../../../src/sim/check/compiled.ts';
 import { dependents } from '../../../src/sim/check/dependents.ts';
@@ -9,6 +8,7 @@ import type { JsonValue } from '../../../src/sim/check/json_value.ts';
 import { checkHistory } from '../../../src/sim/check/linearizability.ts';
 import { KV } from '../../../src/sim/check/models.ts';
 import { operationsFrom, valuesBefore } from '../../../src/sim/check/window.ts';
+import { test } from '../../suite.ts';
 import { bruteForce, type Simulated, seeded, simulate } from './histories.ts';
 
 const RUNS = Number(process.env['KVORUM_CHECK_RUNS'] ?? 300);

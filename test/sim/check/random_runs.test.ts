@@ -1,8 +1,8 @@
 /** Random correct runs are accepted by every checker, and the same runs spoilt in one place are refused by the checker whose matter it is. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { OperationRecord } from '../../../src/sim/check/observations.ts';
+import { test } from '../../suite.ts';
 import { allViolations } from './all_checks.ts';
 import { numbers, type PerfectRun, perfectRun } from './perfect_store.ts';
 

@@ -3,10 +3,11 @@
  *
  * KVORUM_CHECK_LIMIT_MS is what each may take of this process's own time (other processes do not count).
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { type HistoryEvent, operationsOf } from '../../../src/sim/check/history.ts';
 import { checkHistory } from '../../../src/sim/check/linearizability.ts';
+import { test } from '../../suite.ts';
 import { type Simulated, seeded, simulate } from './histories.ts';
 
 const LIMIT_MS = Number(process.env['KVORUM_CHECK_LIMIT_MS'] ?? 30_000);

@@ -1,12 +1,12 @@
 /** Transactions: against brute force on small histories that nobody chose, against a store that is correct, and the anomalies that have names. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type HistoryEvent, type Operation, operationsOf } from '../../../src/sim/check/history.ts';
 import type { JsonValue } from '../../../src/sim/check/json_value.ts';
 import { checkHistory } from '../../../src/sim/check/linearizability.ts';
 import type { Model } from '../../../src/sim/check/models.ts';
 import { transactionsOf, txnModel } from '../../../src/sim/check/txn_history.ts';
+import { test } from '../../suite.ts';
 import { bruteForce, seeded } from './histories.ts';
 
 const RUNS = Number(process.env['KVORUM_CHECK_RUNS'] ?? 200);

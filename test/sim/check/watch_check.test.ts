@@ -1,9 +1,10 @@
 /** Watches by hand: gaps, seams, ends. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { EventHistory } from '../../../src/sim/check/event_history.ts';
 import type { EventSeen, WatcherRecord } from '../../../src/sim/check/observations.ts';
 import { checkWatches } from '../../../src/sim/check/watch_check.ts';
+import { test } from '../../suite.ts';
 
 type Batch = readonly [revision: number, ...events: (readonly [revision: number, key: string])[]];
 

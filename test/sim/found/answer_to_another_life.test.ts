@@ -2,12 +2,13 @@
  * A node that was killed and came back took the answer to a request of its life before for the answer to one of its own: ids of requests between nodes began at 1
  * in every life, and the transport delivers by peer. Clients of a follower were given each other's results.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { PeerRpc } from '../../../src/node/peer_rpc.ts';
 import { SeededRandom } from '../../../src/sim/core/seeded_random.ts';
 import { FRAME_ANSWER, PEER_STATUS } from '../../../src/wire/peer_codec.ts';
 import type { Transport } from '../../../transports/transport.ts';
+import { test } from '../../suite.ts';
 
 /** A transport that keeps what is sent. */
 function keeping(sent: Uint8Array[]): Transport {

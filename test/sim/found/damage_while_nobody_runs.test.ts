@@ -2,11 +2,12 @@
  * Found by seed 22410, a mistake of the simulator's: which disks may be damaged was asked of the nodes that run. While all of them were down two of three logs were damaged, more than any
  * consensus can bear, and the cluster never came back.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { FaultStep } from '../../../src/sim/faults/fault_plan.ts';
 import { Hazards } from '../../../src/sim/faults/hazards.ts';
 import { World } from '../../../src/sim/world.ts';
+import { test } from '../../suite.ts';
 
 function rot(id: number, node: number): FaultStep {
   return {

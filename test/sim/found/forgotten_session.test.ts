@@ -2,10 +2,11 @@
  * A client whose session the nodes had forgotten got SESSION_EXPIRED for every write from then on: the refusal came as a result, and only a thrown one made the store open another session.
  * For the same reason a write whose first attempt may have been applied was reported as certainly not applied.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { World } from '../../../src/sim/world.ts';
+import { test } from '../../suite.ts';
 
 function oneSession(seed: number): World {
   return new World({ seed, nodes: 1, config: { limits: { maxSessions: 1, sessionIdleMs: 1_000 } } });

@@ -2,7 +2,7 @@
  * Found by seed 36 (disks that cannot be read): a command met damage in the middle of being applied, when the state machine already showed the command's revision. Watchers, of whom nobody
  * had been told of that revision, went on behind it once the store had been fetched from another node, and never heard of it.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { isDamage, KvError } from '../../../src/errors.ts';
 import { StateMachine } from '../../../src/kv/state_machine.ts';
@@ -10,6 +10,7 @@ import { WatchHub } from '../../../src/kv/watch_hub.ts';
 import type { StoredRecord } from '../../../src/storage/record.ts';
 import { bytes, key, keyName, LIMITS, put, remove, txn, write } from '../../kv/commands.ts';
 import { PlainEngine } from '../../kv/plain_engine.ts';
+import { test } from '../../suite.ts';
 
 /** Keys that begin with x cannot be read. */
 class DamagedEngine extends PlainEngine {

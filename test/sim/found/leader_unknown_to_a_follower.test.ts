@@ -3,9 +3,10 @@
  * had no address to answer to. Its answers were dropped, so the leader never learned what it lacked, and it stayed behind for ever. With one more node down there was
  * no quorum, although a majority ran and could talk.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { World } from '../../../src/sim/world.ts';
+import { test } from '../../suite.ts';
 
 test('a node that was away while its present leader joined catches up, and counts in the quorum', async () => {
   const world = new World({ seed: 1034, nodes: 3 });

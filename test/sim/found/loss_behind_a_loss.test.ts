@@ -2,11 +2,12 @@
  * Found by seed 67: on a machine whose tree was lost already, the newest file of the log was taken, too. No node can tell that by itself, and no damage of that kind is to be done; but the damage that was
  * there before was taken for the sign that the new one can be told. The node then lacked entries that it had acknowledged, and its leader, sure of them, could never send them again.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { damageDisk } from '../../../src/sim/faults/disk_damage.ts';
 import { damagesOn, describeDamages } from '../../../src/sim/invariants/directory_check.ts';
 import { World } from '../../../src/sim/world.ts';
+import { test } from '../../suite.ts';
 
 const COMMON = { id: 0, atMs: 0, durationMs: 0, node: 1 };
 

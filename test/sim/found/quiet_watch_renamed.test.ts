@@ -2,10 +2,11 @@
  * Found by seed 31 (users whose passwords are changed, long lulls): a watch that was told nothing for a while, and whose user's password was changed ten times meanwhile, ended with
  * UNAUTHENTICATED; and by seeds 91, 166 and 199, where they were changed in quick succession. Each change ends the stream once, which the client mends by naming itself anew; it counted these together with every other end since the last event, and gave up.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { World } from '../../../src/sim.ts';
+import { test } from '../../suite.ts';
 
 for (const [changes, pauseMs] of [
   // So long that the watch is named anew before the next one.

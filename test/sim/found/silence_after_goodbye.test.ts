@@ -2,10 +2,11 @@
  * Found by seed 3: a node that was stopped said goodbye to its clients, and lost power before it had answered what it still owed. Connections were no longer looked after once the
  * node had said goodbye, so that those calls waited for ever, whatever their time limit.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { World } from '../../../src/sim/world.ts';
+import { test } from '../../suite.ts';
 
 /** A write under way on a leader without followers, which says goodbye and then falls silent. Gives how the write fails, if it does. */
 async function writeToALeaderThatLeaves(world: World, afterwards: () => Promise<void>): Promise<unknown> {

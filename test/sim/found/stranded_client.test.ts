@@ -2,11 +2,12 @@
  * Found by seeds 261 and 21083: machines lost their power and were replaced, one after the other. A client whose connections to them were idle noticed nothing for ten seconds, nor did one that
  * could reach a single node, and asked no sooner who the members are. By then all whom it knew were gone, and it waited for ever beside a healthy cluster.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { Store } from '../../../src/client/store_types.ts';
 import { KvError } from '../../../src/errors.ts';
 import { World } from '../../../src/sim/world.ts';
+import { test } from '../../suite.ts';
 
 /** Takes a node out, switches its machine off, and lets another one join in its place. */
 async function replace(world: World, id: number): Promise<void> {

@@ -2,9 +2,10 @@
  * Found by seed 158 (five nodes, full disks): while the log had no room for what was proposed and was making some, the ready loop asked again in every turn of the event
  * loop, without letting time pass: a busy processor for as long as the disk took.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { World } from '../../../src/sim/world.ts';
+import { test } from '../../suite.ts';
 
 test('a leader that waits for room in its log waits, and does not ask without end', async () => {
   const world = new World({ seed: 158, nodes: 1 });

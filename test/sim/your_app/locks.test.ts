@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError, type Store } from '../../../src/index.ts';
 import { World } from '../../../src/sim.ts';
+import { test } from '../../suite.ts';
 import { addFenced, addNaively, type Sleep } from './locks.ts';
 
 type Add = (store: Store, owner: string, sleep: Sleep) => Promise<unknown>;

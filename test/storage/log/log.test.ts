@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { ENTRY_CONFIGURATION, ENTRY_NOOP, type Entry } from '../../../src/raft/types.ts';
@@ -12,6 +11,7 @@ import { SegmentedLog } from '../../../src/storage/log/segmented_log.ts';
 import { verifyLog } from '../../../src/storage/log/verify.ts';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
 import { NodeDisk } from '../../../src/storage/node_disk.ts';
+import { test } from '../../suite.ts';
 import { contents, entries, entry, LOG_PATH, openLog, settle, VirtualPorts } from './log_fixture.ts';
 
 const HARD_STATE = { term: 1, vote: 1, commit: 0 };

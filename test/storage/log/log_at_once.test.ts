@@ -1,9 +1,10 @@
 /** `appendAtOnce`: an entry in the log within the call, from memory that its caller uses again. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { ENTRY_COMMAND, type Entry } from '../../../src/raft/types.ts';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
+import { test } from '../../suite.ts';
 import { contents, entries, entry, openLog, settle } from './log_fixture.ts';
 
 const OPTIONS = { durability: 'os' as const, segmentSizeBytes: 8192, preallocateBytes: 2048 };

@@ -2,13 +2,14 @@
  * The log after power cuts at every operation of the disk: what was acknowledged survives, term and vote never go back, and a log that nobody damaged
  * always opens.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import type { Entry, HardState } from '../../../src/raft/types.ts';
 import type { SegmentedLog } from '../../../src/storage/log/segmented_log.ts';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
 import { LOSS_RULES, type LossRule } from '../../../src/storage/memory_disk_nodes.ts';
+import { test } from '../../suite.ts';
 import { entries, LOG_PATH, openLog, seededRandom, settle, VirtualPorts } from './log_fixture.ts';
 
 /** What somebody was told, and what was asked for since: the log after a crash must lie between the two. */

@@ -2,7 +2,7 @@
  * Damage and torn tails told apart: what provably had been durable is refused when it no longer reads back (file and offset named), the tail that was never
  * acknowledged is cut, and nothing is ever silently wrong in the middle.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { ENTRY_COMMAND, type Entry } from '../../../src/raft/types.ts';
@@ -10,6 +10,7 @@ import { HEADER_BYTES, recordBytes } from '../../../src/storage/log/format.ts';
 import type { SegmentedLog } from '../../../src/storage/log/segmented_log.ts';
 import { verifyLog } from '../../../src/storage/log/verify.ts';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
+import { test } from '../../suite.ts';
 import { contents, entries, entry, LOG_PATH, openLog, VirtualPorts } from './log_fixture.ts';
 
 const HARD_STATE = { term: 1, vote: 1, commit: 0 };

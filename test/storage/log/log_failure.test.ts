@@ -1,11 +1,12 @@
 /** The log when the disk fails or is full: a failure ends it for good, a full disk does not. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import type { DiskFile } from '../../../src/storage/disk.ts';
 import type { Durability } from '../../../src/storage/log/batch.ts';
 import type { SegmentedLog } from '../../../src/storage/log/segmented_log.ts';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
+import { test } from '../../suite.ts';
 import { contents, entries, entry, LOG_PATH, openLog, settle, VirtualPorts } from './log_fixture.ts';
 
 const HARD_STATE = { term: 1, vote: 1, commit: 0 };

@@ -1,5 +1,5 @@
 /** The parts of the log one by one, where the log as a whole would take too long to bring them to their edges. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { crc32 } from '../../../src/storage/crc32.ts';
@@ -21,6 +21,7 @@ import {
 import { RecordEncoder } from '../../../src/storage/log/record_encoder.ts';
 import { TermRuns } from '../../../src/storage/log/term_runs.ts';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
+import { test } from '../../suite.ts';
 import { contents, entries, entry, LOG_PATH, openLog } from './log_fixture.ts';
 
 test('tens of thousands of entries: the tables grow, shrink at both ends and stay right', async () => {

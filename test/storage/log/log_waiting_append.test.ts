@@ -2,9 +2,10 @@
  * Appends that wait for room on a disk of which little is left (so nothing is written past the zeros): a large one is not served in steps of a kilobyte, which kept a follower
  * with small `preallocateBytes` behind for minutes, and one behind a reset of the log is not forgotten until somebody appends again.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
+import { test } from '../../suite.ts';
 import { entry, openLog, settle, VirtualPorts } from './log_fixture.ts';
 
 const MIB = 1024 * 1024;

@@ -1,9 +1,9 @@
 /** Epochs by hand, against a model, and over the wrap of the counter. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { EpochReader, Epochs, epochWords } from '../../../src/storage/shared/epochs.ts';
+import { test } from '../../suite.ts';
 
 function lab(readers: number) {
   const words = new Int32Array(new SharedArrayBuffer(4 * epochWords(readers)));

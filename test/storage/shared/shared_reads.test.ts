@@ -1,5 +1,5 @@
 /** Publication from an engine to readers, all in one thread: what is seen, what is kept from the pool, and for how long. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { StorageEngine } from '../../../src/storage/engine.ts';
@@ -9,6 +9,7 @@ import { ControlReader, ControlWriter, MAX_LISTED } from '../../../src/storage/s
 import { type MemoryMessage, SharedReads } from '../../../src/storage/shared/shared_reads.ts';
 import { SharedView } from '../../../src/storage/shared/shared_view.ts';
 import { TablesTree } from '../../../src/storage/tables/tables_tree.ts';
+import { test } from '../../suite.ts';
 import { LateTree } from '../late_tree.ts';
 import { SteppedPorts } from '../stepped_ports.ts';
 

@@ -1,9 +1,10 @@
 /** The block cache: its bound, its door, what it keeps under a scan, and what it does while readers of other threads hold on to frames. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { BlockCache, ENTRY_BYTES } from '../../../src/storage/tables/block_cache.ts';
 import { ReadBudget } from '../../../src/storage/tables/read_budget.ts';
 import { TableMemory, UNIT_BYTES } from '../../../src/storage/tables/table_memory.ts';
+import { test } from '../../suite.ts';
 import { seededRandom } from '../record_model.ts';
 import { SteppedPorts } from '../stepped_ports.ts';
 

@@ -1,11 +1,12 @@
 /** Compaction jobs over real table files: what they keep, where they cut, how they end. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { compareKeys, compareRecords, type StoredRecord } from '../../../src/storage/record.ts';
 import { type TableInfo, tablePath } from '../../../src/storage/tables/format.ts';
 import { type KeyBounds, type MergeJobOptions, runMerge } from '../../../src/storage/tables/merge_job.ts';
 import { MergeMemoryPool } from '../../../src/storage/tables/merge_memory.ts';
+import { test } from '../../suite.ts';
 import { bytesOf, plainRecord, randomKey, seededRandom, showAll, tombstone } from '../record_model.ts';
 import { compacted, DIRECTORY, MergeLab, randomHistory } from './merge_lab.ts';
 import { BlockDecoder, readTable } from './table_kit.ts';

@@ -2,7 +2,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { type Disk, DiskError } from '../../../src/storage/disk.ts';
@@ -14,6 +13,7 @@ import { compareKeys, copyRecord, type StoredRecord } from '../../../src/storage
 import { type FlushOptions, runFlush } from '../../../src/storage/tables/flush_job.ts';
 import { type TableInfo, type TableOptions, tablePath } from '../../../src/storage/tables/format.ts';
 import { buildTables } from '../../../src/storage/tables/record_table_builder.ts';
+import { test } from '../../suite.ts';
 import { seededRandom, showAll } from '../record_model.ts';
 import { BlockDecoder, hardRecords, type RecordShape, readTable } from './table_kit.ts';
 

@@ -1,6 +1,5 @@
 /** The codecs of a table's sections: what was encoded is decoded, and no bytes are taken for what they are not. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareKeys } from '../../../src/storage/record.ts';
 import { BlockBuilder } from '../../../src/storage/tables/block_builder.ts';
@@ -25,6 +24,7 @@ import {
   shortSeparator,
 } from '../../../src/storage/tables/index_section.ts';
 import { createWasmMemory, instantiateWasm } from '../../../src/storage/wasm_module.ts';
+import { test } from '../../suite.ts';
 import { anyKey } from '../memtable_model.ts';
 import { must } from './table_kit.ts';
 

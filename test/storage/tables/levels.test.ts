@@ -1,6 +1,5 @@
 /** Levels: an immutable value that refuses to be wrong. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareKeys } from '../../../src/storage/record.ts';
 import {
@@ -12,6 +11,7 @@ import {
   type PlacedTable,
   spanOf,
 } from '../../../src/storage/tables/levels.ts';
+import { test } from '../../suite.ts';
 import { bytesOf } from '../record_model.ts';
 import { placed, tableInfo } from './placed_tables.ts';
 

@@ -1,8 +1,9 @@
 /** Point reads of tables against a plain model: levels, revisions of the past, keys over several blocks, all cache sizes, both builds. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { compareRecords, type StoredRecord } from '../../../src/storage/record.ts';
 import type { TableSet } from '../../../src/storage/tables/table_set.ts';
+import { test } from '../../suite.ts';
 import { seededRandom, show } from '../record_model.ts';
 import { SteppedPorts } from '../stepped_ports.ts';
 import {

@@ -1,5 +1,5 @@
 /** Files whose checksums are right and whose content makes no sense (a bug of a writer, or malice): refused when opened or read, never trusted. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { crc32 } from '../../../src/storage/crc32.ts';
@@ -14,6 +14,7 @@ import {
   type TableFooter,
   tablePath,
 } from '../../../src/storage/tables/format.ts';
+import { test } from '../../suite.ts';
 import { seededRandom } from '../record_model.ts';
 import { keyName, makeDisk, makeSet, recordOf, writeTable } from './set_lab.ts';
 import { must } from './table_kit.ts';

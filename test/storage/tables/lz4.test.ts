@@ -1,8 +1,8 @@
 /** LZ4: what was compressed comes back, whatever the bytes; and no bytes make the decompressor read or write where it may not. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { createWasmMemory, instantiateWasm } from '../../../src/storage/wasm_module.ts';
+import { test } from '../../suite.ts';
 import { seededRandom } from '../record_model.ts';
 
 const MIB = 1024 * 1024;

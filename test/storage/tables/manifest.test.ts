@@ -1,6 +1,5 @@
 /** The manifest file: what is written comes back, anything else is refused with its place, and no crash leaves a mixture. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { crc32 } from '../../../src/storage/crc32.ts';
@@ -16,6 +15,7 @@ import {
   readManifest,
   replaceManifest,
 } from '../../../src/storage/tables/manifest.ts';
+import { test } from '../../suite.ts';
 import { bytesOf, seededRandom } from '../record_model.ts';
 import { placed } from './placed_tables.ts';
 

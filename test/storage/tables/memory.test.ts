@@ -1,6 +1,5 @@
 /** The memory of tables: the allocator hands out disjoint runs and merges back, and nothing is reused while a reader may look at it. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { BuddyAllocator } from '../../../src/storage/tables/buddy_allocator.ts';
@@ -11,6 +10,7 @@ import {
   TableViews,
   UNIT_BYTES,
 } from '../../../src/storage/tables/table_memory.ts';
+import { test } from '../../suite.ts';
 
 const MIB = 1024 * 1024;
 

@@ -1,11 +1,12 @@
 /** Merges of runs of tables, consumer by consumer, with windows so small that every path is taken. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { StoredRecord } from '../../../src/storage/record.ts';
 import { DONE, MergeCursor, MORE } from '../../../src/storage/tables/merge_cursor.ts';
 import type { MergeBounds, TableSource } from '../../../src/storage/tables/merge_input.ts';
 import { MergeMemory, MergeMemoryPool } from '../../../src/storage/tables/merge_memory.ts';
 import { runsOf } from '../../../src/storage/tables/pinned_runs.ts';
+import { test } from '../../suite.ts';
 import { plainRecord, seededRandom, showAll } from '../record_model.ts';
 import { compacted, MergeLab, randomHistory } from './merge_lab.ts';
 

@@ -1,6 +1,5 @@
 /** What is compacted next: each reason on its own, then everything at once in a simulation that must come to rest. */
 import fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareKeys } from '../../../src/storage/record.ts';
 import {
@@ -23,6 +22,7 @@ import {
   type PlacedTable,
   spanOf,
 } from '../../../src/storage/tables/levels.ts';
+import { test } from '../../suite.ts';
 import { bytesOf, seededRandom } from '../record_model.ts';
 import { placed, tableInfo } from './placed_tables.ts';
 

@@ -1,7 +1,8 @@
 /** The rate of compaction, under a clock that stands still until the test moves it. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { compactionRate, RateLimiter } from '../../../src/storage/tables/rate_limiter.ts';
+import { test } from '../../suite.ts';
 import { SteppedPorts } from '../stepped_ports.ts';
 
 /** Bytes let through in a second of virtual time. */

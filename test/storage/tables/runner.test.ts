@@ -4,7 +4,6 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { realPorts } from '../../../src/real_ports.ts';
@@ -25,6 +24,7 @@ import {
 import { TablesTree } from '../../../src/storage/tables/tables_tree.ts';
 import { verifyTree } from '../../../src/storage/tables/verify_tree.ts';
 import { WorkerRunner } from '../../../src/storage/tables/worker_runner.ts';
+import { test } from '../../suite.ts';
 import { flushMemtable, keyOf, NEWEST, outcome, records, SMALL, stateAt } from './tree_lab.ts';
 
 const OPTIONS = {

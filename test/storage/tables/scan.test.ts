@@ -1,5 +1,5 @@
 /** Pages of scans and of versions over tables: what they show, how they go on, what they hold. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import {
   compareKeys,
@@ -10,6 +10,7 @@ import {
   type VersionsRequest,
 } from '../../../src/storage/record.ts';
 import { TableScanner } from '../../../src/storage/tables/scan.ts';
+import { test } from '../../suite.ts';
 import { bytesOf, plainRecord, randomScan, randomVersions, seededRandom, showAll } from '../record_model.ts';
 import { SteppedPorts } from '../stepped_ports.ts';
 import { type History, type HistoryShape, MergeLab, randomHistory } from './merge_lab.ts';

@@ -1,5 +1,5 @@
 /** Damaged blocks under scans and snapshots: the error names the place, and nothing stays held. Snapshots themselves. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { crc32 } from '../../../src/storage/crc32.ts';
@@ -9,6 +9,7 @@ import { RunPins } from '../../../src/storage/tables/pinned_runs.ts';
 import { TableScanner } from '../../../src/storage/tables/scan.ts';
 import { TableSet } from '../../../src/storage/tables/table_set.ts';
 import { TablesSnapshot } from '../../../src/storage/tables/tables_snapshot.ts';
+import { test } from '../../suite.ts';
 import { plainRecord, randomScan, seededRandom, showAll } from '../record_model.ts';
 import { SteppedPorts } from '../stepped_ports.ts';
 import { compacted, DIRECTORY, MergeLab, randomHistory } from './merge_lab.ts';

@@ -10,13 +10,13 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { realPorts } from '../../../src/real_ports.ts';
 import { Memtable } from '../../../src/storage/memtable.ts';
 import { NodeDisk } from '../../../src/storage/node_disk.ts';
 import { ASK, TableReader } from '../../../src/storage/tables/table_reader.ts';
 import { TablesTree, type TablesTreeSettings } from '../../../src/storage/tables/tables_tree.ts';
+import { test } from '../../suite.ts';
 import { seededRandom } from '../record_model.ts';
 
 const SMALL: Partial<TablesTreeSettings> = {

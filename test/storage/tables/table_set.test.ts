@@ -1,5 +1,5 @@
 /** A set of open tables through its life: publication, pins, closing while reads wait, damage in every part of a file, failing disks. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { DiskError } from '../../../src/storage/disk.ts';
@@ -10,6 +10,7 @@ import { LookupScratch } from '../../../src/storage/tables/lookup_scratch.ts';
 import type { TableDamage } from '../../../src/storage/tables/open_table.ts';
 import { TableViews } from '../../../src/storage/tables/table_memory.ts';
 import type { TableSet } from '../../../src/storage/tables/table_set.ts';
+import { test } from '../../suite.ts';
 import { seededRandom, show } from '../record_model.ts';
 import { SteppedPorts } from '../stepped_ports.ts';
 import { keyName, Model, makeDisk, makeSet, OPTIONS, recordOf, SlowDisk, writeTable } from './set_lab.ts';

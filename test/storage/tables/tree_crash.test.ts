@@ -1,10 +1,11 @@
 /** A power cut at every disk operation of flushes, compactions and installs leaves what `durable` says, whole, and no litter. A sample; the exhaustive run is elsewhere. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
 import { LOSS_RULES } from '../../../src/storage/memory_disk_nodes.ts';
 import type { StoredRecord } from '../../../src/storage/record.ts';
 import { verifyTree } from '../../../src/storage/tables/verify_tree.ts';
+import { test } from '../../suite.ts';
 import { seededRandom, showAll } from '../record_model.ts';
 import { allVersions, History, openLab, outcome, PATH, records, stateAt } from './tree_lab.ts';
 

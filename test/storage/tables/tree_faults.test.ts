@@ -1,5 +1,5 @@
 /** What a tree of tables does when its disk is full, fails or lies, when files are missing, and when it is closed in the middle of things. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { realPorts } from '../../../src/real_ports.ts';
@@ -8,6 +8,7 @@ import type { StoredRecord } from '../../../src/storage/record.ts';
 import { InlineRunner, type JobRunner } from '../../../src/storage/tables/job_runner.ts';
 import type { TablesTree } from '../../../src/storage/tables/tables_tree.ts';
 import { verifyTree } from '../../../src/storage/tables/verify_tree.ts';
+import { test } from '../../suite.ts';
 import { plainRecord, runOf, showAll, tombstone } from '../record_model.ts';
 import { SteppedPorts } from '../stepped_ports.ts';
 import {

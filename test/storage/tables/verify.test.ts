@@ -3,7 +3,6 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import type { Disk } from '../../../src/storage/disk.ts';
@@ -27,6 +26,7 @@ import {
 import { decodeIndex, IndexBuilder } from '../../../src/storage/tables/index_section.ts';
 import { buildTables } from '../../../src/storage/tables/record_table_builder.ts';
 import { type TableDamage, verifyTable } from '../../../src/storage/tables/verify_table.ts';
+import { test } from '../../suite.ts';
 import { seededRandom } from '../record_model.ts';
 import { BlockDecoder, hardRecords, must, readTable } from './table_kit.ts';
 

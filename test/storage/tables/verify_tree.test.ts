@@ -1,9 +1,10 @@
 /** The offline check of a tree of tables: sound trees are sound, every damage is told with file, offset and keys, what a crash left is a note. */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { MemoryDisk } from '../../../src/storage/memory_disk.ts';
 import { compareKeys } from '../../../src/storage/record.ts';
 import { verifyTree } from '../../../src/storage/tables/verify_tree.ts';
+import { test } from '../../suite.ts';
 import { Workload } from '../trees/crash_workload.ts';
 import { specimenOf } from '../trees/damage_harness.ts';
 import { TABLES_TREE } from '../trees/tables_subject.ts';

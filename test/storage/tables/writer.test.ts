@@ -2,7 +2,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../../src/errors.ts';
 import { type Disk, DiskError } from '../../../src/storage/disk.ts';
@@ -14,6 +13,7 @@ import { ADDED, CUT, FULL } from '../../../src/storage/tables/block_layout.ts';
 import { type TableInfo, type TableOptions, tablePath } from '../../../src/storage/tables/format.ts';
 import { TableWriter } from '../../../src/storage/tables/table_writer.ts';
 import { createWasmMemory, instantiateWasm, type WasmBuild } from '../../../src/storage/wasm_module.ts';
+import { test } from '../../suite.ts';
 import { seededRandom, showAll } from '../record_model.ts';
 import { BlockDecoder, hardRecords, readTable } from './table_kit.ts';
 

@@ -1,11 +1,11 @@
 /** Blocks as they are packed and read in WebAssembly: every record is found at every revision, and hostile bytes never lead a reader out of its bounds. */
 import * as fc from 'fast-check';
-import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { compareKeys, type StoredRecord } from '../../../src/storage/record.ts';
 import { BlockBuilder } from '../../../src/storage/tables/block_builder.ts';
 import { ADDED, BLOCK, DESCRIPTOR } from '../../../src/storage/tables/block_layout.ts';
 import { createWasmMemory, instantiateWasm, type WasmBuild } from '../../../src/storage/wasm_module.ts';
+import { test } from '../../suite.ts';
 import { seededRandom, show, showAll } from '../record_model.ts';
 import { BlockDecoder, hardRecords } from './table_kit.ts';
 

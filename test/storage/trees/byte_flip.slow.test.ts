@@ -3,8 +3,9 @@
  *
  * KVORUM_FLIP_MS: for how long at most, per tree.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../../suite.ts';
 import { spreadOrder } from './crash_harness.ts';
 import { Workload } from './crash_workload.ts';
 import { checkDamage, damagesOf, specimenOf } from './damage_harness.ts';

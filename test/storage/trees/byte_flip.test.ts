@@ -4,8 +4,9 @@
  *
  * KVORUM_FLIPS: bytes a file.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../../suite.ts';
 import { Workload } from './crash_workload.ts';
 import { checkDamage, damagesOf, specimenOf, stratified } from './damage_harness.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';

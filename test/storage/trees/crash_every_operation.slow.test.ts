@@ -3,9 +3,10 @@
  *
  * KVORUM_CRASH_MS: for how long at most, per tree and kind of fault (what is met first is spread over the whole work); KVORUM_CRASH_FLUSHES: how much work.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import { LOSS_RULES } from '../../../src/storage/memory_disk_nodes.ts';
+import { test } from '../../suite.ts';
 import { checkCut, checkFault, cutsOf, spreadOrder } from './crash_harness.ts';
 import { Workload } from './crash_workload.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';

@@ -4,10 +4,11 @@
  *
  * KVORUM_CRASH_CUTS: how many of each.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
 import type { Disk } from '../../../src/storage/disk.ts';
 import { LOSS_RULES } from '../../../src/storage/memory_disk_nodes.ts';
+import { test } from '../../suite.ts';
 import { checkCut, checkFault, cutsOf, spreadOrder } from './crash_harness.ts';
 import { Workload } from './crash_workload.ts';
 import { chosen, PORT_SUBJECTS } from './subjects_here.ts';

@@ -3,7 +3,7 @@
  *
  * KVORUM_TREE_MS: for how long, per tree; KVORUM_TREE_SEED: the first seed.
  */
-import { test } from 'uvu';
+import { test } from '../../suite.ts';
 import { runSeed } from './metamorphic_run.ts';
 import { subjectsHere } from './subjects_here.ts';
 

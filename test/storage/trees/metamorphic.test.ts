@@ -3,8 +3,9 @@
  *
  * KVORUM_TREE_SEEDS: how many seeds; KVORUM_TREE_SEED: only this one; KVORUM_TREE_PROGRAM: the program that a failure printed.
  */
-import { test } from 'uvu';
+
 import * as assert from 'uvu/assert';
+import { test } from '../../suite.ts';
 import { type Operation, randomProgram, shrink } from './metamorphic_program.ts';
 import { runProgram, runSeed } from './metamorphic_run.ts';
 import { subjectsHere } from './subjects_here.ts';
