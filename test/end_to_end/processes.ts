@@ -35,6 +35,11 @@ for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, ()
  * as a failure.
  */
 export async function endAll(): Promise<void> {
+  await endAllWithin(LEFT_OPEN_MS);
+}
+
+/** The same, where timers of a client's library may outlive the test by `leftOpenMs`. */
+export async function endAllWithin(leftOpenMs: number): Promise<void> {
   const ended = [...running].map((child) => new Promise((resolve) => child.on('exit', resolve)));
   for (const child of running) child.kill('SIGKILL');
   for (const pid of strangers) signal(pid, 'SIGKILL');
@@ -43,7 +48,7 @@ export async function endAll(): Promise<void> {
     const open = process.getActiveResourcesInfo().join(', ');
     console.error(`something is still open after the last test (${open}): ending the process`);
     process.exit(1);
-  }, LEFT_OPEN_MS).unref();
+  }, leftOpenMs).unref();
 }
 
 /** Runs when the test's process ends, after all children were ended. */
