@@ -7,6 +7,7 @@
 import { KvError } from '../errors.ts';
 import { asKvError } from '../wire/error_codec.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
+import type { Renaming } from './credentials.ts';
 import { cancelled } from './deadline.ts';
 import type { ConnectionCall, TcpConnection } from './tcp_connection.ts';
 
@@ -32,21 +33,27 @@ export interface CallRequest<T> {
   refusal?(value: T): KvError | undefined;
 }
 
+/** What the next attempt of a call or a stream has to know of those before. */
+export interface Attempts {
+  /** Where the last one failed: another node is better, where there is one. */
+  avoid: TcpConnection | undefined;
+  /** The last one was refused for want of a name: its node is told anew, and asked again once it knows; others would have to be told first. */
+  renaming: Renaming | undefined;
+  /** How many were refused for want of a name. */
+  nameless: number;
+}
+
 /** A call of any type, as the owner deals with it. */
-export interface PendingCall {
+export interface PendingCall extends Attempts {
   readonly request: Omit<CallRequest<unknown>, 'read' | 'refusal'>;
   readonly deadlineMs: number;
   readonly settled: boolean;
   /** Some attempt may have taken effect. */
   outcomeUnknown: boolean;
   readonly attempts: number;
-  /** Attempts that were refused for want of a name. */
-  nameless: number;
-  /** Not to be sent again before. */
+  /** Not to be sent again before, unless a renaming is over. */
   notBeforeMs: number;
   lastError: KvError | undefined;
-  /** Where the last attempt failed. */
-  avoid: TcpConnection | undefined;
   /** Begins an attempt. */
   sendOn(connection: TcpConnection, nowMs: number): void;
   /** Gives the caller the error, with what is known about the outcome. */
@@ -72,6 +79,7 @@ export class Call<T> implements ConnectionCall, PendingCall {
   notBeforeMs = 0;
   lastError: KvError | undefined;
   avoid: TcpConnection | undefined;
+  renaming: Renaming | undefined;
   private readonly owner: CallOwner;
   private readonly resolve: (value: T) => void;
   private readonly reject: (error: KvError) => void;

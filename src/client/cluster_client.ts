@@ -12,7 +12,7 @@ import { readMembers } from '../wire/client_admin_codec.ts';
 import { type Welcome, wireTimeoutMs } from '../wire/client_codec.ts';
 import { OPCODE } from '../wire/client_frames.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
-import { Call, type CallOwner, type CallRequest, type PendingCall } from './call.ts';
+import { type Attempts, Call, type CallOwner, type CallRequest, type PendingCall } from './call.ts';
 import type { ChannelOptions } from './channel.ts';
 import { ClientCredentials } from './credentials.ts';
 import { cancelled } from './deadline.ts';
@@ -90,7 +90,7 @@ export class ClusterClient implements CallOwner {
     this.timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     this.watchWindowBytes = options.watchWindowBytes ?? WATCH_WINDOW_BYTES;
     const connectTimeoutMs = Math.min(CONNECT_TIMEOUT_MS, this.timeoutMs);
-    this.credentials = credentialsOf(options, connectTimeoutMs);
+    this.credentials = credentialsOf(options, connectTimeoutMs, () => this.drain());
     this.endpoints = new Endpoints({
       credentials: this.credentials,
       addresses: options.endpoints,
@@ -127,7 +127,7 @@ export class ClusterClient implements CallOwner {
 
   /** A connection that takes a stream: waits for one until the deadline. @throws KvError TIMEOUT, CANCELLED, CLOSED */
   async connectionForStream(
-    avoid: TcpConnection | undefined,
+    of: Attempts,
     deadlineMs: number,
     signal: AbortSignal | undefined,
     preferLeader = false,
@@ -135,7 +135,7 @@ export class ClusterClient implements CallOwner {
     for (;;) {
       if (this.closed) throw new KvError('CLOSED', 'the client was closed');
       if (signal?.aborted) throw cancelled(false);
-      const connection = this.endpoints.pick(preferLeader, avoid);
+      const connection = this.pick(preferLeader, of);
       if (connection !== undefined) return connection;
       if (this.ports.clock.monotonicMs() >= deadlineMs) throw this.unreachable();
       await new Promise<void>((resolve) => this.streamWaiters.add(resolve));
@@ -188,8 +188,8 @@ export class ClusterClient implements CallOwner {
     }
     const nowMs = this.ports.clock.monotonicMs();
     const behind = error.code === 'FUTURE_REVISION' && call.request.retryWhenBehind;
-    const passing = PASSING.has(error.code) || behind || this.mends(error, connection, call);
-    if (this.closed || !passing || (call.outcomeUnknown && !call.request.repeatable)) {
+    const again = this.again(error, connection, call, PASSING) || behind;
+    if (this.closed || !again || (call.outcomeUnknown && !call.request.repeatable)) {
       call.fail(error);
       return;
     }
@@ -204,7 +204,6 @@ export class ClusterClient implements CallOwner {
       return;
     }
     call.lastError = error;
-    call.avoid = connection;
     // Who was told where the leader is goes there at once; others after a pause that grows.
     const told = error.code === 'NOT_LEADER' && this.endpoints.leaderKnown && call.attempts < 3;
     const ceilingMs = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(call.attempts, 8));
@@ -214,19 +213,24 @@ export class ClusterClient implements CallOwner {
   }
 
   /**
-   * Whether a refusal will be over once the connection has been told anew who this client is; sees to that. `of` counts how often it was refused, apart from whatever else it met: an
-   * outage before says nothing about its name.
+   * Whether an attempt that failed may be followed by another, and where: elsewhere after one of the `passing` errors, at the same node where it was refused for want of a name and
+   * that can be mended. Refusals for want of a name are counted apart from whatever else was met: an outage before says nothing about the name.
    */
-  mends(error: KvError, connection: TcpConnection, of: { nameless: number }): boolean {
-    if (of.nameless >= MAX_NAMELESS_ATTEMPTS || this.credentials?.mends(error, connection) !== true)
-      return false;
+  again(error: KvError, connection: TcpConnection, of: Attempts, passing: ReadonlySet<string>): boolean {
+    of.avoid = connection;
+    of.renaming = undefined;
+    if (passing.has(error.code)) return true;
+    if (of.nameless >= MAX_NAMELESS_ATTEMPTS) return false;
+    of.renaming = this.credentials?.rename(error, connection);
+    if (of.renaming === undefined) return false;
     of.nameless++;
     return true;
   }
 
-  /** Resolves when the renaming that `mends` has begun is over, however it ended. */
-  renaming(connection: TcpConnection): Promise<void> | undefined {
-    return this.credentials?.renaming(connection);
+  /** The pause of a stream before its next attempt: none, if its connection is named anew, so that there is no time in which the name may change again. */
+  async pause(of: Attempts, pauseMs: number): Promise<void> {
+    if (of.renaming !== undefined && (await of.renaming.over)) return;
+    await new Promise<void>((resolve) => this.ports.timers.after(pauseMs, resolve));
   }
 
   answered(call: PendingCall): void {
@@ -249,11 +253,19 @@ export class ClusterClient implements CallOwner {
     this.waitingBytes += sizeBytes;
   }
 
+  /** A connection for the next attempt; undefined: none now. */
+  private pick(preferLeader: boolean, { avoid, renaming }: Attempts): TcpConnection | undefined {
+    if (renaming === undefined || renaming.state === 'failed' || !renaming.connection.usable)
+      return this.endpoints.pick(preferLeader, avoid);
+    const { connection, state } = renaming;
+    return state === 'named' && connection.hasRoom ? connection : undefined;
+  }
+
   /** False: not now. */
   private trySend(call: PendingCall, nowMs: number): boolean {
     const { sizeBytes, preferLeader } = call.request;
     if (this.inFlightBytes > 0 && this.inFlightBytes + sizeBytes > MAX_IN_FLIGHT_BYTES) return false;
-    const connection = this.endpoints.pick(preferLeader, call.avoid);
+    const connection = this.pick(preferLeader, call);
     if (connection === undefined) return false;
     this.inFlightBytes += sizeBytes;
     call.sendOn(connection, nowMs);
@@ -277,7 +289,7 @@ export class ClusterClient implements CallOwner {
     for (const call of waiting) {
       if (call.settled) continue;
       if (nowMs >= call.deadlineMs) call.fail(this.tooLate(call));
-      else if (blocked || call.notBeforeMs > nowMs) this.enqueue(call);
+      else if (blocked || pauses(call, nowMs)) this.enqueue(call);
       else if (!this.trySend(call, nowMs)) {
         // What comes after would overtake it; only calls for any node may still go, and they are looked at with the next answer.
         blocked = true;
@@ -354,11 +366,19 @@ export class ClusterClient implements CallOwner {
 function credentialsOf(
   { user, password, ports }: ClusterClientOptions,
   timeoutMs: number,
+  renamed: () => void,
 ): ClientCredentials | undefined {
   if (user === undefined && password === undefined) return undefined;
   if (typeof user !== 'string' || typeof password !== 'string' || user === '')
     throw new KvError('INVALID_ARGUMENT', 'user and password belong together, and are strings');
-  return new ClientCredentials({ user, password }, timeoutMs, () => ports.clock.monotonicMs());
+  return new ClientCredentials({ user, password }, timeoutMs, () => ports.clock.monotonicMs(), renamed);
+}
+
+/** Not yet to be sent again. */
+function pauses({ renaming, notBeforeMs }: PendingCall, nowMs: number): boolean {
+  if (renaming?.state === 'named') return false;
+  if (renaming?.state === 'under way' && renaming.connection.usable) return true;
+  return nowMs < notBeforeMs;
 }
 
 const membersRequest: CallRequest<ReturnType<typeof readMembers>> = {

@@ -10,11 +10,12 @@ import { OPCODE } from '../wire/client_frames.ts';
 import { readSnapshotHead } from '../wire/client_upkeep_codec.ts';
 import type { SnapshotHead } from '../wire/upkeep_messages.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
+import type { Attempts } from './call.ts';
 import type { ChannelOptions } from './channel.ts';
 import type { ClusterClient } from './cluster_client.ts';
 import { cancelled } from './deadline.ts';
 import type { StoreSnapshot } from './snapshot_types.ts';
-import type { ConnectionStream, TcpConnection } from './tcp_connection.ts';
+import type { ConnectionStream } from './tcp_connection.ts';
 
 /** Bytes that may be on their way or wait here. */
 const WINDOW_BYTES = 4 * 1024 * 1024;
@@ -36,10 +37,9 @@ export async function snapshotOfCluster(
   const { clock, timers } = cluster.ports;
   const { signal } = options;
   const deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? OPEN_TIMEOUT_MS);
-  let avoid: TcpConnection | undefined;
-  const refusals = { nameless: 0 };
+  const attempts: Attempts = { avoid: undefined, renaming: undefined, nameless: 0 };
   for (;;) {
-    const connection = await cluster.connectionForStream(avoid, deadlineMs, signal, true);
+    const connection = await cluster.connectionForStream(attempts, deadlineMs, signal, true);
     const flow = new SnapshotFlow(Math.max(1, deadlineMs - clock.monotonicMs()));
     const requestId = connection.open(flow);
     const timer = timers.after(Math.max(0, deadlineMs - clock.monotonicMs()), () =>
@@ -60,10 +60,9 @@ export async function snapshotOfCluster(
     }
     release();
     const error = flow.error ?? new KvError('UNAVAILABLE', 'the node gave no snapshot');
-    const again = PASSING.has(error.code) || cluster.mends(error, connection, refusals);
+    const again = cluster.again(error, connection, attempts, PASSING);
     if (!again || cluster.isClosed || clock.monotonicMs() + PAUSE_MS >= deadlineMs) throw error;
-    avoid = connection;
-    await new Promise<void>((resolve) => timers.after(PAUSE_MS, resolve));
+    await cluster.pause(attempts, PAUSE_MS);
   }
 }
 

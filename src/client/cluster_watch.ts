@@ -11,9 +11,10 @@ import { readBatch, wireTimeoutMs, writeWatch } from '../wire/client_codec.ts';
 import { OPCODE } from '../wire/client_frames.ts';
 import type { WatchBatch, WatchRequest } from '../wire/messages.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
+import type { Attempts } from './call.ts';
 import type { ChannelOptions } from './channel.ts';
 import type { ClusterClient } from './cluster_client.ts';
-import type { ConnectionStream, TcpConnection } from './tcp_connection.ts';
+import type { ConnectionStream } from './tcp_connection.ts';
 
 /** This share of the window is consumed before it is granted: a node goes on while any credit is left, so the rest never runs out for want of a grant. */
 const GRANT_SHARE = 1 / 4;
@@ -43,19 +44,16 @@ export async function* watchCluster(
   request: WatchRequest,
   options: ChannelOptions,
 ): AsyncGenerator<WatchBatch, void, undefined> {
-  const { clock, random, timers } = cluster.ports;
+  const { clock, random } = cluster.ports;
   const { signal } = options;
   let fromRevision = request.fromRevision;
   const grantBytes = cluster.watchWindowBytes * GRANT_SHARE;
-  let avoid: TcpConnection | undefined;
-  /** It has just been told anew who this client is; others would have to be told first. */
-  let named: TcpConnection | undefined;
+  const attempts: Attempts = { avoid: undefined, renaming: undefined, nameless: 0 };
   let failures = 0;
-  const refusals = { nameless: 0 };
   let opened = false;
   let deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? cluster.timeoutMs);
   while (!signal?.aborted) {
-    const connection = named?.usable ? named : await cluster.connectionForStream(avoid, deadlineMs, signal);
+    const connection = await cluster.connectionForStream(attempts, deadlineMs, signal);
     const stream = new WatchFlow({ ...request, fromRevision }, cluster.watchWindowBytes);
     const requestId = connection.open(stream);
     const openedMs = clock.monotonicMs();
@@ -90,22 +88,14 @@ export async function* watchCluster(
     }
     if (signal?.aborted) return;
     const error = stream.error ?? new KvError('UNAVAILABLE', 'the node ended the watch');
-    if (clock.monotonicMs() - openedMs >= NAMED_MS) refusals.nameless = 0;
-    const passing = PASSING.has(error.code);
-    if (cluster.isClosed || !(passing || cluster.mends(error, connection, refusals))) throw error;
-    named = passing ? undefined : connection;
-    if (named !== undefined) {
-      await cluster.renaming(named);
-      // Without a pause, in which the name may change again.
-      if (named.usable) continue;
-    }
-    avoid = connection;
+    if (clock.monotonicMs() - openedMs >= NAMED_MS) attempts.nameless = 0;
+    if (!cluster.again(error, connection, attempts, PASSING) || cluster.isClosed) throw error;
     failures++;
     if (opened && failures === 1)
       deadlineMs = clock.monotonicMs() + (options.timeoutMs ?? Number.POSITIVE_INFINITY);
     if (clock.monotonicMs() >= deadlineMs) throw error;
     const pauseMs = Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(failures, 10)) * random.next();
-    await new Promise<void>((resolve) => timers.after(pauseMs, resolve));
+    await cluster.pause(attempts, pauseMs);
   }
 }
 

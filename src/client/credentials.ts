@@ -2,13 +2,21 @@
  * How a client names itself to the nodes: with its password once, with the token that it got for it from then on, until that is refused.
  *
  * Invariants: a connection is told who the client is before any call is sent on it; a node where rights are not enforced is taken as it is; a refused password is
- * remembered, so that a call fails instead of being repeated.
+ * remembered, so that a call fails instead of being repeated; a connection is told anew by one request at a time, for all who were refused on it.
  */
 import { KvError } from '../errors.ts';
 import { type Credentials, writeCredentials } from '../wire/client_auth_codec.ts';
 import { wireTimeoutMs } from '../wire/client_codec.ts';
 import { OPCODE } from '../wire/client_frames.ts';
 import type { TcpConnection } from './tcp_connection.ts';
+
+/** A connection that is told anew who this client is. */
+export interface Renaming {
+  readonly connection: TcpConnection;
+  state: 'under way' | 'named' | 'failed';
+  /** Resolves when it is over: true, if the connection has its name. */
+  over: Promise<boolean>;
+}
 
 export interface UserAndPassword {
   readonly user: string;
@@ -24,30 +32,33 @@ export class ClientCredentials {
   readonly #given: UserAndPassword;
   readonly #timeoutMs: number;
   readonly #nowMs: () => number;
-  readonly #renewing = new WeakMap<TcpConnection, Promise<void>>();
+  readonly #renaming = new WeakMap<TcpConnection, Renaming>();
+  readonly #renamed: () => void;
   #token: string | undefined;
 
-  constructor(given: UserAndPassword, timeoutMs: number, nowMs: () => number) {
+  /** `renamed` is called when a connection was told anew, with or without success. */
+  constructor(given: UserAndPassword, timeoutMs: number, nowMs: () => number, renamed: () => void) {
     this.#given = given;
     this.#timeoutMs = timeoutMs;
     this.#nowMs = nowMs;
+    this.#renamed = renamed;
   }
 
-  /** Whether another attempt may succeed once the connection has been named anew; sees to that. */
-  mends(error: KvError, connection: TcpConnection): boolean {
-    if (!UNNAMED.has(error.code) || this.refused !== undefined) return false;
-    if (connection.usable && !this.#renewing.has(connection)) {
-      const done = this.name(connection)
-        // What came of it, the next attempt finds out.
-        .catch(() => undefined)
-        .finally(() => this.#renewing.delete(connection));
-      this.#renewing.set(connection, done);
+  /** Tells the node anew where a refusal was for want of a name, and gives what is under way; undefined: the refusal stands. */
+  rename(error: KvError, connection: TcpConnection): Renaming | undefined {
+    if (!UNNAMED.has(error.code) || this.refused !== undefined) return undefined;
+    const begun = this.#renaming.get(connection);
+    if (begun !== undefined) return begun;
+    const renaming: Renaming = { connection, state: 'failed', over: Promise.resolve(false) };
+    if (connection.usable) {
+      renaming.state = 'under way';
+      renaming.over = this.name(connection).then(
+        () => this.#ended(renaming, 'named'),
+        () => this.#ended(renaming, 'failed'),
+      );
+      this.#renaming.set(connection, renaming);
     }
-    return true;
-  }
-
-  renaming(connection: TcpConnection): Promise<void> | undefined {
-    return this.#renewing.get(connection);
+    return renaming;
   }
 
   /** Tells a node who this client is. @throws KvError AUTH_FAILED, and whatever cuts a call short */
@@ -71,6 +82,13 @@ export class ClientCredentials {
       if (error instanceof KvError && error.code === 'AUTH_FAILED') this.refused = error;
       throw error;
     }
+  }
+
+  #ended(renaming: Renaming, state: 'named' | 'failed'): boolean {
+    renaming.state = state;
+    this.#renaming.delete(renaming.connection);
+    this.#renamed();
+    return state === 'named';
   }
 
   #say(connection: TcpConnection, credentials: Credentials): Promise<string> {

@@ -1,5 +1,5 @@
 /** What a fake service answers about its upkeep: fixed facts, and what it was asked. */
-import type { QuotaService, SnapshotStream } from '../../src/api/service.ts';
+import type { CallOptions, QuotaService, SnapshotStream } from '../../src/api/service.ts';
 import { shownPrefix } from '../../src/kv/quotas.ts';
 import type { Alarm, AlarmCommand } from '../../src/kv/upkeep_command.ts';
 import type {
@@ -66,7 +66,7 @@ export abstract class FakeUpkeep {
     return { revision: 7, compactRevision: 3, members, differing: [1, 2] };
   }
 
-  async snapshot(): Promise<SnapshotStream> {
+  async snapshot(_options?: CallOptions): Promise<SnapshotStream> {
     await this.enter('snapshot');
     const parts = SOME_CHUNKS;
     async function* chunks(): AsyncGenerator<Uint8Array> {

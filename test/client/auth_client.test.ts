@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import type { ServiceCall } from '../../src/api/pipeline.ts';
 import { connectAdmin } from '../../src/client/admin.ts';
 import { connectWith } from '../../src/client/connect.ts';
+import type { Store } from '../../src/client/store_types.ts';
 import { open } from '../../src/embedded.ts';
 import { KvError } from '../../src/errors.ts';
 import { silentLogger } from '../../src/observability/logger.ts';
@@ -91,6 +92,96 @@ test('a client is told to authenticate again, and does, in calls and watches; ri
       auth.generation++;
       auth.passwords.set('ann', 'another');
       assert.is(await codeOf(() => kv.put('a', '3', { timeoutMs: 1_000 })), 'UNAUTHENTICATED');
+    } finally {
+      await kv.close();
+    }
+  }));
+
+/** Which nodes refuse calls for want of a name, and which take them, from now on. */
+function tellingWhoChecks(nodes: readonly FakeNode[]): { refused: number[]; taken: number[] } {
+  const told = { refused: [] as number[], taken: [] as number[] };
+  for (const { service } of nodes) {
+    const check = service.auth.check.bind(service.auth);
+    service.auth.check = (identity) => {
+      try {
+        check(identity);
+      } catch (error) {
+        told.refused.push(service.id);
+        throw error;
+      }
+      told.taken.push(service.id);
+    };
+    service.snapshot = async (options) => {
+      service.auth.check(options?.identity);
+      const all = {
+        sizeBytes: 1,
+        chunks: (async function* () {
+          yield Uint8Array.of(7);
+        })(),
+      };
+      return { revision: 1, ...all, withTrailer: () => all };
+    };
+  }
+  return told;
+}
+
+const namedAtAll = async (kv: Store, nodes: readonly FakeNode[]): Promise<void> => {
+  while (nodes.some(({ service }) => !service.calls.includes('get')))
+    await kv.get('a', { level: 'eventual' });
+};
+
+test('a call, a watch or a snapshot that was refused for want of a name goes on at the same node, once that knows it', () =>
+  withCluster(3, async (nodes) => {
+    enable(nodes);
+    const kv = await as(nodes, 'ann', 'pa');
+    try {
+      await kv.put('a', '1');
+      await namedAtAll(kv, nodes);
+      const told = tellingWhoChecks(nodes);
+      const asked: Record<string, () => Promise<unknown>> = {
+        put: () => kv.put('a', '2'),
+        get: () => kv.get('a', { level: 'eventual' }),
+        watch: () => kv.watch({ key: 'a', fromRevision: 1 })[Symbol.asyncIterator]().next(),
+        snapshot: () => kv.snapshot(),
+      };
+      for (let round = 0; round < 5; round++) {
+        for (const [what, ask] of Object.entries(asked)) {
+          for (const { service } of nodes) service.auth.generation++;
+          told.refused.length = 0;
+          told.taken.length = 0;
+          await ask();
+          assert.is(told.refused.length, 1, `${what}: refused by ${told.refused}`);
+          assert.equal(told.taken, told.refused, what);
+          // The others are told as well, before the next round.
+          while (new Set(told.taken).size < nodes.length) await kv.get('a', { level: 'eventual' });
+        }
+      }
+    } finally {
+      await kv.close();
+    }
+  }));
+
+test('a node that cannot say who a client is does not hold it up: the call goes on elsewhere', () =>
+  withCluster(2, async (nodes) => {
+    enable(nodes);
+    const kv = await as(nodes, 'ann', 'pa');
+    try {
+      await kv.put('a', '1');
+      await namedAtAll(kv, nodes);
+      const told = tellingWhoChecks(nodes);
+      const { auth } = (nodes[0] as FakeNode).service;
+      let unanswered = 0;
+      auth.generation++;
+      auth.authenticate = async () => {
+        unanswered++;
+        throw new KvError('UNAVAILABLE', 'not now');
+      };
+      await kv.put('a', '2');
+      assert.equal([told.refused, told.taken, unanswered], [[1], [2], 1]);
+      // One that never says so costs a call no more than its time.
+      auth.authenticate = () => new Promise(() => undefined);
+      const late = codeOf(() => kv.put('a', '3', { timeoutMs: 300 }));
+      assert.is(await late, 'TIMEOUT');
     } finally {
       await kv.close();
     }
