@@ -1,24 +1,11 @@
-/** `kvorum put get del scan watch`: reading and writing data from the command line. */
+/** `kvorum put get del watch`: reading and writing data from the command line. */
 import type { Command } from 'commander';
-import type {
-  KeyEntry,
-  ReadCallOptions,
-  ScanOptions,
-  WatchEvent,
-  WatchOptions,
-} from '../client/store_types.ts';
+import type { KeyEntry, WatchEvent, WatchOptions } from '../client/store_types.ts';
 import { KvError } from '../errors.ts';
 import { type GlobalOptions, positiveInteger, withStore } from './endpoints.ts';
 import { leaseOf } from './lease_commands.ts';
 import { EXIT_ABSENT, note, print, printJson, shown } from './output.ts';
-
-interface ReadFlags {
-  level?: string;
-  revision?: string;
-  atTime?: string;
-}
-
-const LEVELS = ['linearizable', 'sequential', 'eventual'] as const;
+import { type ReadFlags, readOptions, withReadFlags } from './read_flags.ts';
 
 export function addDataCommands(program: Command): void {
   const globals = (): GlobalOptions => program.opts<GlobalOptions>();
@@ -45,16 +32,9 @@ export function addDataCommands(program: Command): void {
       }),
     );
 
-  program
-    .command('get')
+  withReadFlags(program.command('get'))
     .description("print a key's value; exit status 2 when there is no such key")
     .argument('<key>')
-    .option('--level <level>', LEVELS.join(', '), 'linearizable')
-    .option('--revision <n>', 'read the store as of a past revision')
-    .option(
-      '--at-time <time>',
-      'read the store as of a time: milliseconds, or a date such as 2026-05-01T12:00Z',
-    )
     .addHelpText(
       'after',
       '\nExamples:\n  kvorum get colour\n  kvorum get colour --json\n  kvorum get colour --level eventual',
@@ -92,44 +72,6 @@ export function addDataCommands(program: Command): void {
     );
 
   program
-    .command('scan')
-    .description('print keys and values in order')
-    .argument('[prefix]', 'only keys that begin so')
-    .option('--start <key>', 'first key')
-    .option('--end <key>', 'first key that is left out')
-    .option('--reverse', 'last key first')
-    .option('--limit <n>', 'at most so many')
-    .option('--keys-only', 'no values')
-    .option('--level <level>', LEVELS.join(', '), 'linearizable')
-    .option('--revision <n>', 'read the store as of a past revision')
-    .option(
-      '--at-time <time>',
-      'read the store as of a time: milliseconds, or a date such as 2026-05-01T12:00Z',
-    )
-    .addHelpText(
-      'after',
-      '\nExamples:\n  kvorum scan user/\n  kvorum scan --start a --end b --limit 10 --reverse',
-    )
-    .action((prefix: string | undefined, flags: ReadFlags & ScanFlags) =>
-      withStore(globals(), async (store) => {
-        const limit = flags.limit === undefined ? undefined : positiveInteger('--limit', flags.limit);
-        const options: ScanOptions = {
-          ...readOptions(flags),
-          prefix,
-          start: flags.start,
-          end: flags.end,
-          reverse: flags.reverse,
-          limit,
-          keysOnly: flags.keysOnly,
-        };
-        for await (const entry of store.scan(options)) {
-          if (globals().json) printJson(entryJson(entry));
-          else print(entryLine(entry));
-        }
-      }),
-    );
-
-  program
     .command('watch')
     .description('print changes as they happen, until Ctrl-C')
     .argument('[key]', 'the key; with --prefix, what keys begin with; left out: everything')
@@ -155,37 +97,6 @@ export function addDataCommands(program: Command): void {
         }
       });
     });
-}
-
-interface ScanFlags {
-  start?: string;
-  end?: string;
-  reverse?: boolean;
-  limit?: string;
-  keysOnly?: boolean;
-}
-
-function readOptions(flags: ReadFlags): ReadCallOptions {
-  const level = LEVELS.find((name) => name === flags.level);
-  if (level === undefined) {
-    throw new KvError(
-      'INVALID_ARGUMENT',
-      `--level is ${JSON.stringify(flags.level)}, allowed: ${LEVELS.join(', ')}`,
-    );
-  }
-  const revision = flags.revision === undefined ? undefined : positiveInteger('--revision', flags.revision);
-  const atTimeMs = flags.atTime === undefined ? undefined : timeOf(flags.atTime);
-  return { level, revision, atTimeMs };
-}
-
-/** Milliseconds, or a date with a time; without a zone it is this machine's. @throws KvError INVALID_ARGUMENT */
-export function timeOf(text: string): number {
-  const timeMs = /^\d+$/.test(text) ? Number(text) : Date.parse(text);
-  if (Number.isSafeInteger(timeMs) && timeMs >= 0) return timeMs;
-  throw new KvError(
-    'INVALID_ARGUMENT',
-    `--at-time is ${JSON.stringify(text)}, allowed: milliseconds since 1970, or a date such as 2026-05-01T12:00Z`,
-  );
 }
 
 /** Of an entry without a value the key alone. */

@@ -17,6 +17,7 @@ import { addLocal } from './local.ts';
 import { addLockCommands } from './lock_command.ts';
 import { fail } from './output.ts';
 import { addQuotaCommands } from './quota_commands.ts';
+import { addRangeCommands } from './range_commands.ts';
 import { addRestore } from './restore_command.ts';
 import { addServe } from './serve.ts';
 import { addSnapshot } from './snapshot_command.ts';
@@ -52,6 +53,7 @@ Examples:
 addServe(program);
 addLocal(program);
 addDataCommands(program);
+addRangeCommands(program);
 addTxn(program);
 addLeaseCommands(program);
 addLockCommands(program);

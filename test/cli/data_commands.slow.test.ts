@@ -38,7 +38,12 @@ async function json(args: string[], status = 0): Promise<Record<string, unknown>
 
 test.before(async () => {
   const [clientPort, peerPort] = await freePorts(2);
-  node = await serve({ data: `${temporaryDirectory()}/node`, clientPort: clientPort!, peerPort: peerPort! });
+  node = await serve({
+    data: `${temporaryDirectory()}/node`,
+    clientPort: clientPort!,
+    peerPort: peerPort!,
+    config: { node: { maxRangeBytes: 1024 * 1024 } },
+  });
 });
 
 test.after(async () => {
@@ -118,6 +123,41 @@ test('scan shows a prefix or a range in order, backwards, in part, keys only and
     'user/a\nuser/b\nuser/c\n',
   );
   assert.is(await succeeds(['get', 'user/a', '--revision', revision]), 'A\n');
+});
+
+test('scan sorts and filters as ranges can, and count counts', async () => {
+  const revisions: string[] = [];
+  for (const [name, value] of ['a2', 'b1', 'c3', 'a2'].map((word) => [word[0], word[1]] as const))
+    revisions.push(String((await json(['put', `sort/${name}`, value!]))[0]!['revision']));
+  const keys = async (...flags: string[]) =>
+    (await succeeds(['scan', 'sort/', '--keys-only', ...flags])).replaceAll('sort/', '').split('\n').join('');
+  assert.is(await keys('--sort-by', 'value'), 'bac');
+  assert.is(await keys('--sort-by', 'value', '--reverse', '--limit', '2'), 'ca');
+  assert.is(await keys('--sort-by', 'mod-revision'), 'bca');
+  assert.is(await keys('--sort-by', 'create-revision', '--reverse'), 'cba');
+  assert.is(await keys('--sort-by', 'version', '--reverse', '--limit', '1'), 'a');
+  assert.is(await keys('--sort-by', 'key', '--reverse'), 'cba');
+  assert.is(await keys('--min-mod-revision', revisions[2]!), 'ac');
+  assert.is(await keys('--max-mod-revision', revisions[2]!, '--min-create-revision', revisions[2]!), 'c');
+  assert.is(await keys('--max-create-revision', revisions[0]!, '--reverse'), 'a');
+  assert.equal(
+    (await json(['scan', 'sort/', '--sort-by', 'value', '--limit', '1'])).map(({ value }) => value),
+    ['1'],
+  );
+  assert.is(await succeeds(['count', 'sort/']), '3\n');
+  assert.is(await succeeds(['count', '--start', 'sort/b', '--end', 'sort/d']), '2\n');
+  assert.is(await succeeds(['count', 'sort/', '--revision', revisions[0]!]), '1\n');
+  assert.equal(await json(['count', 'nothing/']), [{ count: 0 }]);
+  // What no answer holds is cut where there is a limit, and refused where there is none.
+  const large = 'v'.repeat(400_000);
+  for (const name of ['a', 'b', 'c', 'd']) await succeeds(['put', `large/${name}`, '-'], large);
+  const cut = await run(['scan', 'large/', '--sort-by', 'version', '--limit', '10']);
+  assert.is(cut.status, 0);
+  assert.match(cut.stderr, /there are more/);
+  const refused = await run(['scan', 'large/', '--sort-by', 'version']);
+  assert.is(refused.status, 1);
+  assert.match(refused.stderr, /REQUEST_TOO_LARGE/);
+  for (const name of ['a', 'b', 'c', 'd']) await succeeds(['del', `large/${name}`]);
 });
 
 test('a transaction does one thing when its conditions hold and the other when they do not', async () => {
@@ -272,6 +312,9 @@ test('wrong usage is named, with the way to help', async () => {
     [['put', 'a', 'b', '--ttl', '-5'], /--ttl is "-5"/],
     [['put', 'k'.repeat(70_000), 'b'], /KEY_TOO_LARGE/],
     [['scan', '--limit', 'few'], /--limit is "few"/],
+    [['scan', '--sort-by', 'toString'], /--sort-by is "toString", allowed: key, value, version/],
+    [['scan', '--min-mod-revision', '0'], /--min-mod-revision is "0"/],
+    [['count', '--start', 'a', '--at-time', 'noon'], /--at-time is "noon"/],
     [
       ['txn', '--if', 'colour a', '--then', 'get a'],
       /--if "colour a" is not a condition; see kvorum txn --help/,
@@ -297,6 +340,7 @@ test('every command explains itself, with examples', async () => {
     'get',
     'del',
     'scan',
+    'count',
     'watch',
     'txn',
     'member',
