@@ -158,6 +158,8 @@ export function grpcErrorOf(error: unknown, deadline = false): GrpcError {
   if (error.code === 'PROTOCOL') {
     return new GrpcError(CODE.INTERNAL, `grpc: error unmarshalling request: ${error.message}`);
   }
+  // The leader, or the way to it, was lost under a write.
+  if (error.code === 'UNAVAILABLE' && error.maybeApplied) return etcdError('TimeoutDueToLeaderFail');
   const name = NAMED[error.code];
   if (name !== undefined) return etcdError(name);
   return new GrpcError(CODES[error.code] ?? UNKNOWN, `etcdserver: ${error.message}`);

@@ -462,7 +462,9 @@ test('the JSON gateway: puts and ranges, errors, other pages', async () => {
     health: 'true',
   });
   assert.is(JSON.parse((await http(address, 'GET', '/version')).body).etcdserver, '3.5.0');
-  assert.ok((await http(address, 'GET', '/metrics')).body.includes('\nkvorum_raft_term 3\n'));
+  const metrics = (await http(address, 'GET', '/metrics')).body;
+  assert.match(metrics, /\nkvorum_raft_term 3\n/);
+  assert.match(metrics, /\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes \d+\n/);
   await door.close();
 });
 

@@ -1,8 +1,8 @@
 /**
- * etcdctl of Debian, unchanged, against three nodes: what it prints for each of its verbs, through different nodes, and across a leader's death.
+ * etcdctl of Debian, unchanged, against three nodes of `kvorum local`: what it prints for each of its verbs, and for what may not be, through different nodes. Across a leader's death:
+ * etcdctl_leader_death.slow.test.ts and etcdctl_users.slow.test.ts.
  */
 // needs: etcdctl
-import { execFile, spawn } from 'node:child_process';
 import { statSync } from 'node:fs';
 import * as assert from 'uvu/assert';
 import { requireBinaries } from '../../binaries.ts';
@@ -21,57 +21,20 @@ import {
   temporaryDirectory,
 } from '../../end_to_end/processes.ts';
 import { test } from '../../suite.ts';
+import { Etcdctl, type Run, type Running } from './etcdctl.ts';
 
-const RUN_LIMIT_MS = 20_000;
 const binaries = requireBinaries(['etcdctl']);
 
-interface Run {
-  readonly out: string;
-  readonly errors: string;
-  readonly status: number;
-}
-
 let cluster: LocalCluster;
-const env = { ...process.env, ETCDCTL_API: '3' };
 
-function etcdctl(args: readonly string[], input = '', endpoints = cluster.endpoints): Promise<Run> {
-  return new Promise((resolve) => {
-    const all = ['--endpoints', endpoints.join(','), ...args];
-    const child = execFile(binaries!.etcdctl, all, { env, timeout: RUN_LIMIT_MS }, (error, out, errors) => {
-      const status = typeof error?.code === 'number' ? error.code : error === null ? 0 : -1;
-      resolve({ out, errors, status });
-    });
-    // One that needs no input may have ended before it is given any.
-    child.stdin?.on('error', () => undefined);
-    child.stdin?.end(input);
-  });
-}
-
-/** What a run that must succeed prints, as lines. */
-async function lines(args: readonly string[], input = '', endpoints = cluster.endpoints): Promise<string[]> {
-  const run = await etcdctl(args, input, endpoints);
-  assert.is(run.status, 0, `etcdctl ${args.join(' ')}: ${run.errors}`);
-  return run.out.trimEnd().split('\n');
-}
-
-/** What a run that must fail says. */
-async function failure(args: readonly string[], input = ''): Promise<string> {
-  const run = await etcdctl(args, input);
-  assert.is.not(run.status, 0, `etcdctl ${args.join(' ')} did not fail`);
-  return run.errors;
-}
-
-/** One that goes on until it is told to end. */
-function running(args: readonly string[], endpoints = cluster.endpoints) {
-  const all = ['--endpoints', endpoints.join(','), ...args];
-  const child = spawn(binaries!.etcdctl, all, { env, stdio: ['ignore', 'pipe', 'inherit'] });
-  endWithTest(child.pid!);
-  let out = '';
-  child.stdout.on('data', (part: Buffer) => {
-    out += part.toString();
-  });
-  return { child, out: () => out };
-}
+const at = (endpoints: readonly string[]): Etcdctl => new Etcdctl(binaries!.etcdctl, endpoints);
+const etcdctl = (args: readonly string[]): Promise<Run> => at(cluster.endpoints).run(args);
+const lines = (args: readonly string[], input = '', endpoints = cluster.endpoints): Promise<string[]> =>
+  at(endpoints).lines(args, input);
+const failure = (args: readonly string[], input = ''): Promise<string> =>
+  at(cluster.endpoints).failure(args, input);
+const running = (args: readonly string[], endpoints = cluster.endpoints): Running =>
+  at(endpoints).running(args);
 
 if (binaries !== undefined) {
   test('put, get and del, through every node', async () => {

@@ -10,17 +10,18 @@ import { kvService } from './kv_methods.ts';
 import { leaseService } from './lease_methods.ts';
 import { lockService } from './lock_methods.ts';
 import { maintenanceService } from './maintenance_methods.ts';
+import { patientService } from './patient_method.ts';
 import { reflectionServices } from './reflection_methods.ts';
 import { watchService } from './watch_methods.ts';
 
 export function etcdServices(context: EtcdContext, ports: Ports): ServiceTable[] {
   const services: ServiceTable[] = [
-    kvService(context),
+    patientService(kvService(context), ports),
     watchService(context, ports),
-    leaseService(context),
-    clusterService(context),
-    maintenanceService(context),
-    authService(context),
+    patientService(leaseService(context), ports),
+    patientService(clusterService(context), ports),
+    patientService(maintenanceService(context), ports),
+    patientService(authService(context), ports),
     lockService(context, ports),
     electionService(context, ports),
   ];
