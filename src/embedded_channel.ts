@@ -11,6 +11,7 @@ import {
   type ChannelOptions,
   type LeaseCalls,
   NOT_AT_ONCE,
+  type UpkeepCalls,
 } from './client/channel.ts';
 import type { StoreSnapshot } from './client/snapshot_types.ts';
 import { KvError } from './errors.ts';
@@ -32,6 +33,7 @@ export class EmbeddedChannel implements Channel {
   readonly needsSession = false;
   readonly auth: AuthCalls;
   readonly leases: LeaseCalls;
+  readonly upkeep: UpkeepCalls;
   readonly #service: LocalService;
   readonly #stop: () => Promise<void>;
   readonly #copies = new Copies();
@@ -39,7 +41,7 @@ export class EmbeddedChannel implements Channel {
 
   constructor(service: LocalService, stop: () => Promise<void>) {
     this.#service = service;
-    const { auth, leases } = service;
+    const { auth, leases, quotas } = service;
     this.auth = {
       change: (request, options) => auth.change(request, trusted(options)),
       status: (options) => auth.status(trusted(options)),
@@ -52,6 +54,18 @@ export class EmbeddedChannel implements Channel {
       keepAlive: (lease, options) => leases.keepAlive(lease, trusted(options)),
       timeToLive: (lease, withKeys, options) => leases.timeToLive(lease, withKeys, trusted(options)),
       list: (options) => leases.list(trusted(options)),
+    };
+    this.upkeep = {
+      compact: (request, options) => service.compact(request, trusted(options)),
+      hash: (request, options) => service.hash(request, trusted(options)),
+      clusterHash: (options) => service.clusterHash(trusted(options)),
+      alarms: (options) => service.alarms(trusted(options)),
+      changeAlarm: (action, alarm, options) => service.changeAlarm(action, alarm, trusted(options)),
+      quotas: (options) => quotas.list(trusted(options)),
+      changeQuota: ({ prefix, limits }, options) =>
+        limits === undefined
+          ? quotas.remove(prefix, trusted(options))
+          : quotas.set(prefix, limits, trusted(options)),
     };
     this.#stop = stop;
   }

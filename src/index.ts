@@ -8,6 +8,7 @@ export type * from './client/lease_types.ts';
 export type * from './client/lock_types.ts';
 export type * from './client/snapshot_types.ts';
 export type * from './client/store_types.ts';
+export type * from './client/upkeep_types.ts';
 export type { ConfigInput } from './config.ts';
 export { connect } from './connect.ts';
 export { type EmbeddedStore, type OpenOptions, open } from './embedded.ts';

@@ -74,6 +74,47 @@ test('put, get, scan, batch, txn, touch and watch work together', () =>
     assert.ok((await store.getEntry('a/2'))!.expiresAtMs! > Date.now());
   }));
 
+test('a store is looked after: history, hashes, alarms, quotas', () =>
+  inDirectory(async (path) => {
+    await using store = await open({ path });
+    const code = (call: Promise<unknown>) =>
+      call.then(
+        () => 'fine',
+        (error: KvError) => error.code,
+      );
+    for (const value of ['1', '2', '3']) await store.put('a', value);
+    const { revision } = await store.put('b', '1');
+    const before = await store.upkeep.nodeHash();
+    assert.equal([before.revision, before.versions], [revision, 4]);
+    assert.is(await store.upkeep.compact(revision, { physical: true }), revision);
+    assert.is(await code(store.get('a', { revision: revision - 1 })), 'COMPACTED');
+    assert.is(await code(store.upkeep.compact(revision + 1)), 'FUTURE_REVISION');
+    assert.is(await code(store.upkeep.compact(-1)), 'INVALID_ARGUMENT');
+    const { members, differing, compactRevision } = await store.upkeep.hash();
+    assert.equal([members.length, members[0]?.hash?.versions, differing], [1, 2, []]);
+    assert.is(compactRevision, revision);
+    assert.equal(await store.upkeep.changeAlarm('raise', { type: 'nospace', member: 1 }), {
+      type: 'nospace',
+      member: 1,
+      byNode: false,
+    });
+    assert.is(await code(store.put('c', '1')), 'ALARM_NO_SPACE');
+    assert.is((await store.upkeep.alarms()).length, 1);
+    assert.is((await store.upkeep.changeAlarm('clear', { type: 'nospace', member: 1 }))?.member, 1);
+    assert.is(await store.upkeep.changeAlarm('clear', { type: 'nospace', member: 1 }), undefined);
+    assert.is(
+      await code(store.upkeep.changeAlarm('raise', { type: 'smoke' as never, member: 1 })),
+      'INVALID_ARGUMENT',
+    );
+    await store.upkeep.setQuota('user/', { maxKeys: 1 });
+    const [quota] = await store.upkeep.quotas();
+    assert.is(Buffer.from(quota?.prefix ?? '').toString(), 'user/');
+    assert.equal([quota?.maxKeys, quota?.maxBytes, quota?.maxRequestsPerSecond], [1, 0, 0]);
+    await store.upkeep.removeQuota('user/');
+    assert.equal(await store.upkeep.quotas(), []);
+    assert.is(await code(store.upkeep.removeQuota('user/')), 'NOT_FOUND');
+  }));
+
 test('a codec turns values into objects and back', () =>
   inDirectory(async (path) => {
     const bytes = await open({ path });

@@ -1,8 +1,7 @@
 /** `kvorum compact`, `hash` and `alarm`: looking after the store. */
 import type { Command } from 'commander';
+import type { AlarmOf, StoreAlarm } from '../client/upkeep_types.ts';
 import { KvError } from '../errors.ts';
-import type { Alarm, AlarmType } from '../kv/upkeep_command.ts';
-import type { AlarmsResponse } from '../wire/upkeep_messages.ts';
 import { type GlobalOptions, positiveInteger, withAdmin } from './endpoints.ts';
 import { EXIT_FAILED, note, print, printJson, table } from './output.ts';
 
@@ -19,10 +18,10 @@ export function addUpkeepCommands(program: Command): void {
     .addHelpText('after', '\nExample:\n  kvorum compact 1200')
     .action((revision: string, { physical }: { physical?: boolean }) =>
       withAdmin(globals(), async (admin) => {
-        const request = { revision: positiveInteger('revision', revision, 0), physical: physical === true };
-        const current = await admin.upkeep.compact(request);
-        if (globals().json) printJson({ compactRevision: request.revision, revision: current });
-        else print(`compacted at ${request.revision}; the store is at ${current}`);
+        const compactRevision = positiveInteger('revision', revision, 0);
+        const current = await admin.upkeep.compact(compactRevision, { physical });
+        if (globals().json) printJson({ compactRevision, revision: current });
+        else print(`compacted at ${compactRevision}; the store is at ${current}`);
       }),
     );
 
@@ -32,7 +31,7 @@ export function addUpkeepCommands(program: Command): void {
     .addHelpText('after', '\nMembers that differ raise the alarm CORRUPT.\n\nExample:\n  kvorum hash')
     .action(() =>
       withAdmin(globals(), async (admin) => {
-        const compared = await admin.upkeep.clusterHash();
+        const compared = await admin.upkeep.hash();
         if (compared.differing.length > 0) process.exitCode = EXIT_FAILED;
         if (globals().json) return printJson(compared);
         const rows = compared.members.map(({ id, hash, problem }) => [
@@ -58,25 +57,23 @@ export function addUpkeepCommands(program: Command): void {
       .argument('<type>', 'nospace or corrupt')
       .argument('[member]', 'whom it concerns', '0')
       .action((type: string, member: string) =>
-        withAdmin(globals(), async (admin) =>
-          showAlarms(
-            await admin.upkeep.changeAlarm(action, alarmOf(type, member)),
-            globals(),
-            action === 'raise' ? 'active: ' : 'cleared: ',
-          ),
-        ),
+        withAdmin(globals(), async (admin) => {
+          const changed = await admin.upkeep.changeAlarm(action, alarmOf(type, member));
+          const verb = action === 'raise' ? 'active: ' : 'cleared: ';
+          showAlarms(changed === undefined ? [] : [changed], globals(), verb);
+        }),
       );
   }
   alarm.addHelpText('after', '\nExamples:\n  kvorum alarm list\n  kvorum alarm clear nospace 2');
 }
 
-function alarmOf(type: string, member: string): Alarm {
+function alarmOf(type: string, member: string): AlarmOf {
   if (type !== 'nospace' && type !== 'corrupt')
     throw new KvError('INVALID_ARGUMENT', `the alarm is ${JSON.stringify(type)}, allowed: nospace, corrupt`);
-  return { type: type satisfies AlarmType, member: positiveInteger('member', member, 0), byNode: false };
+  return { type, member: positiveInteger('member', member, 0) };
 }
 
-function showAlarms({ alarms }: AlarmsResponse, { json }: GlobalOptions, verb = ''): void {
+function showAlarms(alarms: readonly StoreAlarm[], { json }: GlobalOptions, verb = ''): void {
   if (json) return printJson({ alarms });
   if (alarms.length === 0) return note('no such alarm');
   for (const { type, member } of alarms) print(`${verb}${type} ${member}`);

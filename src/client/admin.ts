@@ -8,8 +8,10 @@ import type { MemberAddRequest, MemberAddResponse, MembersResponse, NodeStatus }
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
 import type { ChannelOptions } from './channel.ts';
 import { ClusterClient } from './cluster_client.ts';
+import { ClusterUpkeep } from './cluster_upkeep.ts';
 import { plainCall } from './plain_call.ts';
 import { UpkeepAdmin } from './upkeep_admin.ts';
+import type { StoreUpkeep } from './upkeep_types.ts';
 
 export interface AdminOptions {
   readonly endpoints: readonly string[];
@@ -29,12 +31,12 @@ export function connectAdmin(options: AdminOptions): AdminClient {
 
 export class AdminClient implements AsyncDisposable {
   /** Compaction, hashes, alarms, quotas. */
-  readonly upkeep: UpkeepAdmin;
+  readonly upkeep: StoreUpkeep;
   private readonly cluster: ClusterClient;
 
   constructor(cluster: ClusterClient) {
     this.cluster = cluster;
-    this.upkeep = new UpkeepAdmin(cluster);
+    this.upkeep = new UpkeepAdmin(new ClusterUpkeep(cluster));
   }
 
   /** The status of one node: any of the endpoints. */

@@ -2,6 +2,7 @@
  * What the store needs from below: implemented over TCP (tcp_channel.ts) and, in the embedded store, straight over the service.
  */
 import type { Command, CommandResult } from '../kv/command.ts';
+import type { Alarm, AlarmCommand } from '../kv/upkeep_command.ts';
 import type { MaybePromise } from '../storage/record.ts';
 import type { AuthRequest, AuthStatus, RoleInfo, UserInfo } from '../wire/auth_messages.ts';
 import type {
@@ -19,7 +20,15 @@ import type {
   WatchBatch,
   WatchRequest,
 } from '../wire/messages.ts';
-
+import type {
+  AlarmsResponse,
+  ClusterHash,
+  CompactRequest,
+  HashRequest,
+  KeyHash,
+  QuotaRequest,
+  QuotasResponse,
+} from '../wire/upkeep_messages.ts';
 import type { StoreSnapshot } from './snapshot_types.ts';
 
 export interface ChannelOptions {
@@ -46,6 +55,17 @@ export interface LeaseCalls {
   list(options: ChannelOptions): Promise<LeasesResponse>;
 }
 
+/** What looks after the store, of a service in this process or of a cluster. Prefixes are stored keys. */
+export interface UpkeepCalls {
+  compact(request: CompactRequest, options: ChannelOptions): Promise<number>;
+  hash(request: HashRequest, options: ChannelOptions): Promise<KeyHash>;
+  clusterHash(options: ChannelOptions): Promise<ClusterHash>;
+  alarms(options: ChannelOptions): Promise<AlarmsResponse>;
+  changeAlarm(action: AlarmCommand['action'], alarm: Alarm, options: ChannelOptions): Promise<AlarmsResponse>;
+  quotas(options: ChannelOptions): Promise<QuotasResponse>;
+  changeQuota(request: QuotaRequest, options: ChannelOptions): Promise<number>;
+}
+
 export interface Channel {
   /** True when writes need a session and sequence numbers, because a retry may happen below. */
   readonly needsSession: boolean;
@@ -53,6 +73,8 @@ export interface Channel {
   readonly auth?: AuthCalls | undefined;
   /** Where leases can be kept alive. */
   readonly leases?: LeaseCalls | undefined;
+  /** Where the store can be looked after. */
+  readonly upkeep?: UpkeepCalls | undefined;
   /**
    * `decoded`: what `command` says, for a channel in this process; valid during the call. The bytes are the caller's again as soon as there is a result, and not a
    * promise. A session that the nodes have forgotten is thrown (SESSION_EXPIRED, with `maybeApplied` where an attempt before may have been applied); other refusals are

@@ -54,6 +54,8 @@ import type {
   WatchOptions,
 } from './store_types.ts';
 import { txnBody, txnResponse } from './txn_form.ts';
+import { UpkeepAdmin } from './upkeep_admin.ts';
+import type { StoreUpkeep } from './upkeep_types.ts';
 
 const NO_OPTIONS: CallOptions = {};
 const NONE: readonly never[] = [];
@@ -253,6 +255,13 @@ class KvStore<In, Out> implements Store<In, Out> {
     if (channel.auth === undefined)
       throw new KvError('UNSUPPORTED', 'users and rights are not for threads that read');
     return new AuthAdmin(channel.auth, limits.maxKeyBytes);
+  }
+
+  get upkeep(): StoreUpkeep {
+    const { channel } = this.core;
+    if (channel.upkeep === undefined)
+      throw new KvError('UNSUPPORTED', 'the upkeep of the store is not for threads that read');
+    return new UpkeepAdmin(channel.upkeep);
   }
 
   withCodec<V>(codec: Codec<V>): Store<V, V> {

@@ -10,6 +10,7 @@ import type { StoreAuth } from './auth_types.ts';
 import type { StoreLeases } from './lease_types.ts';
 import type { ContendOptions, Election, Lock } from './lock_types.ts';
 import type { StoreSnapshot } from './snapshot_types.ts';
+import type { StoreUpkeep } from './upkeep_types.ts';
 
 export type Key = string | Uint8Array;
 export type Value = string | Uint8Array;
@@ -239,6 +240,8 @@ export interface Store<In = Value, Out = Uint8Array> extends AsyncDisposable {
   election(name: Key): Election<In, Out>;
   /** Users, roles and rights. */
   readonly auth: StoreAuth;
+  /** Compaction, hashes, alarms, quotas. */
+  readonly upkeep: StoreUpkeep;
   /** The same store with values of another type. Closing either closes both. */
   withCodec<V>(codec: Codec<V>): Store<V, V>;
   close(): Promise<void>;

@@ -31,11 +31,12 @@ import type {
 import { decodeResult } from '../wire/result_codec.ts';
 import type { ByteReader, ByteWriter } from '../wire/varint.ts';
 import type { CallRequest } from './call.ts';
-import type { AuthCalls, Channel, ChannelOptions, LeaseCalls } from './channel.ts';
+import type { AuthCalls, Channel, ChannelOptions, LeaseCalls, UpkeepCalls } from './channel.ts';
 import { ClusterAuth } from './cluster_auth.ts';
 import type { ClusterClient } from './cluster_client.ts';
 import { ClusterLeases } from './cluster_leases.ts';
 import { snapshotOfCluster } from './cluster_snapshot.ts';
+import { ClusterUpkeep } from './cluster_upkeep.ts';
 import { watchCluster } from './cluster_watch.ts';
 import type { StoreSnapshot } from './snapshot_types.ts';
 
@@ -46,6 +47,7 @@ export class TcpChannel implements Channel {
   readonly needsSession = true;
   readonly auth: AuthCalls;
   readonly leases: LeaseCalls;
+  readonly upkeep: UpkeepCalls;
   private readonly cluster: ClusterClient;
 
   /** Closing the channel closes the cluster client. */
@@ -53,6 +55,7 @@ export class TcpChannel implements Channel {
     this.cluster = cluster;
     this.auth = new ClusterAuth(cluster);
     this.leases = new ClusterLeases(cluster);
+    this.upkeep = new ClusterUpkeep(cluster);
   }
 
   write(command: Uint8Array, options: ChannelOptions): Promise<CommandResult> {

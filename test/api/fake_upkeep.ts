@@ -48,7 +48,7 @@ export abstract class FakeUpkeep {
 
   async compact({ revision, physical }: CompactRequest): Promise<number> {
     await this.enter(`compact ${revision}${physical ? ' physical' : ''}`);
-    return revision + 1;
+    return Math.min(revision + 1, Number.MAX_SAFE_INTEGER);
   }
 
   async hash({ revision, compactRevision }: HashRequest): Promise<KeyHash> {

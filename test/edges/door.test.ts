@@ -11,6 +11,7 @@ import type { Operation } from '../../src/kv/command.ts';
 import { USER_SPACE_END } from '../../src/kv/keyspace.ts';
 import { Conditions } from '../../src/node/conditions.ts';
 import { realPorts } from '../../src/real_ports.ts';
+import { writeCredentials } from '../../src/wire/client_auth_codec.ts';
 import {
   MAX_TIMEOUT_MS,
   readGot,
@@ -23,7 +24,7 @@ import {
 } from '../../src/wire/client_codec.ts';
 import { OPCODE } from '../../src/wire/client_frames.ts';
 import { writeLease } from '../../src/wire/client_lease_codec.ts';
-import { writeQuotaRequest } from '../../src/wire/client_upkeep_codec.ts';
+import { writeCompact, writeQuotaRequest } from '../../src/wire/client_upkeep_codec.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import { decodeError } from '../../src/wire/error_codec.ts';
 import { decodeResult } from '../../src/wire/result_codec.ts';
@@ -147,6 +148,11 @@ const dataRequest: fc.Arbitrary<Request> = fc.oneof(
   ),
   request(OPCODE.ALARMS, fc.constant(0), () => undefined),
   request(
+    OPCODE.COMPACT,
+    fc.record({ revision: fc.oneof(fc.nat(20), safeInteger), physical: fc.boolean() }),
+    writeCompact,
+  ),
+  request(
     OPCODE.WATCH,
     fc.record({
       credit: safeInteger,
@@ -156,6 +162,11 @@ const dataRequest: fc.Arbitrary<Request> = fc.oneof(
       prevKv: fc.boolean(),
     }),
     (writer, one) => writeWatch(writer.varint(one.credit), one),
+  ),
+  request(
+    OPCODE.SNAPSHOT,
+    fc.oneof(fc.constantFrom(0, 1, 1_000, 1 << 24), safeInteger),
+    (writer, credit) => void writer.varint(credit),
   ),
   request(OPCODE.LEASE_KEEP_ALIVE, signedLease, (writer, one) => void writeLease(writer, one)),
   request(
@@ -197,6 +208,12 @@ const adminRequest: fc.Arbitrary<Request> = fc.oneof(
   request(OPCODE.MEMBER_REMOVE, safeInteger, (writer, id) => void writer.varint(id)),
   request(OPCODE.MOVE_LEADER, safeInteger, (writer, id) => void writer.varint(id)),
   request(OPCODE.CLUSTER_STATUS, fc.constant(0), () => undefined),
+  request(
+    OPCODE.AUTHENTICATE,
+    fc.record({ user: fc.string({ maxLength: 20 }), password: fc.string({ maxLength: 20 }) }),
+    (writer, one) => void writeCredentials(writer, one),
+  ),
+  request(OPCODE.USER_GET, fc.string({ maxLength: 20 }), (writer, name) => void writer.string(name)),
 );
 
 const HELLO = frame(OPCODE.HELLO, 0, (writer) =>

@@ -35,7 +35,7 @@ export async function compareHashes(world: World, report: Report): Promise<void>
 
 async function hashes(world: World): Promise<ClusterHash | KvError> {
   try {
-    return await world.admin().upkeep.clusterHash({ timeoutMs: 5_000 });
+    return await world.admin().upkeep.hash({ timeoutMs: 5_000 });
   } catch (error) {
     if (error instanceof KvError) return error;
     throw error;

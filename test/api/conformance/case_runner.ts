@@ -4,6 +4,7 @@
  * Keys in cases are without the prefix that each run gives them; revisions are relative: 1 is that of the first write of the run; leases are small numbers.
  */
 import type { KeySelection, RangeView } from '../../../src/client/store_types.ts';
+import type { QuotaSettings } from '../../../src/client/upkeep_types.ts';
 import type { ErrorCode } from '../../../src/errors.ts';
 import {
   type Answer,
@@ -20,6 +21,10 @@ import {
 export type Request =
   | DoorOperation
   | { readonly type: 'compact'; readonly revision: number }
+  | { readonly type: 'setQuota'; readonly prefix: string; readonly settings: QuotaSettings }
+  | { readonly type: 'removeQuota'; readonly prefix: string }
+  /** Once all are counted. */
+  | { readonly type: 'quotas' }
   | { readonly type: 'grant'; readonly lease: bigint; readonly ttlMs: number }
   | { readonly type: 'revoke' | 'keepAlive' | 'lease'; readonly lease: bigint }
   | { readonly type: 'leases' }
@@ -47,8 +52,12 @@ export class CaseRunner {
     this.#revision = revision;
   }
 
-  /** What the door said to each step; what was expected of it, in its own words for refusals. */
-  async run(door: Door, { steps }: Case): Promise<{ readonly said: string[]; readonly expected: string[] }> {
+  /** What the door said to each step, or `other` where the door cannot ask; what was expected of it, in its own words for refusals. */
+  async run(
+    door: Door,
+    other: Door,
+    { steps }: Case,
+  ): Promise<{ readonly said: string[]; readonly expected: string[] }> {
     const run = ++this.#runs;
     const names: Names = {
       prefix: `case ${run}/`,
@@ -56,7 +65,10 @@ export class CaseRunner {
       firstLease: 1_000n * BigInt(run),
     };
     const said: string[] = [];
-    for (const [request] of steps) said.push(await this.#say(door, request, names));
+    for (const [request] of steps) {
+      const asked = isAboutQuotas(request) && door.quotas === undefined ? other : door;
+      said.push(await this.#say(asked, request, names));
+    }
     const expected = steps.map(([, text]) =>
       text.startsWith('! ') ? `! ${door.shows(text.slice(2) as ErrorCode)}` : text,
     );
@@ -79,6 +91,10 @@ async function say(door: Door, request: Request, names: Names): Promise<string> 
     case 'compact':
       await door.compact(request.revision + base);
       return 'compacted';
+    case 'setQuota':
+    case 'removeQuota':
+    case 'quotas':
+      return sayQuotas(door, request, names);
     case 'grant':
       return `granted ${await door.grant(request.lease + firstLease, request.ttlMs)} ms`;
     case 'revoke':
@@ -105,6 +121,49 @@ async function say(door: Door, request: Request, names: Names): Promise<string> 
     default:
       return answerOut(await door.run(operationIn(request, names)), names);
   }
+}
+
+type QuotaRequest = Request & { readonly type: 'setQuota' | 'removeQuota' | 'quotas' };
+
+function isAboutQuotas({ type }: Request): boolean {
+  return type === 'setQuota' || type === 'removeQuota' || type === 'quotas';
+}
+
+async function sayQuotas({ quotas }: Door, request: QuotaRequest, names: Names): Promise<string> {
+  if (quotas === undefined) throw new Error('no door to ask for quotas');
+  switch (request.type) {
+    case 'setQuota':
+      await quotas.set(names.prefix + request.prefix, request.settings);
+      return 'set';
+    case 'removeQuota':
+      await quotas.remove(names.prefix + request.prefix);
+      return 'removed';
+    case 'quotas': {
+      let all = await quotas.list();
+      while (!all.every(({ counted }) => counted)) {
+        // The store in this process answers within the turn, and would never come to the counting.
+        await new Promise((resolve) => setTimeout(resolve, 1));
+        all = await quotas.list();
+      }
+      const own = all.filter(({ prefix }) => prefix.startsWith(names.prefix));
+      return own.map((quota) => quotaOut(quota, names)).join(', ') || 'no quotas';
+    }
+  }
+}
+
+/** p/ 2 of 3 keys, 10 of 100 bytes; 0 for no limit. The run's prefix counts for nothing. */
+function quotaOut(
+  {
+    prefix,
+    keys,
+    maxKeys,
+    bytes,
+    maxBytes,
+  }: Awaited<ReturnType<NonNullable<Door['quotas']>['list']>>[number],
+  names: Names,
+): string {
+  const own = bytes - keys * names.prefix.length;
+  return `${keyOut(prefix, names)} ${keys} of ${maxKeys} keys, ${own} of ${maxBytes} bytes`;
 }
 
 function operationIn(operation: DoorOperation, names: Names): DoorOperation {

@@ -511,4 +511,54 @@ const LEASES: readonly Case[] = [
   },
 ];
 
-export const CASES: readonly Case[] = [...RANGES, ...WRITES, ...COMPARES, ...TXNS, ...HISTORY, ...LEASES];
+const QUOTAS: readonly Case[] = [
+  {
+    name: 'quota: holds for what was there before, and whatever would go past it is refused',
+    steps: [
+      [put('p/a', '1'), 'put @1'],
+      [{ type: 'setQuota', prefix: 'p/', settings: { maxKeys: 2 } }, 'set'],
+      [{ type: 'quotas' }, 'p/ 1 of 2 keys, 4 of 0 bytes'],
+      [put('p/b', '22'), 'put @2'],
+      [put('p/c', '3'), '! QUOTA_EXCEEDED'],
+      [txn([], [put('p/c', '3'), put('q', '1')]), '! QUOTA_EXCEEDED'],
+      [txn([], [del('p/a'), put('p/c', '3')]), 'yes {deleted 1; put} @3'],
+      [put('p/c', '4444'), 'put @4'],
+      [put('q', '1'), 'put @5'],
+      [{ type: 'quotas' }, 'p/ 2 of 2 keys, 12 of 0 bytes'],
+      [{ type: 'removeQuota', prefix: 'p/' }, 'removed'],
+      [put('p/d', '1'), 'put @6'],
+      [{ type: 'quotas' }, 'no quotas'],
+      [{ type: 'removeQuota', prefix: 'p/' }, '! NOT_FOUND'],
+    ],
+  },
+  {
+    name: 'quota: set anew below what there is, it refuses only what grows',
+    steps: [
+      [{ type: 'setQuota', prefix: '', settings: { maxKeys: 9 } }, 'set'],
+      [put('p/a', 'v'.repeat(100)), 'put @1'],
+      [{ type: 'setQuota', prefix: '', settings: { maxBytes: 50 } }, 'set'],
+      [{ type: 'quotas' }, ' 1 of 0 keys, 103 of 50 bytes'],
+      [put('p/a', 'v'.repeat(101)), '! QUOTA_EXCEEDED'],
+      [put('p/a', 'v'), 'put @2'],
+      [{ type: 'removeQuota', prefix: '' }, 'removed'],
+    ],
+  },
+  {
+    name: 'quota: of limits that are none',
+    steps: [
+      [{ type: 'setQuota', prefix: 'p/', settings: { maxKeys: -1 } }, '! INVALID_ARGUMENT'],
+      [{ type: 'setQuota', prefix: 'p/', settings: { maxBytes: 1.5 } }, '! INVALID_ARGUMENT'],
+      [{ type: 'quotas' }, 'no quotas'],
+    ],
+  },
+];
+
+export const CASES: readonly Case[] = [
+  ...RANGES,
+  ...WRITES,
+  ...COMPARES,
+  ...TXNS,
+  ...HISTORY,
+  ...LEASES,
+  ...QUOTAS,
+];

@@ -30,8 +30,8 @@ test.before(async () => {
   const { tcp, etcd, server } = one;
   runner = new CaseRunner(() => server.service.status().revision);
   doors.push(
-    new StoreDoor({ name: 'embedded', store: one.embedded(), endpoint: tcp }),
-    new StoreDoor({ name: 'tcp', store: await connect({ endpoints: [tcp] }), endpoint: tcp }),
+    new StoreDoor('embedded', one.embedded()),
+    new StoreDoor('tcp', await connect({ endpoints: [tcp] })),
     new EtcdDoorClient(grpcTransport(etcd)),
     new EtcdDoorClient(jsonTransport(etcd)),
   );
@@ -51,7 +51,8 @@ test('there are cases of every kind, each with a name of its own', () => {
 for (const one of CASES) {
   test(one.name, async () => {
     for (const door of doors) {
-      const { said, expected } = await runner.run(door, one);
+      // Where a door has no word for something, another asks for it.
+      const { said, expected } = await runner.run(door, doors[0] as Door, one);
       assert.equal(said, expected, `through ${door.name}`);
     }
   });

@@ -4,6 +4,7 @@
  * The shape is that of the public store, as far as all doors can say it. Keys and values are text.
  */
 import type { KeySelection, RangeView } from '../../../src/client/store_types.ts';
+import type { Quota, QuotaSettings } from '../../../src/client/upkeep_types.ts';
 import type { ErrorCode } from '../../../src/errors.ts';
 
 export type Relation = '=' | '!=' | '>' | '<';
@@ -94,6 +95,12 @@ export interface Door {
   shows(code: ErrorCode): ErrorCode;
   run(operation: DoorOperation): Promise<Answer>;
   compact(revision: number): Promise<void>;
+  /** Where the door can ask for them; they hold for every door. */
+  readonly quotas?: {
+    set(prefix: string, settings: QuotaSettings): Promise<void>;
+    remove(prefix: string): Promise<void>;
+    list(): Promise<readonly (Omit<Quota, 'prefix'> & { readonly prefix: string })[]>;
+  };
   /** Gives the time to live. */
   grant(id: bigint, ttlMs: number): Promise<number>;
   revoke(id: bigint): Promise<void>;

@@ -209,6 +209,7 @@ function codeOf({ status, message }: EtcdRefusal): ErrorCode | undefined {
   const code = named(status, message);
   if (code !== undefined) return code;
   if (/^etcdserver: transactions may nest/.test(message)) return 'TXN_TOO_DEEP';
+  if (/^etcdserver: the quota of /.test(message)) return 'QUOTA_EXCEEDED';
   return status === ETCD_ERRORS.EmptyKey[0] ? 'INVALID_ARGUMENT' : undefined;
 }
 

@@ -1,5 +1,4 @@
 /** The public store as a door: in this process, or over the client protocol. */
-import { connectAdmin } from '../../../src/client/admin.ts';
 import type {
   KeyEntry,
   Store,
@@ -8,7 +7,6 @@ import type {
   TxnOperationResult,
 } from '../../../src/client/store_types.ts';
 import { type ErrorCode, KvError } from '../../../src/errors.ts';
-import { realPorts } from '../../../src/real_ports.ts';
 import {
   type Answer,
   type Door,
@@ -24,22 +22,13 @@ import {
 const decoder = new TextDecoder();
 const text = (bytes: Uint8Array | undefined): string => (bytes === undefined ? '' : decoder.decode(bytes));
 
-export interface StoreDoorOptions {
-  readonly name: string;
-  readonly store: Store;
-  /** Where compaction is asked for: the public store leaves that to administration. */
-  readonly endpoint: string;
-}
-
 export class StoreDoor implements Door {
   readonly name: string;
   readonly #store: Store;
-  readonly #admin;
 
-  constructor({ name, store, endpoint }: StoreDoorOptions) {
+  constructor(name: string, store: Store) {
     this.name = name;
     this.#store = store;
-    this.#admin = connectAdmin({ endpoints: [endpoint], ports: realPorts() });
   }
 
   shows(code: ErrorCode): ErrorCode {
@@ -82,8 +71,17 @@ export class StoreDoor implements Door {
   }
 
   async compact(revision: number): Promise<void> {
-    await told(this.#admin.upkeep.compact({ revision, physical: false }));
+    await told(this.#store.upkeep.compact(revision));
   }
+
+  readonly quotas: NonNullable<Door['quotas']> = {
+    set: async (prefix, settings) => void (await told(this.#store.upkeep.setQuota(prefix, settings))),
+    remove: async (prefix) => void (await told(this.#store.upkeep.removeQuota(prefix))),
+    list: async () => {
+      const quotas = await told(this.#store.upkeep.quotas());
+      return quotas.map((quota) => ({ ...quota, prefix: text(quota.prefix) }));
+    },
+  };
 
   async grant(id: bigint, ttlMs: number): Promise<number> {
     return (await told(this.#store.leases.grant({ id, ttlMs }))).ttlMs;
@@ -122,7 +120,6 @@ export class StoreDoor implements Door {
   }
 
   async close(): Promise<void> {
-    await this.#admin.close();
     await this.#store.close();
   }
 }
