@@ -35,7 +35,7 @@ export interface OutgoingPeerEvents {
 
 export class OutgoingPeer {
   readonly id: NodeId;
-  readonly address: string;
+  #address: string;
   readonly #settings: OutgoingPeerSettings;
   readonly #events: OutgoingPeerEvents;
   readonly #backoff: Backoff;
@@ -48,10 +48,15 @@ export class OutgoingPeer {
 
   constructor(id: NodeId, address: string, settings: OutgoingPeerSettings, events: OutgoingPeerEvents) {
     this.id = id;
-    this.address = address;
+    this.#address = address;
     this.#settings = settings;
     this.#events = events;
     this.#backoff = new Backoff(settings.reconnectMinMs, settings.reconnectMaxMs, settings.ports.random);
+  }
+
+  /** Where the next attempt goes. */
+  get address(): string {
+    return this.#address;
   }
 
   get connected(): boolean {
@@ -98,6 +103,24 @@ export class OutgoingPeer {
     });
     this.#connection = connection;
     this.#events.opened(connection);
+  }
+
+  /**
+   * The peer is, or will be, at another address. A connection that stands goes on until it breaks: the peer may move only when it is started anew, and until then its answers, and with
+   * them the votes for its commits if it leads, need this way.
+   */
+  moveTo(address: string): void {
+    if (this.#address === address) return;
+    this.#address = address;
+    if (this.connected) return;
+    this.#backoff.reset();
+    if (this.#retry === undefined) {
+      // Under way to the old address, or not begun.
+      this.#connection?.destroy('the address changed');
+      return;
+    }
+    this.#retry.cancel();
+    this.connect();
   }
 
   close(reason: string): void {

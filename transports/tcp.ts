@@ -79,13 +79,15 @@ export class TcpTransport implements Transport {
   setPeer(id: NodeId, address: string): void {
     if (this.#closing !== undefined || id === this.#settings.id) return;
     const known = this.#outgoing.get(id);
-    if (known?.address === address) return;
-    known?.close('the address changed');
+    if (known !== undefined) {
+      known.moveTo(address);
+      return;
+    }
     const peer = new OutgoingPeer(id, address, this.#settings, {
       connected: () => this.#events?.connected?.(id),
       disconnected: (reason) => this.#events?.disconnected?.(id, reason),
       failed: (error, retryMs) => {
-        this.#settings.onEvent({ type: 'connectFailed', peer: id, address, error, retryMs });
+        this.#settings.onEvent({ type: 'connectFailed', peer: id, address: peer.address, error, retryMs });
         if (error.code === 'REMOVED') this.#events?.removed?.(id);
       },
       opened: (connection) => this.#track(connection),

@@ -37,7 +37,7 @@ export interface TransportStats {
 export interface Transport {
   /** Starts to listen and to deliver. Resolves to the address that peers use to reach this node. */
   start(events: TransportEvents): Promise<string>;
-  /** Where a peer is. Called again when the address changes. */
+  /** Where a peer is. Called again when the address changes: the next connection goes there, and one that stands may go on. */
   setPeer(id: NodeId, address: string): void;
   removePeer(id: NodeId): void;
   /** Queues one frame of the given parts. False: not queued (unknown peer, no connection, queue full, frame above the limit, closed); the frame is lost. The parts must not be changed afterwards. */

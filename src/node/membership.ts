@@ -7,7 +7,7 @@
 import { isAddress } from '../config.ts';
 import { KvError } from '../errors.ts';
 import type { Clock } from '../ports.ts';
-import type { ConfigurationChange, NodeId, ProposeResult, RaftCore } from '../raft/types.ts';
+import type { ConfigurationChange, Member, NodeId, ProposeResult, RaftCore } from '../raft/types.ts';
 import type { MemberAddRequest, MemberAddResponse, MemberInfo, MembersResponse } from '../wire/messages.ts';
 import type { Applier } from './applier.ts';
 import type { Conditions } from './conditions.ts';
@@ -56,8 +56,10 @@ export class Membership {
     try {
       await this.#change({ type: 'addLearner', member: request }, deadlineMs);
     } catch (error) {
-      if (!(error instanceof KvError && error.code === 'MEMBER_EXISTS') || !this.#isWaitedFor(request))
+      const waitedFor = this.#waitedFor(request.peerAddress);
+      if (!(error instanceof KvError && error.code === 'MEMBER_EXISTS') || waitedFor === undefined)
         throw error;
+      await this.#takeUp(waitedFor, request.clientAddress, deadlineMs, error);
     }
     const { clusterId, members } = this.members();
     const added = members.find((member) => member.peerAddress === request.peerAddress);
@@ -67,15 +69,22 @@ export class Membership {
   }
 
   /**
-   * Whether a learner of these addresses was added and has never been heard of: the answer to it was lost, and it asks again. A learner has no vote, so even
-   * one that comes back without its disk can do no harm under its old id.
+   * A learner of this address that was added and has never been heard of: the answer to it was lost, and it asks again, or somebody else added it before it was started. A learner has no
+   * vote, so even one that comes back without its disk can do no harm under its old id.
    */
-  #isWaitedFor(request: MemberAddRequest): boolean {
+  #waitedFor(peerAddress: string): Member | undefined {
     const { learners, members } = this.#options.applier.appliedConfiguration;
-    const member = members.find(({ peerAddress }) => peerAddress === request.peerAddress);
-    if (member === undefined || member.clientAddress !== request.clientAddress) return false;
+    const member = members.find((one) => one.peerAddress === peerAddress);
+    if (member === undefined || !learners.includes(member.id)) return undefined;
     const { matchIndex } = this.members().members.find(({ id }) => id === member.id) ?? {};
-    return learners.includes(member.id) && matchIndex === 0;
+    return matchIndex === 0 ? member : undefined;
+  }
+
+  /** The member says where its clients are to go. Who added it for another (a client of etcd) could not know, and gave the address for peers. @throws `exists` where it is another one's place */
+  async #takeUp(member: Member, clientAddress: string, deadlineMs: number, exists: KvError): Promise<void> {
+    if (member.clientAddress === clientAddress) return;
+    if (member.clientAddress !== member.peerAddress) throw exists;
+    await this.#change({ type: 'updateAddresses', member: { ...member, clientAddress } }, deadlineMs);
   }
 
   async promote(id: NodeId, deadlineMs: number): Promise<MembersResponse> {

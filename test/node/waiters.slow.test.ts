@@ -114,6 +114,26 @@ test('a node whose answer to joining was lost joins when it asks again, until it
   }
 });
 
+test('a member that was added for another, by its address for peers alone, says where its clients are to go', async () => {
+  const lab = await ClusterLab.start(1);
+  try {
+    const { service } = (await lab.leader()).node;
+    const first = await service.memberAdd({ peerAddress: 'memory:2', clientAddress: 'memory:2' });
+    const addresses = { peerAddress: 'memory:2', clientAddress: 'client:2' };
+    const joined = await service.memberAdd(addresses);
+    assert.is(joined.id, first.id);
+    const member = joined.members.find(({ id }) => id === joined.id);
+    assert.equal(
+      [joined.members.length, member?.clientAddress, member?.peerAddress],
+      [2, 'client:2', 'memory:2'],
+    );
+    const other = service.memberAdd({ ...addresses, clientAddress: 'client:9' });
+    assert.is(await outcome(other), 'MEMBER_EXISTS');
+  } finally {
+    await lab.stop();
+  }
+});
+
 test('a node stops in the middle of an installation without a failure, and goes on where it was', async () => {
   const MIB = 1024 * 1024;
   const storage = {

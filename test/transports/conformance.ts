@@ -265,6 +265,8 @@ export function transportConformance(
     harness.move(2);
     const moved = await new TestNode(2, harness.create(2)).start(harness);
     assert.is.not(moved.address, b.address);
+    // Until then the old connection counts as one.
+    await until('the loss is noticed', () => !a.connected.has(2));
     a.transport.setPeer(2, moved.address);
     await until('the new place is connected', () => a.connected.has(2));
     await a.sendSurely(2, numbered(1, 10));

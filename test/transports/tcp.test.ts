@@ -134,6 +134,37 @@ scenario('an address that cannot be one is reported, and a better one later is t
   assert.is(a.lost.length, 0, 'the same address again changes nothing');
 });
 
+scenario(
+  'a peer that is to move is heard from where it still is, and dialed where it will be',
+  async (lab) => {
+    const a = await lab.node(1);
+    const b = await lab.node(2);
+    const old = await lab.proxy(b.address);
+    a.transport.setPeer(2, old.address);
+    await until('connected', () => a.connected.has(2));
+    const { proxy, address } = await lab.proxy(b.address);
+    a.transport.setPeer(2, address);
+    await a.sendSurely(2, [Buffer.from('still there')]);
+    await until('heard', () => b.inbox.length === 1);
+    assert.is(a.lost.length, 0);
+    assert.is(proxy.accepted, 0);
+    old.proxy.cut();
+    await until('connected anew', () => a.lost.length === 1 && a.connected.has(2));
+    assert.is(proxy.accepted, 1);
+    await a.sendSurely(2, [Buffer.from('there now')]);
+    await until('heard again', () => b.inbox.length === 2);
+  },
+);
+
+scenario('a peer that cannot be reached is dialed at its new address at once', async (lab) => {
+  const a = await lab.node(1, { reconnectMinMs: 3_600_000, reconnectMaxMs: 3_600_000 });
+  const b = await lab.node(2);
+  a.transport.setPeer(2, 'nowhere');
+  await until('reported', () => lab.events.some((event) => event.type === 'connectFailed'));
+  a.transport.setPeer(2, b.address);
+  await until('connected', () => a.connected.has(2));
+});
+
 scenario('after close nothing is left: no socket, no server, no timer', async (lab) => {
   const real = realPorts();
   let timers = 0;

@@ -85,16 +85,34 @@ export class Etcdctl {
   }
 }
 
+/** Waits until it has printed this. */
+export function seen(what: string, { out, errors }: Running, pattern: RegExp): Promise<true> {
+  return eventually(what, () => {
+    if (pattern.test(out())) return true;
+    throw new Error(`${out()}${errors()}`);
+  });
+}
+
+/** Ctrl-C, and its end. */
+export async function interrupted({ child, ended }: Running): Promise<void> {
+  child.kill('SIGINT');
+  await ended;
+}
+
 /** Three nodes, each a `kvorum serve` that founds the cluster with the others. */
 export class Trio {
   readonly endpoints: readonly string[];
-  readonly #ports: readonly number[];
+  readonly #ports: number[];
+  readonly #founders: string;
   readonly #data = temporaryDirectory();
   readonly #nodes = new Map<number, ServedNode>();
 
-  private constructor(ports: readonly number[]) {
+  private constructor(ports: number[]) {
     this.#ports = ports;
     this.endpoints = [1, 2, 3].map((id) => `127.0.0.1:${this.#clientPort(id)}`);
+    this.#founders = [1, 2, 3]
+      .map((id) => `${id}=127.0.0.1:${this.#peerPort(id)}/127.0.0.1:${this.#clientPort(id)}`)
+      .join(',');
   }
 
   static async start(): Promise<Trio> {
@@ -104,18 +122,24 @@ export class Trio {
     return trio;
   }
 
-  /** Starts a node, where it was or with another address for peers. */
-  async begin(id: number, peerPort = this.#peerPort(id)): Promise<void> {
-    const founders = [1, 2, 3].map(
-      (one) => `${one}=127.0.0.1:${this.#peerPort(one)}/127.0.0.1:${this.#clientPort(one)}`,
-    );
-    const args = ['--id', String(id), '--cluster', founders.join(','), '--etcd-listen', 'none'];
-    const clientPort = this.#clientPort(id);
+  async begin(id: number): Promise<void> {
+    const args = ['--id', String(id), '--cluster', this.#founders, '--etcd-listen', 'none'];
+    const [clientPort, peerPort] = [this.#clientPort(id), this.#peerPort(id)];
     this.#nodes.set(id, await serve({ data: `${this.#data}/node-${id}`, clientPort, peerPort, args }));
+  }
+
+  /** Where a node listens for its peers from its next start on. */
+  moved(id: number, peerPort: number): void {
+    this.#ports[(id - 1) * 2 + 1] = peerPort;
   }
 
   endpoint(id: number): string {
     return this.endpoints[id - 1]!;
+  }
+
+  /** Those of the other two. */
+  others(id: number): string[] {
+    return this.endpoints.filter((one) => one !== this.endpoint(id));
   }
 
   async end(id: number, name: NodeJS.Signals = 'SIGTERM'): Promise<void> {

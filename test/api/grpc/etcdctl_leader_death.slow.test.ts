@@ -16,7 +16,7 @@ import {
   temporaryDirectory,
 } from '../../end_to_end/processes.ts';
 import { test } from '../../suite.ts';
-import { Etcdctl, type Running, Trio } from './etcdctl.ts';
+import { Etcdctl, interrupted, type Running, seen, Trio } from './etcdctl.ts';
 
 /** A minute of it is etcdctl's own doing. */
 const CHECK_LIMIT_MS = 100_000;
@@ -39,17 +39,7 @@ let check: Running;
 const etcdctl = (endpoints: readonly string[], flags: readonly string[] = []): Etcdctl =>
   new Etcdctl(binaries!.etcdctl, endpoints, flags);
 const text = (lines: readonly string[]): string => lines.join('\n');
-const seen = (what: string, { out, errors }: Running, pattern: RegExp): Promise<true> =>
-  eventually(what, () => {
-    if (pattern.test(out())) return true;
-    throw new Error(`${out()}${errors()}`);
-  });
 const times = (pattern: RegExp, { out }: Running): number => out().match(pattern)?.length ?? 0;
-
-async function interrupted(running: Running): Promise<void> {
-  running.child.kill('SIGINT');
-  await running.ended;
-}
 
 async function granted(ttlSeconds: number): Promise<string> {
   const [line] = await all.lines(['lease', 'grant', String(ttlSeconds)]);
@@ -67,7 +57,7 @@ if (binaries !== undefined) {
   test('what runs when the leader is killed goes on', async () => {
     trio = await Trio.start();
     dead = await trio.leader();
-    const living = trio.endpoints.filter((endpoint) => endpoint !== trio.endpoint(dead));
+    const living = trio.others(dead);
     all = etcdctl([trio.endpoint(dead), ...living], ['--command-timeout', '10s']);
     survivors = etcdctl(living);
     one = etcdctl(living.slice(0, 1));
@@ -228,7 +218,7 @@ async function everyWrite(): Promise<void> {
 /** Verbs that ask each node in turn: they say which of them is dead, and what the others are. */
 async function everyLookAtNodes(back: boolean): Promise<void> {
   const eachNode = etcdctl(
-    [trio.endpoint(dead), ...trio.endpoints.filter((one) => one !== trio.endpoint(dead))],
+    [trio.endpoint(dead), ...trio.others(dead)],
     [...['--command-timeout', back ? '10s' : '2s']],
   );
   const living = back ? 3 : 2;
