@@ -5,6 +5,7 @@
  */
 import { ClockBounds, type ClockSetting } from './check/clock_bounds.ts';
 import { checkCompactions } from './check/compaction_check.ts';
+import { checkContention } from './check/contention_check.ts';
 import { EventHistory } from './check/event_history.ts';
 import { checkLives, checkStoreTime, type Disturbance, ttlLives } from './check/lease_check.ts';
 import { LeaseHistory } from './check/lease_history.ts';
@@ -40,7 +41,7 @@ export interface JudgeOptions {
 /** What is wrong with a run; empty: nothing. */
 export function judge(recorder: Recorder, options: JudgeOptions): readonly Violation[] {
   const { operations, watchers } = recorder;
-  const { rights } = recorder;
+  const { rights, contention } = recorder;
   const history = new EventHistory({ operations, watchers });
   const leases = new LeaseHistory(operations, watchers, history);
   const clocks = {
@@ -66,6 +67,9 @@ export function judge(recorder: Recorder, options: JudgeOptions): readonly Viola
     ...checkNested(operations, history).violations,
     ...checkCompactions(operations, history, kept),
     ...(rights === undefined ? [] : checkRights(operations, watchers, history, rights).violations),
+    ...(contention === undefined
+      ? []
+      : checkContention(operations, watchers, history, contention, clocks.clocks.right).violations),
     ...linearizable(recorder, options.maxSteps),
   ];
 }

@@ -11,6 +11,9 @@ const LONG_RUNS = 0.3;
 /** Share of runs with plain calls only. */
 const PLAIN_RUNS = 0.25;
 
+/** Share of the other runs in which a part of the data model is used, where it is not the usual one. */
+const PART_SHARES: { readonly [part in LoadPart]?: number } = { rights: 0.35, locks: 0.35 };
+
 /** One of the common values mostly, else one of the rare ones. */
 function often<T>(random: SeededRandom, common: readonly T[], rare: readonly T[]): T {
   return random.chance(0.75) ? random.pick(common) : random.pick(rare);
@@ -32,7 +35,7 @@ export function drawPace(random: SeededRandom): { readonly busyMs: number; reado
 /** What a run's workload uses of the data model beside the plain calls: nothing in some runs, each part in many. */
 export function drawParts(random: SeededRandom): LoadPart[] {
   if (random.chance(PLAIN_RUNS)) return [];
-  return LOAD_PARTS.filter((part) => random.chance(part === 'rights' ? 0.35 : 0.6));
+  return LOAD_PARTS.filter((part) => random.chance(PART_SHARES[part] ?? 0.6));
 }
 
 /** Now and then so little that a few large writes reach the bound; else what the configuration has. */

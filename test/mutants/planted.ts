@@ -50,6 +50,16 @@ const LEADERS_CUT_OFF_OVER_SLOW_LINKS: FaultPlan = {
   ],
 };
 
+/** Nobody reaches the leader, and one follower hears late of everything: what is asked of it is judged by what was, and is applied by what is. */
+const CLIENTS_AT_A_SLOW_FOLLOWER: FaultPlan = {
+  version: 1,
+  steps: [
+    { kind: 'delay', id: 1, atMs: 0, durationMs: 20_000, node: 'follower', delayMs: [20, 60] },
+    { kind: 'clientRefused', id: 2, atMs: 300, durationMs: 20_000, node: 'leader' },
+    { kind: 'clientReset', id: 3, atMs: 320, durationMs: 0, node: 'leader' },
+  ],
+};
+
 export const PLANTED_BUGS: readonly PlantedBug[] = [
   {
     name: 'commit-old-term',
@@ -462,6 +472,59 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       {
         find: 'const decision = decide(operation, context);',
         replace: 'const decision = decide({ ...operation, compares: [] }, context);',
+      },
+    ],
+  },
+  {
+    name: 'lock-given-out-of-line',
+    what: 'Whoever waits for a lock has it as soon as its neighbour in front is gone, without a look at who stands before that one: who gives up waiting hands on what it never had.',
+    file: 'src/recipes/line.js',
+    by: ['contention'],
+    settings: { kinds: ['crash', 'clientSilence'], parts: ['locks'] },
+    edits: [
+      {
+        find: 'await waitUntilGone(store, neighbour, revision + 1, signal);\n',
+        replace:
+          'await waitUntilGone(store, neighbour, revision + 1, signal);\n            return await standsAt(store, place);\n',
+      },
+    ],
+  },
+  {
+    name: 'lock-line-read-anywhere',
+    what: 'Who stands in front is asked of any node, as it happens to be: one that lags behind shows nobody.',
+    file: 'src/recipes/line.js',
+    by: ['contention'],
+    settings: { kinds: ['delay', 'partition'], parts: ['locks'] },
+    edits: [
+      {
+        find: "end, level: 'linearizable', minRevision: 0",
+        replace: "end, level: 'eventual', minRevision: 0",
+      },
+    ],
+  },
+  {
+    name: 'lock-kept-past-its-lease',
+    what: 'The holder of a lock counts its time from when a renewal that never came should have come: it goes on after the store has given the lock to another.',
+    file: 'src/client/lease_keeper.js',
+    by: ['contention'],
+    settings: { kinds: ['clientSilence'], parts: ['locks'] },
+    edits: [
+      {
+        find: 'this.#endMs = sentAtMs + this.ttlMs * CERTAIN_SHARE;',
+        replace: 'this.#endMs = sentAtMs + 2 * this.ttlMs;',
+      },
+    ],
+  },
+  {
+    name: 'auth-not-checked-at-apply',
+    what: 'Rights are looked at where a write is taken up, and not again where it is applied: one that was on its way when its right was withdrawn goes through.',
+    file: 'src/kv/state_machine.js',
+    by: ['rights'],
+    settings: { nodes: 3, kinds: ['delay'], parts: ['rights'], faults: CLIENTS_AT_A_SLOW_FOLLOWER },
+    edits: [
+      {
+        find: 'const refusal = refuseCommand(this.auth, user, command, this.leaseKeys);',
+        replace: 'const refusal = undefined;',
       },
     ],
   },

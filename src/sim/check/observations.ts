@@ -10,6 +10,9 @@
  */
 import type { TxnAnswer, TxnAsked } from './reference_txn.ts';
 
+/** The room of those who stand in line for locks and offices: what is put there is put by the recipes, and judged by contention_check.ts. */
+export const LINES = 'c/';
+
 /** ok: it happened. fail: it certainly did not. info: unknown, it may still happen later. */
 export type Outcome = 'ok' | 'fail' | 'info';
 

@@ -8,7 +8,7 @@
  * Linear in operations.
  */
 import type { EventHistory } from './event_history.ts';
-import { isWrite, type OperationRecord, type Violation, Violations } from './observations.ts';
+import { isWrite, LINES, type OperationRecord, type Violation, Violations } from './observations.ts';
 import { StateJudge } from './state_check.ts';
 
 /** All violations, at most MAX_VIOLATIONS. */
@@ -65,7 +65,7 @@ function checkWritten(operation: OperationRecord, history: EventHistory, found: 
   for (const result of operation.results) {
     const entries = result.type === 'get' ? [result.entry] : result.type === 'scan' ? result.entries : [];
     for (const entry of entries) {
-      if (entry === undefined) continue;
+      if (entry === undefined || entry.key.startsWith(LINES)) continue;
       const putter = history.putters.get(entry.value);
       const details = { operation: operation.id, level: operation.level, key: entry.key, value: entry.value };
       if (putter === undefined) {

@@ -18,6 +18,7 @@ import type {
 import { KvError } from '../../errors.ts';
 import { decodeCommand } from '../../wire/command_codec.ts';
 import type { WatchBatch } from '../../wire/messages.ts';
+import type { ContentionRecord } from '../check/contention_check.ts';
 import type {
   CompareStep,
   EntrySeen,
@@ -74,6 +75,8 @@ export class Recorder {
   readonly strangeErrors: { readonly operation: string; readonly error: unknown }[] = [];
   /** Where rights are enforced. */
   rights: RightsRecord | undefined;
+  /** Where clients contend for locks and offices. */
+  contention: ContentionRecord | undefined;
   /** The largest revision that any client was told of. */
   newestRevision = 1;
   readonly nowMs: () => number;

@@ -18,8 +18,8 @@ export interface Login {
   readonly password: string;
 }
 
-/** What the clients of a slot are: of plain calls, of the rest of the model, with few rights. */
-export type SlotKind = 'plain' | 'model' | 'rights';
+/** What the clients of a slot are: of plain calls, of the rest of the model, with few rights, contenders for locks and offices. */
+export type SlotKind = 'plain' | 'model' | 'rights' | 'locks';
 
 /** May do everything with keys. */
 const WORKER: Login = { user: 'worker', password: 'w' };

@@ -14,6 +14,7 @@ import { lastCovered } from '../check/event_history.ts';
 import type { WatcherRecord } from '../check/observations.ts';
 import type { SeededRandom } from '../core/seeded_random.ts';
 import { type CallSource, Choices, SharedKeys } from './choices.ts';
+import { Contention } from './contention.ts';
 import type { DirectCalls } from './direct_calls.ts';
 import { Lulls } from './lulls.ts';
 import { type LoadPart, ModelChoices, SharedModel } from './model_choices.ts';
@@ -69,8 +70,10 @@ const PROBE_TIMEOUT_MS = 5_000;
 /** Clients of the other parts of the model, and those with few rights, at once. */
 const MODEL_SLOTS: readonly [number, number] = [3, 5];
 const RIGHTS_SLOTS: readonly [number, number] = [3, 5];
+const LOCKS_SLOTS: readonly [number, number] = [3, 5];
 /** Of the usual pause between two calls. */
 const HASTE = 0.1;
+const HASTE_IN_LINE = 0.3;
 
 interface Client {
   readonly name: string;
@@ -91,6 +94,7 @@ export class Workload {
   readonly #keys = new SharedKeys();
   readonly #model = new SharedModel();
   readonly #rights: RightsLoad | undefined;
+  readonly #contention: Contention | undefined;
   readonly #kinds: readonly SlotKind[];
   readonly #lulls: Lulls;
   readonly #stopWatches: AbortController[] = [];
@@ -112,6 +116,8 @@ export class Workload {
     this.#lulls = new Lulls(options.lullMs ?? 0, options.ops, this.#random.fork('lulls'));
     this.recorder = new Recorder(options.nowMs);
     this.recorder.rights = this.#rights?.record;
+    if (this.#parts.has('locks')) this.#contention = new Contention(options.nowMs);
+    this.recorder.contention = this.#contention?.record;
     this.done = new Promise((resolve) => {
       this.#finish = resolve;
     });
@@ -232,6 +238,10 @@ export class Workload {
     const { sleep, spreadMs } = this.#options;
     await sleep(random.int(1, Math.max(1, Math.floor(spreadMs / 50))));
     while (this.#left > 0) {
+      if (kind === 'locks') {
+        await this.#contend(`c${++this.#names}`, random);
+        continue;
+      }
       const client = this.#client(`c${++this.#names}`, kind);
       const calls = random.chance(0.3) ? random.int(10, 60) : Number.POSITIVE_INFINITY;
       const dies = await this.#runClient(client, calls, random);
@@ -283,6 +293,42 @@ export class Workload {
     return false;
   }
 
+  /** The life of a contender, which may end in the middle of whatever it does. */
+  async #contend(name: string, random: SeededRandom): Promise<void> {
+    const { sleep, spreadMs, ops } = this.#options;
+    const contention = this.#contention;
+    if (contention === undefined) throw new Error('nobody contends in this workload');
+    const client = this.#client(name, 'locks');
+    const line = this.#options.connect(`${name}-line`, undefined, this.#rights?.login('locks'));
+    const meanMs = (HASTE_IN_LINE * spreadMs * this.#kinds.length) / Math.max(1, ops);
+    const contender = {
+      name,
+      store: line.store,
+      recorder: client.recorder,
+      random,
+      gone: () => client.gone,
+      takes: () => this.#left > 0 && this.#left-- > 0,
+      pause: (mean: number) => sleep(2 * mean * meanMs * random.next()),
+      sleep,
+    };
+    const diesAfterMs = random.chance(0.4) ? random.int(50, spreadMs) : undefined;
+    const calls = random.chance(0.5) ? random.int(3, 15) : Number.POSITIVE_INFINITY;
+    const strange = (operation: string) => (error: unknown) =>
+      void this.recorder.strangeErrors.push({ operation, error });
+    const lives = contention.live(contender, calls).catch(strange('contending'));
+    const dies = diesAfterMs === undefined ? new Promise<void>(() => undefined) : sleep(diesAfterMs);
+    const dead = await Promise.race([lives.then(() => false), dies.then(() => true)]);
+    client.gone = true;
+    contention.died(name);
+    client.recorder.gone();
+    if (dead) {
+      client.real.crash();
+      line.crash();
+      return;
+    }
+    for (const real of [client.real, line]) await real.close().catch(strange('close'));
+  }
+
   async #watch(client: Client, random: SeededRandom): Promise<void> {
     const { sleep, spreadMs } = this.#options;
     client.watches++;
@@ -321,13 +367,16 @@ export class Workload {
   }
 }
 
+/** Parts whose clients do nothing else. */
+const OWN_SLOTS: ReadonlySet<LoadPart> = new Set(['rights', 'locks']);
 const NO_PARTS: ReadonlySet<LoadPart> = new Set();
 
 function slotKinds(plain: number, parts: ReadonlySet<LoadPart>, random: SeededRandom): SlotKind[] {
   const kinds = new Array<SlotKind>(plain).fill('plain');
-  const hasModel = [...parts].some((part) => part !== 'rights');
+  const hasModel = [...parts].some((part) => !OWN_SLOTS.has(part));
   if (hasModel) kinds.push(...new Array<SlotKind>(random.int(...MODEL_SLOTS)).fill('model'));
   if (parts.has('rights')) kinds.push(...new Array<SlotKind>(random.int(...RIGHTS_SLOTS)).fill('rights'));
+  if (parts.has('locks')) kinds.push(...new Array<SlotKind>(random.int(...LOCKS_SLOTS)).fill('locks'));
   return kinds;
 }
 

@@ -1,5 +1,5 @@
 /** A store's channel that tells the trace of every call and its outcome. Invariant: calls and answers pass through as they are. */
-import type { AuthCalls, Channel, ChannelOptions } from '../../client/channel.ts';
+import type { AuthCalls, Channel, ChannelOptions, LeaseCalls } from '../../client/channel.ts';
 import { KvError } from '../../errors.ts';
 import type { CommandResult } from '../../kv/command.ts';
 import type { MaybePromise } from '../../storage/record.ts';
@@ -28,6 +28,7 @@ import {
 export class TracedChannel implements Channel {
   readonly needsSession: boolean;
   readonly auth: AuthCalls | undefined;
+  readonly leases: LeaseCalls | undefined;
   readonly #inner: Channel;
   readonly #trace: Trace;
   readonly #lane: Lane;
@@ -37,6 +38,7 @@ export class TracedChannel implements Channel {
     this.#inner = inner;
     this.needsSession = inner.needsSession;
     this.auth = inner.auth;
+    this.leases = inner.leases;
     this.#trace = trace;
     this.#lane = lane;
   }
