@@ -152,12 +152,12 @@ export class KeyWriter {
     const revision = this.revision;
     const from = this.leases.get(fromId);
     if (from !== undefined) {
-      from.keys--;
+      this.leases.countKeys(from, -1);
       this.engine.put(leaseRowKey(fromId, key), EMPTY_BYTES, revision, 0, 0, sub, FLAG_TOMBSTONE, 0n, 0);
     }
     const to = this.leases.get(toId);
     if (to !== undefined) {
-      to.keys++;
+      this.leases.countKeys(to, 1);
       this.engine.put(leaseRowKey(toId, key), EMPTY_BYTES, revision, revision, 1, sub, 0, 0n, 0);
     }
   }

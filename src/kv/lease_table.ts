@@ -12,6 +12,8 @@
  * no part of the state.
  */
 
+import { EncodedLeases, LEASE_ROW_BYTES, type LeasesState, leaseRowAt, NO_LEASES } from './lease_state.ts';
+
 /** The first id given is one above. Far from what people make up, and 16 digits in hexadecimal, as ids of etcd have. */
 const FIRST_ID = 0x4b00_0000_0000_0000n;
 
@@ -25,33 +27,19 @@ export interface Lease {
   keys: number;
   /** When the heap will show it; at or before expiresAtMs. */
   checkAtMs: number;
+  /** Of its row in the encoded state. */
+  place: number;
 }
 
-/** Columns, in the order of granting. Byte form: wire/lease_codec.ts. */
-export interface LeasesState {
-  /** How many ids were chosen here. */
-  readonly given: number;
-  readonly ids: BigInt64Array;
-  readonly ttlsMs: Float64Array;
-  readonly expiresAtMs: Float64Array;
-  readonly keys: Uint32Array;
-}
-
-export const NO_LEASES: LeasesState = Object.freeze({
-  given: 0,
-  ids: new BigInt64Array(0),
-  ttlsMs: new Float64Array(0),
-  expiresAtMs: new Float64Array(0),
-  keys: new Uint32Array(0),
-});
-
-/** Places of the heap that may belong to leases which are gone, besides as many as there are leases. */
+/** Places of the heap, and rows, that may belong to leases which are gone, besides as many as there are leases. */
 const SPARE_PLACES = 1_024;
 
 export class LeaseTable {
   private readonly leases = new Map<bigint, Lease>();
   /** A binary heap by checkAtMs; a lease that is gone is dropped when it comes to the top. */
   private heap: Lease[] = [];
+  /** What `capture` gives, kept up to date: with many leases there would be no time to write it then. */
+  private readonly rows = new EncodedLeases();
   private given = 0;
 
   get size(): number {
@@ -79,7 +67,8 @@ export class LeaseTable {
   /** REQUIRES: no lease has this id, which is not 0. */
   grant(id: bigint, ttlMs: number, nowMs: number): Lease {
     const expiresAtMs = Math.min(nowMs + ttlMs, Number.MAX_SAFE_INTEGER);
-    const lease: Lease = { id, ttlMs, expiresAtMs, keys: 0, checkAtMs: expiresAtMs };
+    const place = this.rows.add(id, ttlMs, expiresAtMs, 0);
+    const lease: Lease = { id, ttlMs, expiresAtMs, keys: 0, checkAtMs: expiresAtMs, place };
     this.leases.set(id, lease);
     this.push(lease);
     return lease;
@@ -90,11 +79,22 @@ export class LeaseTable {
     const lease = this.leases.get(id);
     if (lease === undefined) return false;
     lease.expiresAtMs = Math.min(nowMs + lease.ttlMs, Number.MAX_SAFE_INTEGER);
+    this.rows.setEnd(lease.place, lease.expiresAtMs);
     return true;
   }
 
+  /** As many keys more are attached to a lease; or, below 0, fewer. REQUIRES: it is one of this table's. */
+  countKeys(lease: Lease, more: number): void {
+    lease.keys += more;
+    this.rows.setKeys(lease.place, lease.keys);
+  }
+
   remove(id: bigint): void {
+    const lease = this.leases.get(id);
+    if (lease === undefined) return;
     this.leases.delete(id);
+    this.rows.remove(lease.place);
+    if (this.rows.gaps > this.leases.size + SPARE_PLACES) this.closeGaps();
     if (this.heap.length > 2 * this.leases.size + SPARE_PLACES) this.rebuild();
   }
 
@@ -117,35 +117,30 @@ export class LeaseTable {
     return due;
   }
 
-  /** undefined: there is nothing to say. */
+  /** undefined: there is nothing to say. Shares nothing that later changes write to. */
   capture(): LeasesState | undefined {
-    const count = this.leases.size;
-    if (count === 0 && this.given === 0) return undefined;
-    const ids = new BigInt64Array(count);
-    const ttlsMs = new Float64Array(count);
-    const expiresAtMs = new Float64Array(count);
-    const keys = new Uint32Array(count);
-    let at = 0;
-    for (const lease of this.leases.values()) {
-      ids[at] = lease.id;
-      ttlsMs[at] = lease.ttlMs;
-      expiresAtMs[at] = lease.expiresAtMs;
-      keys[at] = lease.keys;
-      at++;
-    }
-    return { given: this.given, ids, ttlsMs, expiresAtMs, keys };
+    if (this.leases.size === 0 && this.given === 0) return undefined;
+    return { given: this.given, rows: this.rows.capture() };
   }
 
   restore(state: LeasesState = NO_LEASES): void {
     this.leases.clear();
+    this.rows.clear();
     this.given = state.given;
-    for (let at = 0; at < state.ids.length; at++) {
-      const id = state.ids[at] as bigint;
-      const end = state.expiresAtMs[at] as number;
-      const ttlMs = state.ttlsMs[at] as number;
-      this.leases.set(id, { id, ttlMs, expiresAtMs: end, keys: state.keys[at] as number, checkAtMs: end });
+    const count = state.rows.length / LEASE_ROW_BYTES;
+    for (let at = 0; at < count; at++) {
+      const { id, ttlMs, expiresAtMs, keys } = leaseRowAt(state.rows, at);
+      const place = this.rows.add(id, ttlMs, expiresAtMs, keys);
+      this.leases.set(id, { id, ttlMs, expiresAtMs, keys, checkAtMs: expiresAtMs, place });
     }
     this.rebuild();
+  }
+
+  /** The map lists leases in the order of granting, as their rows lie. */
+  private closeGaps(): void {
+    this.rows.compact();
+    let place = 0;
+    for (const lease of this.leases.values()) lease.place = place++;
   }
 
   private rebuild(): void {

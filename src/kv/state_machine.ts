@@ -24,7 +24,8 @@ import type {
   WriteCommand,
 } from './command.ts';
 import { KeyWriter } from './key_writer.ts';
-import { type LeasesState, LeaseTable } from './lease_table.ts';
+import type { LeasesState } from './lease_state.ts';
+import { LeaseTable } from './lease_table.ts';
 import { Leases } from './leases.ts';
 import type { StateMachineLimits } from './limits.ts';
 import { LoadPlanner } from './load_planner.ts';

@@ -6,16 +6,16 @@
  *     kind 9   leaseRenew   count*lease:u64
  *     kind 10  leaseExpire  count*lease:u64
  *
- *     leases := given:varint count*(lease:u64 ttlMs:u64 expiresAtMs:u64 keys:u32)      section 1 of the state, in the order of granting
+ *     leases := given:varint count*(lease:u64 ttlMs:u64 expiresAtMs:u64 keys:u32)      section 1 of the state, in the order of granting (kv/lease_state.ts)
  *
- * A lease is a signed number of 64 bits and stands as its two's complement. The state's columns have fixed widths: it is written while the node applies nothing, with as
- * many as a million leases.
+ * A lease is a signed number of 64 bits and stands as its two's complement. The state's rows have fixed widths: the table of leases keeps
+ * them as they stand here, since the state is written while the node applies nothing, with as many as a million leases.
  *
  * Invariants: the state names no lease twice and none that is 0; times are safe integers; a time to live is not above its bound.
  */
 import { KvError } from '../errors.ts';
 import type { LeaseCommand } from '../kv/command.ts';
-import { type LeasesState, NO_LEASES } from '../kv/lease_table.ts';
+import { LEASE_ROW_BYTES, type LeasesState, NO_LEASES } from '../kv/lease_state.ts';
 import { ByteReader, type ByteWriter, malformed, putVarint, varintBytes } from './varint.ts';
 import { readWriteId, writeWriteId } from './write_id.ts';
 
@@ -25,8 +25,6 @@ export const KIND_LEASE_RENEW = 9;
 export const KIND_LEASE_EXPIRE = 10;
 
 const ID_BYTES = 8;
-const STATE_BYTES = 28;
-const TWO_32 = 0x1_0000_0000;
 const NO_BYTES = new Uint8Array(0);
 
 /** Kind and body. */
@@ -89,19 +87,11 @@ export function readLease(reader: ByteReader): bigint {
 
 /** No bytes when there is nothing to say. */
 export function encodeLeases(state: LeasesState = NO_LEASES): Uint8Array {
-  const { given, ids, ttlsMs, expiresAtMs, keys } = state;
-  const count = ids.length;
+  const { given, rows } = state;
+  const count = rows.length / LEASE_ROW_BYTES;
   if (count === 0 && given === 0) return NO_BYTES;
-  const bytes = new Uint8Array(varintBytes(given) + varintBytes(count) + count * STATE_BYTES);
-  let at = putVarint(bytes, putVarint(bytes, 0, given), count);
-  const view = new DataView(bytes.buffer);
-  for (let i = 0; i < count; i++) {
-    view.setBigInt64(at, ids[i] as bigint, true);
-    putU64(view, at + 8, ttlsMs[i] as number);
-    putU64(view, at + 16, expiresAtMs[i] as number);
-    view.setUint32(at + 24, keys[i] as number, true);
-    at += STATE_BYTES;
-  }
+  const bytes = new Uint8Array(varintBytes(given) + varintBytes(count) + rows.length);
+  bytes.set(rows, putVarint(bytes, putVarint(bytes, 0, given), count));
   return bytes;
 }
 
@@ -110,32 +100,21 @@ export function decodeLeases(bytes: Uint8Array | undefined): LeasesState | undef
   if (bytes === undefined) return undefined;
   const reader = new ByteReader(bytes);
   const given = reader.varint();
-  const count = reader.count(STATE_BYTES);
+  const count = reader.count(LEASE_ROW_BYTES);
   if (given === 0 && count === 0) throw malformed('no leases written out');
-  const state: LeasesState = {
-    given,
-    ids: new BigInt64Array(count),
-    ttlsMs: new Float64Array(count),
-    expiresAtMs: new Float64Array(count),
-    keys: new Uint32Array(count),
-  };
+  const start = reader.offset;
   const seen = new Set<bigint>();
   for (let at = 0; at < count; at++) {
     const id = readLease(reader);
     if (id === 0n || seen.has(id)) throw malformed(`lease ${id} in the state a second time, or 0`);
     seen.add(id);
-    state.ids[at] = id;
-    state.ttlsMs[at] = reader.u64();
-    state.expiresAtMs[at] = reader.u64();
-    state.keys[at] = reader.u32();
+    reader.u64();
+    reader.u64();
+    reader.u32();
   }
+  const rows = new Uint8Array(bytes.subarray(start, reader.offset));
   reader.expectEnd();
-  return state;
-}
-
-function putU64(view: DataView, at: number, value: number): void {
-  view.setUint32(at, value % TWO_32, true);
-  view.setUint32(at + 4, Math.floor(value / TWO_32), true);
+  return { given, rows };
 }
 
 /** A lease as a client names it: any signed number of 64 bits but 0. @throws KvError INVALID_ARGUMENT */

@@ -457,7 +457,7 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
     settings: { kinds: ['moveLeader'], parts: ['leases'] },
     edits: [
       {
-        find: 'lease.expiresAtMs = Math.min(nowMs + lease.ttlMs, Number.MAX_SAFE_INTEGER);\n        return true;',
+        find: 'lease.expiresAtMs = Math.min(nowMs + lease.ttlMs, Number.MAX_SAFE_INTEGER);\n        this.rows.setEnd(lease.place, lease.expiresAtMs);\n        return true;',
         replace: 'return true;',
       },
     ],

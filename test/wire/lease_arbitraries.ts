@@ -1,7 +1,7 @@
 /** Random commands about leases and random states of the lease table. */
 import * as fc from 'fast-check';
 import type { LeaseCommand, WriteId } from '../../src/kv/command.ts';
-import type { LeasesState } from '../../src/kv/lease_table.ts';
+import { type LeasesState, leaseRowsOf } from '../../src/kv/lease_state.ts';
 
 export const leaseId: fc.Arbitrary<bigint> = fc.oneof(
   fc.bigInt(1n, 300n),
@@ -35,8 +35,5 @@ export const leasesState: fc.Arbitrary<LeasesState> = fc
   })
   .map(({ given, rows }) => ({
     given,
-    ids: BigInt64Array.from(rows.map(([id]) => id)),
-    ttlsMs: Float64Array.from(rows.map(([, ttlMs]) => ttlMs)),
-    expiresAtMs: Float64Array.from(rows.map(([, , expiresAtMs]) => expiresAtMs)),
-    keys: Uint32Array.from(rows.map(([, , , keys]) => keys)),
+    rows: leaseRowsOf(rows.map(([id, ttlMs, expiresAtMs, keys]) => ({ id, ttlMs, expiresAtMs, keys }))),
   }));

@@ -2,6 +2,7 @@
 import * as fc from 'fast-check';
 import * as assert from 'uvu/assert';
 import { KvError } from '../../src/errors.ts';
+import { leaseRowsOf } from '../../src/kv/lease_state.ts';
 import type { KvState } from '../../src/kv/state_machine.ts';
 import type { TimeRows } from '../../src/kv/time_index.ts';
 import { decodeState, encodeState, STATE_VERSION } from '../../src/wire/state_codec.ts';
@@ -168,9 +169,7 @@ test('a state of the first version, which had no sections, is read; a section th
 });
 
 function leasesOf(...ids: bigint[]): KvState['leases'] {
-  const times = new Float64Array(ids.length).fill(5);
-  const keys = new Uint32Array(ids.length);
-  return { given: 1, ids: BigInt64Array.from(ids), ttlsMs: times, expiresAtMs: times, keys };
+  return { given: 1, rows: leaseRowsOf(ids.map((id) => ({ id, ttlMs: 5, expiresAtMs: 5, keys: 0 }))) };
 }
 
 function isProtocol(error: unknown): boolean {
