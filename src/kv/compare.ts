@@ -3,12 +3,10 @@
  * other target of a missing key counts as 0. Over a range a comparison must hold for every key; a range that holds none is compared as a missing key.
  */
 import type { KvEngine } from '../storage/engine_port.ts';
-import { compareKeys, keyAfter, type StoredRecord } from '../storage/record.ts';
+import { compareKeys, type StoredRecord } from '../storage/record.ts';
 import type { Compare, CompareResult } from './command.ts';
 import { live } from './records.ts';
-
-/** Keys looked at before the next are fetched: most comparisons that fail do so early. */
-const CHUNK_KEYS = 256;
+import { walkRange } from './walk.ts';
 
 /** How many keys may still be looked at. */
 export interface LooksLeft {
@@ -27,17 +25,21 @@ export function compareHolds(
 ): boolean | undefined {
   const { end } = compare;
   if (end === undefined) return recordHolds(compare, live(engine.latest(compare.key)));
-  let start = compare.key;
-  for (let first = true; ; first = false) {
-    const records = engine.range({ start, end }, revision, false, CHUNK_KEYS);
-    if (first && records.length === 0) return recordHolds(compare, undefined);
-    for (const record of records) {
-      if (--left.keys < 0) return undefined;
-      if (!recordHolds(compare, record)) return false;
-    }
-    if (records.length < CHUNK_KEYS) return true;
-    start = keyAfter((records[CHUNK_KEYS - 1] as StoredRecord).key);
-  }
+  let holds = true;
+  const walk = {
+    start: compare.key,
+    end,
+    revision,
+    reverse: false,
+    most: left.keys + 1,
+    withValues: () => compare.target === 'value',
+  };
+  const seen = walkRange(engine, walk, (record) => {
+    holds = --left.keys >= 0 && recordHolds(compare, record);
+    return holds;
+  });
+  if (left.keys < 0) return undefined;
+  return seen === 0 ? recordHolds(compare, undefined) : holds;
 }
 
 /** The same for a key's live record (undefined: there is none). */

@@ -11,6 +11,7 @@ import { expiryRowKey } from './expiry.ts';
 import { SPACE_USER } from './keyspace.ts';
 import { leaseRowKey } from './lease_rows.ts';
 import type { LeaseTable } from './lease_table.ts';
+import { MAX_SPARE_BYTES } from './limits.ts';
 import { type QuotaTable, quotaBytes } from './quotas.ts';
 import { EMPTY_BYTES, live } from './records.ts';
 
@@ -28,6 +29,8 @@ export class KeyWriter {
   revision: number = FIRST_REVISION;
   /** The store's clock: the largest entry time so far, wall-clock milliseconds. */
   timeMs = 0;
+  /** Of MAX_SPARE_BYTES, what the entry under way has left. */
+  spareBytes = MAX_SPARE_BYTES;
 
   private readonly engine: KvEngine;
   private readonly leases: LeaseTable;

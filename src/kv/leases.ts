@@ -21,6 +21,7 @@ import type { StateMachineLimits } from './limits.ts';
 import { live } from './records.ts';
 import type { Refusal } from './refusal.ts';
 import { failed } from './sessions.ts';
+import { walkRange } from './walk.ts';
 
 /** The largest time to live, as in etcd: 9,000,000,000 s. */
 export const MAX_LEASE_TTL_MS = 9_000_000_000_000;
@@ -82,9 +83,21 @@ export class Leases {
 
   /** The stored keys of a lease: views, valid for this turn. REQUIRES: its rows loaded. */
   namesOf(id: bigint): Uint8Array[] {
-    const keys = this.table.get(id)?.keys ?? 0;
-    const rows = keys === 0 ? [] : this.engine.range(leaseRows(id), this.writer.revision, false, keys);
-    return rows.flatMap(({ key }) => keyOfLeaseRow(key) ?? []);
+    const most = this.table.get(id)?.keys ?? 0;
+    const names: Uint8Array[] = [];
+    const walk = {
+      ...leaseRows(id),
+      revision: this.writer.revision,
+      reverse: false,
+      most,
+      withValues: () => false,
+    };
+    walkRange(this.engine, walk, ({ key }) => {
+      const name = keyOfLeaseRow(key);
+      if (name !== undefined) names.push(name);
+      return true;
+    });
+    return names;
   }
 
   /** Copies of the live keys of a lease. REQUIRES: loaded (`namingRows`). */

@@ -23,3 +23,9 @@ export interface StateMachineLimits extends SessionLimits, AuthLimits {
 
 /** The deepest nesting that a configuration may allow: bounds how deep decoding goes before a configuration is asked. */
 export const MAX_TXN_DEPTH = 32;
+
+/**
+ * What the commands of one entry of the log may write beyond what they carry: tombstones of ranges, values that are written again. An entry lies in one memtable, whose
+ * memory ends 1 GiB beyond its size: what an entry carries and this stay well below. Part of the state's definition.
+ */
+export const MAX_SPARE_BYTES = 256 * 1024 * 1024;

@@ -27,7 +27,7 @@ import { KeyWriter } from './key_writer.ts';
 import type { LeasesState } from './lease_state.ts';
 import { LeaseTable } from './lease_table.ts';
 import { Leases } from './leases.ts';
-import type { StateMachineLimits } from './limits.ts';
+import { MAX_SPARE_BYTES, type StateMachineLimits } from './limits.ts';
 import { LoadPlanner } from './load_planner.ts';
 import type { QuotaCommand, QuotaCountedCommand } from './quota_command.ts';
 import { type QuotaState, QuotaTable } from './quotas.ts';
@@ -77,10 +77,12 @@ export class StateMachine {
   private readonly transactions: Transactions;
   private readonly sessions: SessionTable;
   private readonly leaseCommands: Leases;
-  private readonly loads = new LoadPlanner();
+  private readonly loads: LoadPlanner;
   private readonly leaseKeys: LeaseKeys = (lease) => this.leaseCommands.namesOf(lease);
   private readonly times = new TimeIndex();
   private compactedAt = 0;
+  /** Of the last entry that a command came from. */
+  private entryIndex = 0;
 
   constructor(options: StateMachineOptions) {
     this.engine = options.engine;
@@ -95,6 +97,10 @@ export class StateMachine {
     });
     this.leaseCommands = new Leases(options.engine, this.writer, this.leases, options.limits);
     this.sessions = new SessionTable(options.limits);
+    this.loads = new LoadPlanner(
+      options.limits.maxDeleteRangeKeys,
+      () => this.writer.previousWanted || this.quotas.active,
+    );
     this.auth = new AuthTable(options.limits, (session) => this.sessions.has(session));
   }
 
@@ -118,7 +124,7 @@ export class StateMachine {
     return this.sessions.size;
   }
 
-  /** What a command reads. The answer is reused: valid until the next call. */
+  /** What a command reads, and how much of it is needed as the state is now. The answer is reused: valid until the next call. */
   reads(command: Command): LoadRequest {
     return this.loads.plan(command);
   }
@@ -129,6 +135,10 @@ export class StateMachine {
    */
   apply(context: ApplyContext, command: Command): CommandResult {
     const before = this.writer.revision;
+    if (context.index !== this.entryIndex) {
+      this.entryIndex = context.index;
+      this.writer.spareBytes = MAX_SPARE_BYTES;
+    }
     try {
       const result = this.carryOut(context, command);
       if (this.writer.revision !== before) this.times.note(this.writer.timeMs, this.writer.revision);
@@ -214,6 +224,7 @@ export class StateMachine {
   restore(state: KvState): void {
     this.writer.revision = state.revision;
     this.compactedAt = state.compactRevision;
+    this.entryIndex = 0;
     this.writer.timeMs = state.timeMs;
     this.writer.forgetEvents();
     this.sessions.restore(state.sessions, state.lastSessionId);

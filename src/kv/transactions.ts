@@ -38,8 +38,9 @@ import {
   refuseOperation,
   refuseTxn,
   type TxnPlan,
+  VersionSet,
 } from './txn_plan.ts';
-import { findRecords, selectRecords } from './txn_ranges.ts';
+import { readRange } from './txn_ranges.ts';
 
 export interface TransactionsOptions {
   readonly engine: KvEngine;
@@ -153,6 +154,7 @@ export class Transactions {
       compactRevision: this.options.compactRevision(),
       valuesWanted: writer.previousWanted,
       looks: { keys: limits.maxDeleteRangeKeys },
+      spareBytes: writer.spareBytes,
       attachments: new Attachments(leases, engine, limits.maxLeaseKeys),
       quotas,
     };
@@ -163,6 +165,7 @@ export class Transactions {
     const { engine, writer } = this;
     const before = writer.revision;
     if (plan.writes) writer.revision = before + 1;
+    writer.spareBytes = plan.spareBytesLeft;
     const result = new Execution(engine, writer, plan, before, meeting).branch(plan.decision);
     writer.publish();
     return result;
@@ -184,6 +187,8 @@ class Execution {
   private sub = 0;
   private nextDelete = 0;
   private nextRange = 0;
+  /** Where deletes meet: what the earlier ones have removed. Nothing else can have. */
+  private readonly removed = new VersionSet();
 
   constructor(engine: KvEngine, writer: KeyWriter, plan: TxnPlan, before: number, meeting: Meeting) {
     this.engine = engine;
@@ -245,8 +250,7 @@ class Execution {
 
   private delete(operation: DeleteOp): DeleteResult {
     let victims = this.plan.victims[this.nextDelete++] as readonly StoredRecord[];
-    if (this.deletesMeet)
-      victims = victims.filter((victim) => live(this.engine.latest(victim.key)) !== undefined);
+    if (this.deletesMeet) victims = victims.filter((victim) => this.removed.add(victim));
     for (const victim of victims) this.writer.remove(victim, this.sub++);
     const previous = operation.prevKv ? victims : NO_RECORDS;
     return { type: 'delete', revision: this.revision, deleted: victims.length, previous };
@@ -259,15 +263,11 @@ class Execution {
     const newest = this.revision;
     // One of the past may be told after a write, and then tells of it.
     if (known !== undefined) return known.revision === newest ? known : { ...known, revision: newest };
-    const records = findRecords(operation, engine, newest, ALL_KEYS);
     const maxBytes = operation.limit === 0 ? Number.POSITIVE_INFINITY : plan.resultBytesLeft;
-    const result = selectRecords(operation, records, newest, maxBytes);
+    const result = readRange(operation, engine, newest, maxBytes);
     if (operation.limit > 0) for (const record of result.records) plan.resultBytesLeft -= recordBytes(record);
     return result;
   }
 }
-
-/** The plan has seen that it is not too many. */
-const ALL_KEYS = 0x7fff_fffe;
 
 const DUPLICATE: Refusal = { code: 'DUPLICATE_KEY', message: 'a key is written twice in one transaction' };

@@ -6,13 +6,15 @@
  */
 import type { KvEngine } from '../storage/engine_port.ts';
 import { copyRecord, copyWithoutValue, type StoredRecord } from '../storage/record.ts';
-import type { DeleteOp, Operation, PutOp, RangeOp, RangeResult, TxnBody } from './command.ts';
+import type { DeleteOp, Operation, PutOp, RangeOp, RangeResult, TouchOp, TxnBody } from './command.ts';
 import { compareHolds, type LooksLeft } from './compare.ts';
-import type { StateMachineLimits } from './limits.ts';
+import { MAX_SPARE_BYTES, type StateMachineLimits } from './limits.ts';
 import { type Growth, type QuotaTable, quotaBytes } from './quotas.ts';
-import { live, recordBytes } from './records.ts';
+import { RangeCollector } from './range_collector.ts';
+import { live, RECORD_OVERHEAD_BYTES, recordBytes } from './records.ts';
 import type { Refusal } from './refusal.ts';
-import { findRecords, PutWeights, selectRecords } from './txn_ranges.ts';
+import { lookAtRange, PutWeights } from './txn_ranges.ts';
+import { walkRange } from './walk.ts';
 
 /** A transaction whose branch is chosen, and those of the transactions in it. */
 export interface Decision {
@@ -31,6 +33,8 @@ export interface TxnPlan {
   writes: boolean;
   /** Bytes of records that ranges with a limit may still put into the result. */
   resultBytesLeft: number;
+  /** See MAX_SPARE_BYTES. */
+  spareBytesLeft: number;
 }
 /** Whether puts may attach their keys to leases (leases.ts). Asked once per put of a plan. */
 export interface AttachmentRules {
@@ -45,12 +49,13 @@ export interface PlanContext {
   readonly valuesWanted: boolean;
   /** What comparisons and ranges may still look at. */
   readonly looks: LooksLeft;
+  /** What may be written beyond what commands carry: MAX_SPARE_BYTES, less what the entry's earlier commands took. */
+  readonly spareBytes: number;
   readonly attachments: AttachmentRules;
   readonly quotas: QuotaTable;
 }
 
 const NONE: readonly Decision[] = [];
-const NO_RECORDS: readonly StoredRecord[] = [];
 
 /** Sizes of one operation. Keys are stored keys: one byte longer than what the limit speaks of. */
 export function refuseOperation(
@@ -159,12 +164,19 @@ class Planner {
   /** undefined: there are no quotas. */
   private readonly growth: Growth | undefined;
   /** The versions that deletes have found: where another finds them again they are gone by then. */
-  private readonly removed = new Set<string>();
+  private readonly removed = new VersionSet();
 
   constructor(decision: Decision, context: PlanContext) {
     this.context = context;
     const { maxCommandBytes, maxDeleteRangeKeys } = context.limits;
-    this.plan = { decision, victims: [], ranges: [], writes: false, resultBytesLeft: maxCommandBytes };
+    this.plan = {
+      decision,
+      victims: [],
+      ranges: [],
+      writes: false,
+      resultBytesLeft: maxCommandBytes,
+      spareBytesLeft: context.spareBytes,
+    };
     this.victimsLeft = maxDeleteRangeKeys;
     this.growth = context.quotas.active ? context.quotas.growth() : undefined;
   }
@@ -181,7 +193,7 @@ class Planner {
           this.put(operation);
           break;
         case 'touch':
-          if (live(this.context.engine.latest(operation.key)) !== undefined) this.plan.writes = true;
+          this.touch(operation);
           break;
         case 'delete':
           this.delete(operation);
@@ -196,6 +208,13 @@ class Planner {
     }
   }
 
+  private touch({ key }: TouchOp): void {
+    const old = live(this.context.engine.latest(key));
+    if (old === undefined) return;
+    this.plan.writes = true;
+    this.takeSpare(old, old.value.length);
+  }
+
   private put(operation: PutOp): void {
     this.plan.writes = true;
     const { key, lease, prevKv, ignoreValue, ignoreLease } = operation;
@@ -206,83 +225,93 @@ class Planner {
       } else if (prevKv && !this.takeBytes(recordBytes(old))) {
         this.firstRefusal = resultTooLarge(this.context.limits);
       }
+      if (old !== undefined && ignoreValue) this.takeSpare(old, old.value.length);
     }
     if (lease !== 0n) this.firstRefusal ??= this.context.attachments.refuse(operation);
     if (this.growth !== undefined && !ignoreValue) addPut(this.growth, this.context.engine, operation);
   }
 
-  private delete(operation: DeleteOp): void {
-    const { engine, revision, limits, valuesWanted } = this.context;
-    const { key, end, prevKv } = operation;
-    let found: readonly StoredRecord[];
+  private delete({ key, end, prevKv }: DeleteOp): void {
+    const { engine, revision } = this.context;
+    const withValues = prevKv || this.context.valuesWanted;
+    const victims: StoredRecord[] = [];
     if (end === undefined) {
       const record = live(engine.latest(key));
-      found = record === undefined ? [] : [record];
+      if (record !== undefined) this.victim(record, prevKv, withValues, victims);
     } else {
-      found = engine.range({ start: key, end }, revision, false, this.victimsLeft + 1);
-      this.victimsLeft -= found.length;
-      if (this.victimsLeft < 0) {
-        this.firstRefusal = {
-          code: 'REQUEST_TOO_LARGE',
-          message: `the deletes of ranges may remove ${limits.maxDeleteRangeKeys} keys, there are more`,
-        };
-        return;
-      }
+      const readValues = withValues || this.growth !== undefined;
+      const most = this.victimsLeft + 1;
+      const range = { start: key, end, revision, reverse: false, most, withValues: () => readValues };
+      walkRange(engine, range, (record) => {
+        if (--this.victimsLeft < 0) this.firstRefusal = tooManyVictims(this.context.limits);
+        else if (this.takeSpare(record, 0)) this.victim(record, prevKv, withValues, victims);
+        return this.firstRefusal === undefined;
+      });
     }
-    if (found.length > 0) this.plan.writes = true;
-    if (this.growth !== undefined) this.shrink(this.growth, found);
-    if (prevKv) {
-      for (const record of found) {
-        if (this.takeBytes(recordBytes(record))) continue;
-        this.firstRefusal = resultTooLarge(limits);
-        return;
-      }
-    }
-    const copy = prevKv || valuesWanted ? copyRecord : copyWithoutValue;
-    this.plan.victims.push(found.map((record) => copy(record)));
+    if (victims.length > 0) this.plan.writes = true;
+    this.plan.victims.push(victims);
   }
 
-  private shrink(growth: Growth, found: readonly StoredRecord[]): void {
-    for (const { key, value, modRevision, subRevision } of found) {
-      const version = `${modRevision}.${subRevision}`;
-      if (this.removed.has(version)) continue;
-      this.removed.add(version);
-      growth.add(key, -quotaBytes(key, value), -1);
+  /** Takes note of a record that will be removed. */
+  private victim(record: StoredRecord, prevKv: boolean, withValues: boolean, victims: StoredRecord[]): void {
+    if (this.growth !== undefined) this.shrink(this.growth, record);
+    if (prevKv && !this.takeBytes(recordBytes(record))) {
+      this.firstRefusal = resultTooLarge(this.context.limits);
+      return;
     }
+    victims.push((withValues ? copyRecord : copyWithoutValue)(record));
+  }
+
+  private shrink(growth: Growth, record: StoredRecord): void {
+    if (this.removed.add(record)) growth.add(record.key, -quotaBytes(record.key, record.value), -1);
   }
 
   /** Reads the range even where it must be read again later: what is there now bounds what will be there then, together with what is put meanwhile. */
   private range(operation: RangeOp): void {
+    // What is refused already shows nothing: no more is kept for it.
+    if (this.rangeRefusal !== undefined) return;
     const { plan, context } = this;
     const refusal = refuseRevision(operation.revision, context);
-    const records = refusal === undefined ? this.look(operation) : NO_RECORDS;
+    // With a limit it is read in its turn; here it is only seen that it looks at no more keys than it may.
+    const bytesLeft = Math.max(0, plan.resultBytesLeft);
+    const collector = operation.limit > 0 ? undefined : new RangeCollector(operation, bytesLeft);
+    if (refusal === undefined) this.look(operation, collector);
     if (refusal !== undefined || context.looks.keys < 0) {
-      this.rangeRefusal ??= refusal ?? tooManyKeys(context.limits);
+      this.rangeRefusal = refusal ?? tooManyKeys(context.limits);
       return;
     }
-    if (operation.limit > 0) {
+    if (collector === undefined) {
       plan.ranges.push(undefined);
       return;
     }
-    const result = selectRecords(operation, records, context.revision, Math.max(0, plan.resultBytesLeft));
+    const overflows = collector.overflows;
+    const result: RangeResult = { type: 'range', revision: context.revision, ...collector.finish() };
     const changed = plan.writes && operation.revision === 0;
     let bytes = changed ? this.putBytesIn(operation) : 0;
     for (const record of result.records) bytes += recordBytes(record);
-    if (result.more || !this.takeBytes(bytes)) this.rangeRefusal ??= resultTooLarge(context.limits);
+    if (overflows || result.more || !this.takeBytes(bytes))
+      this.rangeRefusal = resultTooLarge(context.limits);
     plan.ranges.push(changed ? undefined : result);
   }
 
-  /** The records that a range looks at; counts them unless it names one key. */
-  private look(operation: RangeOp): readonly StoredRecord[] {
+  /** Counts the keys that a range looks at, unless it names one key. */
+  private look(operation: RangeOp, collector: RangeCollector | undefined): void {
     const { engine, revision, looks } = this.context;
-    const records = findRecords(operation, engine, revision, looks.keys);
-    if (operation.end !== undefined) looks.keys -= records.length;
-    return records;
+    const seen = lookAtRange(operation, engine, revision, looks.keys, collector);
+    if (operation.end !== undefined) looks.keys -= seen;
   }
 
   private putBytesIn(operation: RangeOp): number {
     this.puts ??= new PutWeights(putsOf(this.plan.decision, []));
     return this.puts.within(operation);
+  }
+
+  /** Of a record that gets a tombstone, or is written again with so many bytes of its value; its rows in the indexes follow. */
+  private takeSpare({ key, expiresAtMs, lease }: StoredRecord, valueBytes: number): boolean {
+    const rows = 1 + (expiresAtMs === 0 ? 0 : 1) + (lease === 0n ? 0 : 1);
+    this.plan.spareBytesLeft -= rows * (key.length + RECORD_OVERHEAD_BYTES) + valueBytes;
+    if (this.plan.spareBytesLeft < 0) this.firstRefusal ??= WRITES_TOO_MUCH;
+    return this.plan.spareBytesLeft >= 0;
   }
 
   private takeBytes(bytes: number): boolean {
@@ -304,6 +333,19 @@ function putsOf({ operations, nested }: Decision, puts: PutOp[]): PutOp[] {
   return puts;
 }
 
+/** Versions of keys, each of which is written and removed once. */
+export class VersionSet {
+  private readonly known = new Set<string>();
+
+  /** False when it is in already. */
+  add({ modRevision, subRevision }: StoredRecord): boolean {
+    const version = `${modRevision}.${subRevision}`;
+    if (this.known.has(version)) return false;
+    this.known.add(version);
+    return true;
+  }
+}
+
 const KEY_NOT_FOUND: Refusal = {
   code: 'KEY_NOT_FOUND',
   message: 'there is no such key whose value or lease could stay',
@@ -313,6 +355,18 @@ function resultTooLarge(limits: StateMachineLimits): Refusal {
   return {
     code: 'REQUEST_TOO_LARGE',
     message: `the records of the result would take more than ${limits.maxCommandBytes} bytes`,
+  };
+}
+
+const WRITES_TOO_MUCH: Refusal = {
+  code: 'REQUEST_TOO_LARGE',
+  message: `deletes of ranges, touches and puts that keep their value may write ${MAX_SPARE_BYTES} bytes within one entry of the log`,
+};
+
+function tooManyVictims(limits: StateMachineLimits): Refusal {
+  return {
+    code: 'REQUEST_TOO_LARGE',
+    message: `the deletes of ranges may remove ${limits.maxDeleteRangeKeys} keys, there are more`,
   };
 }
 

@@ -2,43 +2,57 @@
  * Ranges within a transaction: what they look at, what they show, and what the puts of the same transaction may add to that.
  */
 import type { KvEngine } from '../storage/engine_port.ts';
-import { compareKeys, keyAfter, type StoredRecord } from '../storage/record.ts';
+import { compareKeys, keyAfter } from '../storage/record.ts';
 import type { PutOp, RangeOp, RangeResult } from './command.ts';
 import { RangeCollector } from './range_collector.ts';
-import { feedsReverse, looksAtAll } from './range_selection.ts';
+import { feedsReverse, looksAtAll, needsNoValues } from './range_selection.ts';
 import { live, RECORD_OVERHEAD_BYTES } from './records.ts';
+import { walkRange } from './walk.ts';
 
 /**
- * The records that a range looks at, at its own revision or at `newest` where it names none; one more than `maxKeys` at most. Views.
+ * Looks at the records of a range, at its own revision or at `newest` where it names none; at one more than `maxKeys` at most. Gives how many those were: fewer than there
+ * are where `collector`, which is shown them, cannot take what a range without a limit must show.
  * REQUIRES: the range is loaded; `newest` is the newest revision.
  */
-export function findRecords(
+export function lookAtRange(
   operation: RangeOp,
   engine: KvEngine,
   newest: number,
   maxKeys: number,
-): readonly StoredRecord[] {
+  collector: RangeCollector | undefined,
+): number {
   const { key, end, revision, limit } = operation;
   const at = revision === 0 ? newest : revision;
   if (end === undefined) {
     const record = live(at >= newest ? engine.latest(key) : engine.at(key, at));
-    return record === undefined ? [] : [record];
+    if (record === undefined) return 0;
+    collector?.add(record);
+    return 1;
   }
-  const most = looksAtAll(operation) ? maxKeys : Math.min(maxKeys, limit);
-  return engine.range({ start: key, end }, at, feedsReverse(operation), most + 1);
+  const most = 1 + (looksAtAll(operation) ? maxKeys : Math.min(maxKeys, limit));
+  const reverse = feedsReverse(operation);
+  const valuesNeeded = collector !== undefined && !needsNoValues(operation);
+  const withValues = (): boolean => valuesNeeded && !collector.countsOnly;
+  return walkRange(engine, { start: key, end, revision: at, reverse, most, withValues }, (record) => {
+    collector?.add(record);
+    return collector?.overflows !== true;
+  });
 }
 
-/** What the range shows of them: cut off (`more`) where `maxBytes` are used up. */
-export function selectRecords(
+/** What the range shows: cut off (`more`) where `maxBytes` are used up. REQUIRES: no more keys than may be looked at. */
+export function readRange(
   operation: RangeOp,
-  records: readonly StoredRecord[],
+  engine: KvEngine,
   newest: number,
   maxBytes: number,
 ): RangeResult {
   const collector = new RangeCollector(operation, maxBytes);
-  for (const record of records) collector.add(record);
+  lookAtRange(operation, engine, newest, ALL_KEYS, collector);
   return { type: 'range', revision: newest, ...collector.finish() };
 }
+
+/** The plan has seen that it is not too many. */
+const ALL_KEYS = 0x7fff_fffe;
 
 /** What the puts of a transaction weigh in the results of its ranges, by the order of their keys. */
 export class PutWeights {

@@ -12,8 +12,7 @@ import type { StateMachine } from '../kv/state_machine.ts';
 import type { Clock, Timers } from '../ports.ts';
 import { decodeConfiguration } from '../raft/configuration.ts';
 import { type Configuration, ENTRY_COMMAND, ENTRY_CONFIGURATION, type Entry } from '../raft/types.ts';
-import type { Engine, NamingRows } from '../storage/engine_port.ts';
-import type { KeyRange } from '../storage/record.ts';
+import type { Engine, KeyVersion, LoadRange, NamingRows } from '../storage/engine_port.ts';
 import { decodeCommand } from '../wire/command_codec.ts';
 import { decodeEntry, EntryReader } from '../wire/entry_codec.ts';
 import type { Proposals } from './proposals.ts';
@@ -237,17 +236,17 @@ export class Applier {
   #load(entry: Entry): Promise<void> | undefined {
     const { engine, stateMachine } = this.#options;
     const keys: Uint8Array[] = [];
-    const ranges: KeyRange[] = [];
-    const revisions: number[] = [];
+    const ranges: LoadRange[] = [];
+    const older: KeyVersion[] = [];
     const naming: NamingRows[] = [];
     decodeEntry(entry.data, (bytes) => {
       const reads = stateMachine.reads(decodeCommand(bytes));
       for (const key of reads.keys) keys.push(key);
       for (const range of reads.ranges) ranges.push(range);
-      for (const revision of reads.revisions ?? []) revisions.push(revision);
+      for (const version of reads.older ?? []) older.push(version);
       for (const rows of reads.naming ?? []) naming.push(rows);
     });
-    return engine.load({ keys, ranges, revisions, naming }) ?? undefined;
+    return engine.load({ keys, ranges, older, naming }) ?? undefined;
   }
 
   #finish(entry: Entry): void {

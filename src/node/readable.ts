@@ -21,22 +21,20 @@ export function checkReadable(
   request: LoadRequest,
   revision: number,
 ): Promise<void> | undefined {
-  const { keys, ranges, revisions, naming } = request;
-  if (keys.length === 1 && ranges.length === 0 && revisions === undefined && naming === undefined)
+  const { keys, ranges, older, naming } = request;
+  if (keys.length === 1 && ranges.length === 0 && older === undefined && naming === undefined)
     return engine.checkReadable(keys[0]!) ?? undefined;
   const waits: Promise<unknown>[] = [];
   const wait = (answer: unknown): void => {
     if (answer instanceof Promise) waits.push(answer);
   };
   try {
-    for (const key of keys) {
-      wait(engine.checkReadable(key));
-      for (const at of revisions ?? []) wait(engine.get(key, at));
-    }
+    for (const key of keys) wait(engine.checkReadable(key));
+    for (const { key, revision: at } of older ?? []) wait(engine.get(key, at));
     for (const range of ranges) {
       // A page that comes later must not depend on the command's bytes, which may be another one's by then.
       const [start, end] = [range.start.slice(), range.end?.slice()];
-      for (const at of [revision, ...(revisions ?? [])]) wait(checkRange(engine, start, end, at));
+      wait(checkRange(engine, start, end, range.revision === 0 ? revision : range.revision));
     }
     for (const rows of naming ?? []) wait(checkNamed(engine, rows, revision));
   } catch (error) {

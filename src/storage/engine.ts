@@ -13,7 +13,7 @@ import { KvError } from '../errors.ts';
 import type { Clock, Ports, Timers } from '../ports.ts';
 import { FlushQueue, isNoSpace } from './engine_flush.ts';
 import { type Layer, Layers } from './engine_layers.ts';
-import { LoadedReads, NEWEST, notLoaded } from './engine_load.ts';
+import { LoadedReads, NEWEST, NOT_LOADED, notLoaded, RECORD_BYTES } from './engine_load.ts';
 import { runMerge, ScanMerge, VersionsMerge } from './engine_pages.ts';
 import type { Engine, EngineStats, LoadRequest, NamingRows } from './engine_port.ts';
 import type { Memtable } from './memtable.ts';
@@ -21,7 +21,7 @@ import { MemtablePool } from './memtable_pool.ts';
 import {
   type AppliedState,
   FLAG_TOMBSTONE,
-  type KeyRange,
+  keyAfter,
   type MaybePromise,
   type ScanPage,
   type ScanRequest,
@@ -34,8 +34,13 @@ import { memtablePressure, WriteThrottle } from './write_throttle.ts';
 
 /** How often the throttle is told of the pressure, in bytes written. */
 const PACE_BYTES = 128 * 1024;
-/** Rows of an index that are read together: more than any limit lets there be. */
-const MANY = 2 ** 30;
+const PAGE_OF_ROWS = {
+  revision: NEWEST,
+  reverse: false,
+  keysOnly: true,
+  limit: 1024,
+  maxBytes: 1024 * 1024,
+} as const;
 
 export interface StorageEngineOptions {
   readonly config: Pick<StorageConfig, 'memtableSizeBytes' | 'maxFrozenMemtables'>;
@@ -45,6 +50,8 @@ export interface StorageEngineOptions {
   readonly pool?: MemtablePool;
   /** For the threads that read beside this one. */
   readonly shared?: SharedReads | undefined;
+  /** What may be held of a tree's records for the reads of one entry; 64 MiB unless given. */
+  readonly maxLoadedBytes?: number;
 }
 
 export class StorageEngine implements Engine {
@@ -56,7 +63,7 @@ export class StorageEngine implements Engine {
   readonly #layers: Layers;
   readonly #shared: SharedReads | undefined;
   readonly #queue: FlushQueue;
-  readonly #loaded = new LoadedReads();
+  readonly #loaded: LoadedReads;
   readonly #throttle = new WriteThrottle();
   readonly #clock: Clock;
   readonly #timers: Timers;
@@ -78,6 +85,7 @@ export class StorageEngine implements Engine {
   constructor(options: StorageEngineOptions) {
     const { config, tree, ports } = options;
     this.#tree = tree;
+    this.#loaded = new LoadedReads(options.maxLoadedBytes);
     this.#clock = ports.clock;
     this.#timers = ports.timers;
     this.#maxFrozenMemtables = config.maxFrozenMemtables;
@@ -141,16 +149,11 @@ export class StorageEngine implements Engine {
     return this.#fromMemtables(key, revision) ?? this.#fromTree(key, revision);
   }
 
-  range(range: KeyRange, revision: number, reverse: boolean, limit: number): StoredRecord[] {
-    const maxBytes = Number.MAX_SAFE_INTEGER;
-    const { start, end } = range;
-    const page = this.#scan(
-      { start, end, revision, reverse, limit, maxBytes, keysOnly: false },
-      this.#loading ? (round) => this.#loaded.scan(round) : (round) => this.#scanTreeNow(round),
-    );
+  page(request: ScanRequest): ScanPage {
+    const page = this.#scan(request, (round) => this.#treePageNow(round));
     if (page instanceof Promise)
       throw new KvError('INTERNAL', 'the tree did not answer at once, as it had promised');
-    return page.records;
+    return page;
   }
 
   put(
@@ -198,13 +201,21 @@ export class StorageEngine implements Engine {
     return first === undefined ? loadNamed() : first.then(loadNamed);
   }
 
-  /** The keys that loaded rows name. */
+  /** The keys that loaded rows name, as many as may be held. */
   #keysIn(naming: readonly NamingRows[]): Uint8Array[] {
     const keys: Uint8Array[] = [];
+    let bytesLeft = this.#loaded.maxBytes(this.#tree);
     for (const { start, end, keyOf } of naming) {
-      for (const row of this.range({ start, end }, NEWEST, false, MANY)) {
-        const key = keyOf(row.key);
-        if (key !== undefined) keys.push(new Uint8Array(key));
+      let from: Uint8Array | undefined = start;
+      while (from !== undefined && bytesLeft > 0) {
+        const { records, more } = this.page({ ...PAGE_OF_ROWS, start: from, end });
+        for (const row of records) {
+          const key = keyOf(row.key);
+          if (key === undefined) continue;
+          keys.push(new Uint8Array(key));
+          bytesLeft -= key.length + RECORD_BYTES;
+        }
+        from = more ? keyAfter(records.at(-1)!.key) : undefined;
       }
     }
     return keys;
@@ -362,12 +373,15 @@ export class StorageEngine implements Engine {
   #fromTree(key: Uint8Array, revision: number): StoredRecord | undefined {
     if (this.#checked.size > 0 && revision === NEWEST && this.#checked.has(key))
       return this.#checked.get(key);
-    if (this.#loading) return this.#loaded.get(key, revision);
+    const loaded = this.#loading ? this.#loaded.get(key, revision) : NOT_LOADED;
+    if (loaded !== NOT_LOADED) return loaded;
     if (this.#tree.getNow === undefined) throw notLoaded();
     return this.#tree.getNow(key, revision);
   }
 
-  #scanTreeNow(request: ScanRequest): ScanPage {
+  #treePageNow(request: ScanRequest): ScanPage {
+    const loaded = this.#loading ? this.#loaded.scan(request) : undefined;
+    if (loaded !== undefined) return loaded;
     if (this.#tree.scanNow === undefined) throw notLoaded();
     return this.#tree.scanNow(request);
   }

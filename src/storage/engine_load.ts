@@ -1,15 +1,20 @@
 /**
  * What a tree that must go to disk was asked for ahead of an entry: copies of its newest versions, and of ranges, for synchronous reads.
  *
- * Invariants: it answers for what was loaded and throws for anything else (a wrong plan must not pass for an absent key). It is forgotten after the
- * entry. Memtables that were flushed since the load stay readable until then (engine.ts), so what is here and what is in memtables always
+ * An entry may name any number of keys and ranges of any size. What is held of them is bounded: from a tree that can also answer at once, no more is taken than fits
+ * MAX_LOADED_BYTES, without values where nobody needs them and no further into a range than will be looked; what was left out is read from the tree when it is asked for.
+ * So the bound decides when something is read, never what is found. A tree that cannot answer at once (RocksDB's) is asked for everything.
+ *
+ * Invariants: it answers for what was loaded, whole or with its values where those are asked for, and for nothing else (a wrong plan must not pass for an absent key). It is forgotten after the
+ * entry, and so is what comes later still. Memtables that were flushed since the load stay readable until then (engine.ts), so what is here and what is in memtables always
  * adds up to everything, whichever of the two a flush found it in.
  */
 import { KvError } from '../errors.ts';
-import type { LoadRequest } from './engine_port.ts';
+import type { KeyVersion, LoadRange, LoadRequest } from './engine_port.ts';
 import {
   compareKeys,
   copyRecord,
+  FLAG_TOMBSTONE,
   type KeyRange,
   keyAfter,
   type ScanPage,
@@ -20,14 +25,28 @@ import type { Tree } from './tree.ts';
 
 /** Stands for the newest revision. */
 export const NEWEST = Number.MAX_SAFE_INTEGER;
+/** What `get` gives for what was not loaded. */
+export const NOT_LOADED = null;
+/** What a record takes beside its key and value. */
+export const RECORD_BYTES = 256;
+
+const MAX_LOADED_BYTES = 64 * 1024 * 1024;
 const PAGE_RECORDS = 1024;
-const PAGE_BYTES = 4 * 1024 * 1024;
+const PAGE_BYTES = 1024 * 1024;
+/** Reads under way at a time: a record may have 8 MiB. */
+const KEYS_AT_ONCE = 32;
+const RANGES_AT_ONCE = 4;
 
 interface LoadedRange extends KeyRange {
   readonly revision: number;
+  readonly keysOnly: boolean;
   /** Ascending, tombstones included. */
   readonly records: readonly StoredRecord[];
+  /** The largest modRevision in it. */
+  readonly newest: number;
 }
+
+type IsHere = (key: Uint8Array) => boolean;
 
 /** Each byte as one character: a map key. */
 function mapKey(key: Uint8Array): string {
@@ -37,33 +56,52 @@ function mapKey(key: Uint8Array): string {
 export class LoadedReads {
   /** Per revision, what was newest at or below it. */
   readonly #keys = new Map<number, Map<string, StoredRecord | undefined>>();
+  readonly #mostBytes: number;
   #ranges: LoadedRange[] = [];
+  #bytes = 0;
+  /** Grows with every `clear`: what was asked for before it is not kept. */
+  #turn = 0;
+
+  constructor(mostBytes: number = MAX_LOADED_BYTES) {
+    this.#mostBytes = mostBytes;
+  }
+
+  /** What may be held of a tree. */
+  maxBytes(tree: Tree): number {
+    return answersNow(tree) ? this.#mostBytes : Number.POSITIVE_INFINITY;
+  }
+
+  /** What is held. */
+  get bytes(): number {
+    return this.#bytes;
+  }
 
   /**
-   * Asks the tree for all that `request` names; keys that `isHere` knows are left out for the newest revision.
+   * Asks the tree for what `request` names; keys that `isHere` knows are left out for the newest revision. The request's bytes are looked at in this call only.
    * @returns a promise only when the tree had to go to disk.
    */
-  load(tree: Tree, request: LoadRequest, isHere: (key: Uint8Array) => boolean): Promise<void> | undefined {
+  load(tree: Tree, request: LoadRequest, isHere: IsHere): Promise<void> | undefined {
+    const { keys, ranges, older = [], naming = [] } = request;
     const waits: Promise<void>[] = [];
-    const older = request.revisions ?? [];
-    for (const key of request.keys) {
-      const absent = !tree.mayContain(key);
-      if (absent || !isHere(key)) this.#loadKey(tree, key, NEWEST, absent, waits);
-      for (const revision of older) this.#loadKey(tree, key, revision, absent, waits);
-    }
-    for (const range of request.ranges)
-      for (const revision of [NEWEST, ...older]) waits.push(this.#loadRange(tree, range, revision));
-    for (const rows of request.naming ?? []) waits.push(this.#loadRange(tree, rows, NEWEST));
-    return waits.length === 0 ? undefined : Promise.all(waits).then(() => undefined);
+    let at = 0;
+    for (; at < keys.length && waits.length < KEYS_AT_ONCE; at++)
+      this.#loadKey(tree, { key: keys[at]!, revision: NEWEST }, isHere, waits);
+    if (at === keys.length && older.length === 0 && ranges.length === 0 && naming.length === 0)
+      return waits.length === 0 ? undefined : Promise.all(waits).then(() => undefined);
+    const versions: KeyVersion[] = [];
+    for (; at < keys.length; at++) versions.push({ key: new Uint8Array(keys[at]!), revision: NEWEST });
+    for (const { key, revision } of older) versions.push({ key: new Uint8Array(key), revision });
+    return this.#loadRest(tree, versions, distinct([...ranges, ...naming.map(wholeRange)]), isHere, waits);
   }
 
   clear(): void {
+    this.#turn++;
+    this.#bytes = 0;
     if (this.#keys.size > 0) this.#keys.clear();
     if (this.#ranges.length > 0) this.#ranges = [];
   }
 
-  /** @throws KvError INTERNAL when it was not loaded. */
-  get(key: Uint8Array, revision: number): StoredRecord | undefined {
+  get(key: Uint8Array, revision: number): StoredRecord | undefined | typeof NOT_LOADED {
     const name = mapKey(key);
     const exact = this.#keys.get(revision);
     if (exact?.has(name)) return exact.get(name);
@@ -73,50 +111,76 @@ export class LoadedReads {
       if (record === undefined || record.modRevision <= revision) return record;
     }
     for (const range of this.#ranges) {
-      if (compareKeys(key, range.start) < 0 || (range.end !== undefined && compareKeys(key, range.end) >= 0))
-        continue;
+      if (range.keysOnly || !contains(range, key)) continue;
       const record = range.records[lowerBound(range.records, key)];
       const found = record !== undefined && compareKeys(record.key, key) === 0 ? record : undefined;
       if (range.revision === revision) return found;
       if (range.revision === NEWEST && (found === undefined || found.modRevision <= revision)) return found;
     }
-    throw notLoaded();
+    return NOT_LOADED;
   }
 
-  /** @throws KvError INTERNAL when no loaded range holds it. */
-  scan(request: ScanRequest): ScanPage {
-    const { start, end, revision, reverse, limit } = request;
-    const range =
-      this.#ranges.find((one) => one.revision === revision && holds(one, start, end)) ??
-      this.#newestFor(request);
-    if (range === undefined) throw notLoaded();
-    const from = lowerBound(range.records, start);
-    const to = end === undefined ? range.records.length : lowerBound(range.records, end);
-    if (to <= from) return { records: [], more: false };
-    const records = reverse
-      ? range.records.slice(Math.max(from, to - limit), to).reverse()
-      : range.records.slice(from, Math.min(to, from + limit));
-    return { records, more: to - from > records.length };
+  /** Where a page begins within what was loaded: as much of it as is here. undefined: nothing of it is. */
+  scan(request: ScanRequest): ScanPage | undefined {
+    let beginning: LoadedRange | undefined;
+    for (const range of this.#ranges) {
+      if (!speaksOf(range, request)) continue;
+      if (holds(range, request.start, request.end)) return pageOf(range, request);
+      if (beginning === undefined && holdsBeginning(range, request)) beginning = range;
+    }
+    if (beginning === undefined) return undefined;
+    const { records } = pageOf(beginning, request);
+    return records.length === 0 ? undefined : { records, more: true };
   }
 
-  /** A range of newest versions also answers for an older revision that all of them are below. */
-  #newestFor({ start, end, revision }: ScanRequest): LoadedRange | undefined {
-    return this.#ranges.find(
-      (one) =>
-        one.revision === NEWEST &&
-        holds(one, start, end) &&
-        one.records.every((record) => record.modRevision <= revision),
-    );
+  async #loadRest(
+    tree: Tree,
+    versions: readonly KeyVersion[],
+    ranges: readonly LoadRange[],
+    isHere: IsHere,
+    first: readonly Promise<void>[],
+  ): Promise<void> {
+    const turn = this.#turn;
+    await Promise.all(first);
+    for (let at = 0; at < versions.length; ) {
+      const waits: Promise<void>[] = [];
+      if (turn !== this.#turn || !this.#hasRoom(tree)) break;
+      for (; at < versions.length && waits.length < KEYS_AT_ONCE; at++)
+        this.#loadKey(tree, versions[at]!, isHere, waits);
+      await Promise.all(waits);
+    }
+    let next = 0;
+    const loadSome = async (): Promise<void> => {
+      while (next < ranges.length && turn === this.#turn && this.#hasRoom(tree))
+        await this.#loadRange(tree, ranges[next++]!);
+    };
+    await Promise.all(Array.from({ length: Math.min(ranges.length, RANGES_AT_ONCE) }, loadSome));
   }
 
-  #loadKey(tree: Tree, key: Uint8Array, revision: number, absent: boolean, waits: Promise<void>[]): void {
+  #hasRoom(tree: Tree): boolean {
+    return this.#bytes < this.maxBytes(tree);
+  }
+
+  #loadKey(tree: Tree, { key, revision }: KeyVersion, isHere: IsHere, waits: Promise<void>[]): void {
+    const absent = !tree.mayContain(key);
+    if (revision === NEWEST && !absent && isHere(key)) return;
     const name = mapKey(key);
+    const turn = this.#turn;
     const records = this.#recordsAt(revision);
     if (records.has(name)) return;
     const keep = (record: StoredRecord | undefined): void => {
+      if (turn !== this.#turn || !this.#hasRoom(tree)) return;
       records.set(name, record === undefined ? undefined : copyRecord(record));
+      this.#bytes += key.length + (record?.value.length ?? 0) + RECORD_BYTES;
     };
-    const answer = absent ? undefined : tree.get(key, revision);
+    let answer: ReturnType<Tree['get']>;
+    try {
+      answer = absent ? undefined : tree.get(key, revision);
+    } catch (error) {
+      // Nobody asks any more what comes of the others.
+      for (const wait of waits) wait.catch(() => undefined);
+      throw error;
+    }
     if (answer instanceof Promise) waits.push(answer.then(keep));
     else keep(answer);
   }
@@ -129,32 +193,100 @@ export class LoadedReads {
     return fresh;
   }
 
-  async #loadRange(tree: Tree, { start, end }: KeyRange, revision: number): Promise<void> {
+  async #loadRange(tree: Tree, range: LoadRange): Promise<void> {
+    const { start, end, reverse } = range;
+    const turn = this.#turn;
+    const all = !answersNow(tree);
+    const revision = range.revision === 0 ? NEWEST : range.revision;
+    const keysOnly = range.keysOnly && !all;
     const records: StoredRecord[] = [];
-    const [first, last] = [start.slice(), end?.slice()];
-    let from: Uint8Array = first;
-    for (;;) {
-      const page = await tree.scan({
-        start: from,
-        end: last,
-        revision,
-        reverse: false,
-        limit: PAGE_RECORDS,
-        maxBytes: PAGE_BYTES,
-        keysOnly: false,
-        tombstones: true,
-      });
-      for (const record of page.records) records.push(copyRecord(record));
-      if (!page.more) break;
-      from = keyAfter(records.at(-1)!.key);
+    const page = { revision, reverse, keysOnly, limit: PAGE_RECORDS, maxBytes: PAGE_BYTES, tombstones: true };
+    let live = 0;
+    let newest = 0;
+    let more = true;
+    // What is still to be read.
+    let [from, to] = [start, end];
+    while (more && (all || (live < range.limit && this.#hasRoom(tree)))) {
+      const answer = await tree.scan({ ...page, start: from, end: to });
+      if (turn !== this.#turn) return;
+      for (const record of answer.records) {
+        records.push(copyRecord(record));
+        this.#bytes += record.key.length + record.value.length + RECORD_BYTES;
+        if ((record.flags & FLAG_TOMBSTONE) === 0) live++;
+        if (record.modRevision > newest) newest = record.modRevision;
+      }
+      const last = records.at(-1);
+      more = answer.more && last !== undefined;
+      if (last === undefined) break;
+      if (reverse) to = last.key;
+      else from = keyAfter(last.key);
     }
-    this.#ranges.push({ start: first, end: last, revision, records });
+    if (more && records.length === 0) return;
+    if (reverse) records.reverse();
+    const known = { start: more && reverse ? to! : start, end: more && !reverse ? from : end };
+    this.#ranges.push({ ...known, revision, keysOnly, records, newest });
   }
+}
+
+function answersNow(tree: Tree): boolean {
+  return tree.getNow !== undefined && tree.scanNow !== undefined;
+}
+
+/** Copies, each once. */
+function distinct(ranges: readonly LoadRange[]): LoadRange[] {
+  const known = new Map<string, LoadRange>();
+  for (const { start, end, revision, reverse, keysOnly, limit } of ranges) {
+    const bounds = `${mapKey(start)}\n${start.length}\n${end === undefined ? '' : mapKey(end)}`;
+    const name = `${revision} ${reverse} ${keysOnly} ${end === undefined} ${bounds}`;
+    const same = known.get(name);
+    if (same !== undefined && same.limit >= limit) continue;
+    known.set(name, {
+      start: new Uint8Array(start),
+      end: end === undefined ? undefined : new Uint8Array(end),
+      revision,
+      reverse,
+      keysOnly,
+      limit,
+    });
+  }
+  return [...known.values()];
+}
+
+function wholeRange({ start, end }: KeyRange): LoadRange {
+  return { start, end, revision: 0, reverse: false, keysOnly: false, limit: Number.POSITIVE_INFINITY };
+}
+
+/** Whether a range's records are those that the request would show. Newest versions also answer for an older revision that all of them are at or below. */
+function speaksOf(range: LoadedRange, { revision, keysOnly }: ScanRequest): boolean {
+  if (range.keysOnly && !keysOnly) return false;
+  return range.revision === revision || (range.revision === NEWEST && range.newest <= revision);
+}
+
+function contains({ start, end }: KeyRange, key: Uint8Array): boolean {
+  return compareKeys(key, start) >= 0 && (end === undefined || compareKeys(key, end) < 0);
 }
 
 function holds(range: KeyRange, start: Uint8Array, end: Uint8Array | undefined): boolean {
   if (compareKeys(start, range.start) < 0) return false;
   return range.end === undefined || (end !== undefined && compareKeys(end, range.end) <= 0);
+}
+
+/** Whether a range holds the side on which the request begins. */
+function holdsBeginning(range: KeyRange, { start, end, reverse }: ScanRequest): boolean {
+  if (!reverse) return contains(range, start);
+  if (end === undefined) return range.end === undefined;
+  return (range.end === undefined || compareKeys(end, range.end) <= 0) && compareKeys(end, range.start) > 0;
+}
+
+/** What the request would show of a range. */
+function pageOf({ records }: LoadedRange, { start, end, reverse, limit }: ScanRequest): ScanPage {
+  const from = lowerBound(records, start);
+  const to = end === undefined ? records.length : lowerBound(records, end);
+  if (to <= from) return { records: [], more: false };
+  const shown = reverse
+    ? records.slice(Math.max(from, to - limit), to).reverse()
+    : records.slice(from, Math.min(to, from + limit));
+  return { records: shown, more: to - from > shown.length };
 }
 
 function lowerBound(records: readonly StoredRecord[], key: Uint8Array): number {

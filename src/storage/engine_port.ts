@@ -18,8 +18,8 @@ export interface KvEngine {
   latest(key: Uint8Array): StoredRecord | undefined;
   /** The version of a key that was newest at `revision`. REQUIRES: loaded. */
   at(key: Uint8Array, revision: number): StoredRecord | undefined;
-  /** Live keys (no tombstones) of a range at a revision, in order, at most `limit`. REQUIRES: the range loaded. */
-  range(range: KeyRange, revision: number, reverse: boolean, limit: number): StoredRecord[];
+  /** A page of the live keys of a range: what looks at many reads page after page, so that it never holds them all. REQUIRES: the range loaded. */
+  page(request: ScanRequest): ScanPage;
   /** Writes one version. Key and value are copied into engine memory. REQUIRES: modRevision above the key's newest. */
   put(
     key: Uint8Array,
@@ -38,12 +38,31 @@ export interface KvEngine {
 
 /** What a command reads before it writes. */
 export interface LoadRequest {
+  /** At the newest revision. */
   readonly keys: readonly Uint8Array[];
-  readonly ranges: readonly KeyRange[];
-  /** Revisions in the past at which `at` and `range` will read these keys and ranges. The newest needs no naming. */
-  readonly revisions?: readonly number[];
+  readonly ranges: readonly LoadRange[];
+  /** Versions in the past that `at` will read. */
+  readonly older?: readonly KeyVersion[];
   /** Index rows that are read, and then the keys that they name. */
   readonly naming?: readonly NamingRows[];
+}
+
+/** A range that will be read. What goes beyond the hints is read as well, but no sooner than it is asked for. */
+export interface LoadRange extends KeyRange {
+  /** 0: the newest. */
+  readonly revision: number;
+  /** From its end to its start. */
+  readonly reverse: boolean;
+  /** The values are not needed. */
+  readonly keysOnly: boolean;
+  /** So many live keys are looked at, at most. */
+  readonly limit: number;
+}
+
+export interface KeyVersion {
+  readonly key: Uint8Array;
+  /** The newest version at or below it is meant. */
+  readonly revision: number;
 }
 
 /** Rows of an index; each live one names a key. */
@@ -69,7 +88,10 @@ export interface Engine extends KvEngine {
   readonly behind: boolean;
   /** Resolves when `behind` may be over (look again); rejects when flushing failed for good. */
   caughtUp(): Promise<void>;
-  /** Brings what a command reads into memory. At once (undefined) unless a tree must go to disk; valid until the next `afterEntry`. */
+  /**
+   * Brings what a command reads into memory, as much of it as may be held at a time: what is left out is read when it is asked for. At once (undefined) unless a tree must go
+   * to disk; valid until the next `afterEntry`.
+   */
   load(request: LoadRequest): MaybePromise<void>;
   /**
    * Throws (or rejects with) what reading the newest version of a key before a write would throw: a node without others to repair it must not log a write that

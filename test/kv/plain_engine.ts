@@ -8,6 +8,7 @@ import {
   FLAG_TOMBSTONE,
   type KeyRange,
   type ScanPage,
+  type ScanRequest,
   type StoredRecord,
   type VersionsRequest,
 } from '../../src/storage/record.ts';
@@ -38,6 +39,19 @@ export class PlainEngine implements KvEngine {
     }
     if (reverse) found.reverse();
     return found.slice(0, limit);
+  }
+
+  page({ start, end, revision, reverse, limit, maxBytes, keysOnly }: ScanRequest): ScanPage {
+    const all = this.range({ start, end }, revision, reverse, Number.POSITIVE_INFINITY);
+    const records: StoredRecord[] = [];
+    let bytes = 0;
+    for (const record of all) {
+      if (records.length >= limit || bytes >= maxBytes) break;
+      const shown = keysOnly ? { ...record, value: new Uint8Array(0) } : record;
+      records.push(shown);
+      bytes += shown.key.length + shown.value.length;
+    }
+    return { records, more: records.length < all.length };
   }
 
   put(

@@ -7,6 +7,7 @@ import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { MemtablePool } from '../../src/storage/memtable_pool.ts';
 import {
   copyRecord,
+  copyWithoutValue,
   FLAG_TOMBSTONE,
   type ScanPage,
   type ScanRequest,
@@ -15,7 +16,7 @@ import {
 import { TablesTree } from '../../src/storage/tables/tables_tree.ts';
 import type { Tree } from '../../src/storage/tree.ts';
 import { test } from '../suite.ts';
-import { LateTree } from './late_tree.ts';
+import { ColdTree, LateTree } from './late_tree.ts';
 import {
   plainRecord,
   RecordModel,
@@ -31,9 +32,9 @@ const ports = realPorts();
 const NEWEST = Number.MAX_SAFE_INTEGER;
 const CONFIG = { memtableSizeBytes: 1024 * 1024, maxFrozenMemtables: 2 };
 
-function engineOver(tree: Tree): StorageEngine {
+function engineOver(tree: Tree, maxLoadedBytes?: number): StorageEngine {
   const pool = new MemtablePool({ sizeBytes: 256 * 1024 }, 3);
-  return new StorageEngine({ config: CONFIG, tree, ports, pool });
+  return new StorageEngine({ config: CONFIG, tree, ports, pool, ...(maxLoadedBytes && { maxLoadedBytes }) });
 }
 
 function putRecord(engine: StorageEngine, record: StoredRecord): void {
@@ -78,8 +79,11 @@ class EngineTrial {
     if (engine.behind) await engine.caughtUp();
     const keys = Array.from({ length: 6 }, () => randomKey(random));
     const { start, end } = randomScan(random, 1, 2);
-    const old = this.compactRevision + Math.floor(random() * (model.revision - this.compactRevision + 1));
-    const loading = engine.load({ keys, ranges: [{ start, end }], revisions: [old] });
+    const some = this.compactRevision + Math.floor(random() * (model.revision - this.compactRevision + 1));
+    const old = Math.max(1, some);
+    const hints = { reverse: random() < 0.5, keysOnly: random() < 0.3, limit: 1 + Math.floor(random() * 60) };
+    const ranges = [0, old].map((revision) => ({ start, end, revision, ...hints }));
+    const loading = engine.load({ keys, ranges, older: keys.map((key) => ({ key, revision: old })) });
     if (loading instanceof Promise) await loading;
     else assert.ok(engine.synchronous);
     this.#checkReads(keys, start, end, old);
@@ -107,11 +111,14 @@ class EngineTrial {
     }
     for (const revision of [old, NEWEST]) {
       const [reverse, limit] = [random() < 0.5, 1 + Math.floor(random() * 30)];
-      const request = { start, end, revision, reverse, limit, maxBytes: NEWEST, keysOnly: false };
+      const keysOnly = random() < 0.3;
+      const request = { start, end, revision, reverse, limit, maxBytes: NEWEST, keysOnly };
+      const [shown, wanted] = [engine.page(request), model.scan(request)];
       assert.equal(
-        showAll(engine.range({ start, end }, revision, reverse, limit)),
-        showAll(model.scan(request).records),
+        showAll(keysOnly ? shown.records.map(copyWithoutValue) : shown.records),
+        showAll(wanted.records),
       );
+      if (shown.records.length < limit) assert.is(shown.more, false);
     }
   }
 
@@ -182,6 +189,20 @@ test('over a tree that never answers at once, every read agrees with the model a
   await trial.engine.close();
 });
 
+test('whatever part of its reads an entry finds loaded, every read agrees with the model', async () => {
+  for (const [seed, maxLoadedBytes] of [
+    [4, 1],
+    [5, 20_000],
+    [6, undefined],
+  ] as const) {
+    const tree = new ColdTree(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
+    const trial = new EngineTrial(engineOver(tree, maxLoadedBytes), seed);
+    await runTrial(trial, 100);
+    assert.ok(tree.readsNow > 100, `${tree.readsNow} reads of what was left out`);
+    await trial.engine.close();
+  }
+});
+
 test('what a check of a key found is used for that key alone, though the same bytes may be another key by then', async () => {
   const engine = engineOver(await TablesTree.open({ disk: new MemoryDisk(), path: '/tree', ports }));
   const flushed = plainRecord('\u0001flushed', 1, new Uint8Array(10).fill(7));
@@ -244,11 +265,13 @@ test('reading what was not loaded throws instead of claiming that it is absent',
   const [start, end] = [Uint8Array.of(1), Uint8Array.of(2)];
   assert.throws(() => engine.latest(start), /not loaded/);
   assert.throws(() => engine.at(start, 5), /not loaded/);
-  assert.throws(() => engine.range({ start, end }, NEWEST, false, 1), /not loaded/);
-  await engine.load({ keys: [], ranges: [{ start, end }] });
-  assert.equal(engine.range({ start, end }, NEWEST, false, 1), []);
+  const shape = { reverse: false, keysOnly: false, limit: 1 };
+  const page = { start, end, revision: NEWEST, maxBytes: 1, ...shape };
+  assert.throws(() => engine.page(page), /not loaded/);
+  await engine.load({ keys: [], ranges: [{ start, end, revision: 0, ...shape }] });
+  assert.equal(engine.page(page), { records: [], more: false });
   assert.is(engine.latest(start), undefined, 'a key of a loaded range is known');
-  assert.throws(() => engine.range({ start, end: undefined }, NEWEST, false, 1), /not loaded/);
+  assert.throws(() => engine.page({ ...page, end: undefined }), /not loaded/);
   await engine.close();
 });
 
