@@ -87,7 +87,7 @@ export class LateTree implements Tree {
 /** One that can answer at once as well, as Kvorum's own tables can while their files are cold. */
 export class ColdTree extends LateTree {
   readonly getNow: (key: Uint8Array, revision: number) => StoredRecord | undefined;
-  readonly scanNow: (request: ScanRequest) => ScanPage;
+  scanNow: (request: ScanRequest) => ScanPage;
   /** Reads that could not wait. */
   readsNow = 0;
 
