@@ -17,14 +17,17 @@ import type {
 import type { KeyWriter } from './key_writer.ts';
 import { keyOfLeaseRow, leaseRows } from './lease_rows.ts';
 import type { LeaseTable } from './lease_table.ts';
-import type { StateMachineLimits } from './limits.ts';
-import { live } from './records.ts';
+import { MAX_SPARE_BYTES, type StateMachineLimits } from './limits.ts';
+import { live, RECORD_OVERHEAD_BYTES, tombstoneBytes } from './records.ts';
 import type { Refusal } from './refusal.ts';
 import { failed } from './sessions.ts';
 import { walkRange } from './walk.ts';
 
 /** The largest time to live, as in etcd: 9,000,000,000 s. */
 export const MAX_LEASE_TTL_MS = 9_000_000_000_000;
+
+/** However many keys a lease may have. */
+const MIN_ATTACHED_KEY_BYTES = 1_024;
 
 export class Leases {
   private readonly engine: KvEngine;
@@ -59,7 +62,12 @@ export class Leases {
   revoke(command: LeaseRevokeCommand): CommandResult {
     const lease = this.table.get(command.lease);
     if (lease === undefined) return this.notFound(command.lease);
-    this.end([command.lease]);
+    const victims = this.victimsOf(command.lease);
+    if (victims === undefined) {
+      const message = 'other commands of the same entry of the log leave no room for this one; try again';
+      return failed('OVERLOADED', message, this.writer.revision);
+    }
+    this.end([command.lease], victims);
     return { type: 'done', revision: this.writer.revision };
   }
 
@@ -69,15 +77,20 @@ export class Leases {
     return { type: 'done', revision };
   }
 
-  /** Those whose time has come; one that was renewed since the leader looked stays. */
+  /** Those whose time has come; one that was renewed since the leader looked stays, and so does, until it is asked for again, one for which the entry has no room. */
   expire(command: LeaseExpireCommand): CommandResult {
     const nowMs = this.writer.timeMs;
-    const ended = new Set<bigint>();
-    for (const id of command.leases) {
+    const ended: bigint[] = [];
+    const victims: StoredRecord[] = [];
+    for (const id of new Set(command.leases)) {
       const lease = this.table.get(id);
-      if (lease !== undefined && lease.expiresAtMs <= nowMs) ended.add(id);
+      if (lease === undefined || lease.expiresAtMs > nowMs) continue;
+      const own = this.victimsOf(id);
+      if (own === undefined) continue;
+      ended.push(id);
+      for (const record of own) victims.push(record);
     }
-    this.end([...ended]);
+    this.end(ended, victims);
     return { type: 'done', revision: this.writer.revision };
   }
 
@@ -109,10 +122,22 @@ export class Leases {
     });
   }
 
-  private end(ids: readonly bigint[]): void {
+  /**
+   * What ends with a lease, if the entry of the log has room for it (MAX_SPARE_BYTES): undefined where it has not. One that has written nothing of the kind yet has room for any lease, since what is attached
+   * to one is bounded.
+   */
+  private victimsOf(id: bigint): StoredRecord[] | undefined {
+    const { writer } = this;
+    const victims = this.keysOf(id, writer.previousWanted);
+    let bytes = 0;
+    for (const record of victims) bytes += tombstoneBytes(record);
+    if (bytes > writer.spareBytes && writer.spareBytes < MAX_SPARE_BYTES) return undefined;
+    writer.spareBytes = Math.max(0, writer.spareBytes - bytes);
+    return victims;
+  }
+
+  private end(ids: readonly bigint[], victims: readonly StoredRecord[]): void {
     const { writer, table } = this;
-    const victims: StoredRecord[] = [];
-    for (const id of ids) for (const record of this.keysOf(id, writer.previousWanted)) victims.push(record);
     if (victims.length > 0) {
       writer.revision++;
       for (let sub = 0; sub < victims.length; sub++) writer.remove(victims[sub] as StoredRecord, sub);
@@ -125,6 +150,14 @@ export class Leases {
     const { code, message } = leaseNotFound(id);
     return failed(code, message, this.writer.revision);
   }
+}
+
+/** Stored keys that may be attached to a lease: as many of them as it may have, with all their rows, go in one entry of the log. */
+export function maxAttachedKeyBytes(maxLeaseKeys: number): number {
+  return Math.max(
+    MIN_ATTACHED_KEY_BYTES,
+    Math.floor(MAX_SPARE_BYTES / (3 * maxLeaseKeys)) - RECORD_OVERHEAD_BYTES,
+  );
 }
 
 export function leaseNotFound(id: bigint): Refusal {
@@ -153,6 +186,10 @@ export class Attachments {
     const lease = this.table.get(id);
     if (lease === undefined) return leaseNotFound(id);
     if (live(this.engine.latest(key))?.lease === id) return undefined;
+    const maxKeyBytes = maxAttachedKeyBytes(this.maxKeys);
+    if (key.length > maxKeyBytes) {
+      return { code: 'KEY_TOO_LARGE', message: `a key with a lease may have ${maxKeyBytes - 1} bytes` };
+    }
     const added = (this.added.get(id) ?? 0) + 1;
     if (lease.keys + added > this.maxKeys) {
       return { code: 'LEASE_FULL', message: `a lease may have ${this.maxKeys} keys` };

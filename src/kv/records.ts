@@ -16,3 +16,9 @@ export function recordBytes(record: StoredRecord): number {
 }
 
 export const RECORD_OVERHEAD_BYTES = 64;
+
+/** What removing a key writes: a tombstone for it, and one for each row that an index has of it. */
+export function tombstoneBytes({ key, expiresAtMs, lease }: StoredRecord): number {
+  const rows = 1 + (expiresAtMs === 0 ? 0 : 1) + (lease === 0n ? 0 : 1);
+  return rows * (key.length + RECORD_OVERHEAD_BYTES);
+}

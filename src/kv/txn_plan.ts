@@ -11,7 +11,7 @@ import { compareHolds, type LooksLeft } from './compare.ts';
 import { MAX_SPARE_BYTES, type StateMachineLimits } from './limits.ts';
 import { type Growth, type QuotaTable, quotaBytes } from './quotas.ts';
 import { RangeCollector } from './range_collector.ts';
-import { live, RECORD_OVERHEAD_BYTES, recordBytes } from './records.ts';
+import { live, recordBytes, tombstoneBytes } from './records.ts';
 import type { Refusal } from './refusal.ts';
 import { lookAtRange, PutWeights } from './txn_ranges.ts';
 import { walkRange } from './walk.ts';
@@ -306,10 +306,9 @@ class Planner {
     return this.puts.within(operation);
   }
 
-  /** Of a record that gets a tombstone, or is written again with so many bytes of its value; its rows in the indexes follow. */
-  private takeSpare({ key, expiresAtMs, lease }: StoredRecord, valueBytes: number): boolean {
-    const rows = 1 + (expiresAtMs === 0 ? 0 : 1) + (lease === 0n ? 0 : 1);
-    this.plan.spareBytesLeft -= rows * (key.length + RECORD_OVERHEAD_BYTES) + valueBytes;
+  /** Of a record that gets a tombstone, or is written again with so many bytes of its value: either way its rows in the indexes follow. */
+  private takeSpare(record: StoredRecord, valueBytes: number): boolean {
+    this.plan.spareBytesLeft -= tombstoneBytes(record) + valueBytes;
     if (this.plan.spareBytesLeft < 0) this.firstRefusal ??= WRITES_TOO_MUCH;
     return this.plan.spareBytesLeft >= 0;
   }

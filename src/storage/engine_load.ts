@@ -34,7 +34,7 @@ const MAX_LOADED_BYTES = 64 * 1024 * 1024;
 const PAGE_RECORDS = 1024;
 const PAGE_BYTES = 1024 * 1024;
 /** Reads under way at a time: a record may have 8 MiB. */
-const KEYS_AT_ONCE = 32;
+const KEYS_AT_ONCE = 16;
 const RANGES_AT_ONCE = 4;
 
 interface LoadedRange extends KeyRange {
