@@ -146,6 +146,7 @@ export class StateMachine {
     } catch (error) {
       this.writer.revision = before;
       this.writer.forgetEvents();
+      this.entryIndex = 0;
       throw error;
     }
   }

@@ -90,6 +90,9 @@ export class ColdTree extends LateTree {
   scanNow: (request: ScanRequest) => ScanPage;
   /** Reads that could not wait. */
   readsNow = 0;
+  /** Bytes of keys and values in the pages that could wait, and in the largest page that could not. */
+  bytesAhead = 0;
+  largestPageNow = 0;
 
   constructor(tree: Tree) {
     super(tree);
@@ -99,9 +102,21 @@ export class ColdTree extends LateTree {
     };
     this.scanNow = (request) => {
       this.readsNow++;
-      return tree.scanNow!(request);
+      const page = tree.scanNow!(request);
+      this.largestPageNow = Math.max(this.largestPageNow, bytesOf(page));
+      return page;
     };
   }
+
+  override async scan(request: ScanRequest): Promise<ScanPage> {
+    const page = await super.scan(request);
+    this.bytesAhead += bytesOf(page);
+    return page;
+  }
+}
+
+function bytesOf({ records }: ScanPage): number {
+  return records.reduce((sum, { key, value }) => sum + key.length + value.length, 0);
 }
 
 /** The state is read at once, the answer comes a turn later. */
