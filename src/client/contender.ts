@@ -6,18 +6,8 @@
  */
 import { KvError } from '../errors.ts';
 import { userKey } from '../kv/keyspace.ts';
-import {
-  checkSignal,
-  type Line,
-  leave,
-  lost,
-  type Place,
-  placeKey,
-  sayAnew,
-  takePlace,
-  waitForTurn,
-  waitUntilGone,
-} from '../recipes/line.ts';
+import { Contention } from '../recipes/contention.ts';
+import { checkSignal, type Line, leave, lost, type Place, waitUntilGone } from '../recipes/line.ts';
 import { Patience } from '../recipes/patience.ts';
 import type { RecipeStore } from '../recipes/recipe_store.ts';
 import type { KeptLease } from './lease_types.ts';
@@ -53,15 +43,11 @@ export async function contend(
     const lease =
       options.lease ??
       (await leases.grantKept({ ttlMs: options.ttlMs ?? DEFAULT_TTL_MS, timeoutMs, signal: given }));
-    const undo = new Undo({ source, leases }, line, lease, options.lease === undefined);
+    const contention = new Contention(line, lease.id);
+    const undo = new Undo({ source, leases }, contention, lease, options.lease === undefined);
     try {
       const signal = AbortSignal.any([patience.signal, lease.signal]);
-      checkSignal(signal);
-      const store = recipeStore(source, NO_OPTIONS);
-      const { place, before } = await takePlace(store, line, lease.id, value);
-      await sayAnew(store, place, before, value);
-      const revision = await waitForTurn(store, line, place, signal);
-      checkSignal(signal);
+      const { place, revision } = await contention.reachFront(recipeStore(source, NO_OPTIONS), value, signal);
       return new HeldPlace(source, undo, place, lease, revision);
     } catch (error) {
       await undo.afterFailure();
@@ -75,13 +61,13 @@ export async function contend(
 /** How a place is given up: with its lease, or alone where the lease is another's. */
 class Undo {
   readonly #parts: ContenderParts;
-  readonly #line: Line;
+  readonly #contention: Contention;
   readonly #lease: KeptLease;
   readonly #own: boolean;
 
-  constructor(parts: ContenderParts, line: Line, lease: KeptLease, own: boolean) {
+  constructor(parts: ContenderParts, contention: Contention, lease: KeptLease, own: boolean) {
     this.#parts = parts;
-    this.#line = line;
+    this.#contention = contention;
     this.#lease = lease;
     this.#own = own;
   }
@@ -101,7 +87,7 @@ class Undo {
     const options = { timeoutMs: UNDO_TIMEOUT_MS };
     try {
       if (this.#own) await this.#revoke(options);
-      else await this.#leaveAny(options);
+      else await this.#contention.leave(recipeStore(this.#parts.source, options));
     } catch (error) {
       // Nobody keeps a lease of its own alive any more: the place ends with it.
       if (!(error instanceof KvError)) throw error;
@@ -116,13 +102,6 @@ class Undo {
       // Ended before.
       if (!(error instanceof KvError && error.code === 'LEASE_NOT_FOUND')) throw error;
     }
-  }
-
-  /** Whether the key was put may be unknown. */
-  async #leaveAny(options: CallOptions): Promise<void> {
-    const key = placeKey(this.#line, this.#lease.id);
-    const success = [{ type: 'delete' as const, key, end: undefined, prevKv: false }];
-    await recipeStore(this.#parts.source, options).txn({ compares: [], success, failure: [] });
   }
 }
 

@@ -64,7 +64,7 @@ export interface HashComparison {
   readonly differing: readonly number[];
 }
 
-/** Once rights are enforced, all of it but compaction needs the role root. */
+/** Once rights are enforced, all but a look at the alarms needs the role root. */
 export interface StoreUpkeep {
   /**
    * Drops history up to a revision, which stays readable; gives the store's. `physical`: only when the node asked has flushed what there was.

@@ -1,16 +1,8 @@
 /** What the services Lock and Election of etcd share: the store as recipes use it, leases, and waiting as long as the client does. */
 import { KvError } from '../../../errors.ts';
 import type { Ports } from '../../../ports.ts';
-import {
-  checkSignal,
-  type Line,
-  leave,
-  lineOf,
-  type Place,
-  sayAnew,
-  takePlace,
-  waitForTurn,
-} from '../../../recipes/line.ts';
+import { Contention } from '../../../recipes/contention.ts';
+import { lineOf, type Place } from '../../../recipes/line.ts';
 import { Patience, pauseAfter } from '../../../recipes/patience.ts';
 import type { RecipeStore } from '../../../recipes/recipe_store.ts';
 import { encodeCommand } from '../../../wire/command_codec.ts';
@@ -46,36 +38,20 @@ export class Contender {
    * @throws what grpcErrorOf knows; the place is given up then
    */
   async win(name: Uint8Array, lease: bigint, value: Uint8Array): Promise<Place> {
-    const line = lineOf(name);
     const own = lease === 0n ? await this.#grant() : lease;
+    const contention = new Contention(lineOf(name), own);
     const patience = new Patience(this.#ports, this.#call.timeoutMs, this.#call.signal);
     try {
-      const { place, before } = await takePlace(this.store, line, own, value);
-      await this.#wait(line, place, before, value, patience.signal);
-      return place;
+      return (await contention.reachFront(this.store, value, patience.signal)).place;
     } catch (error) {
-      if (lease === 0n) await this.#undo((options) => this.#revoke(own, options));
+      await this.#undo((options) =>
+        lease === 0n
+          ? this.#revoke(own, options)
+          : contention.leave(recipeStoreOf(this.#service, this.#ports, options)),
+      );
       throw error;
     } finally {
       patience.end();
-    }
-  }
-
-  async #wait(
-    line: Line,
-    place: Place,
-    before: Uint8Array | undefined,
-    value: Uint8Array,
-    signal: AbortSignal,
-  ): Promise<void> {
-    try {
-      await sayAnew(this.store, place, before, value);
-      await waitForTurn(this.store, line, place, signal);
-      // Nobody may be there any more to hear of it.
-      checkSignal(signal);
-    } catch (error) {
-      await this.#undo((options) => leave(recipeStoreOf(this.#service, this.#ports, options), place));
-      throw error;
     }
   }
 
