@@ -191,6 +191,11 @@ class LocalCluster {
     }
     const leader = statuses.find(({ role }) => role === 'leader');
     print(table(rows));
+    for (const { id, client, etcd, etcdPort } of this.#nodes)
+      if (etcd === undefined)
+        note(
+          `port ${etcdPort} is taken by another process: clients of etcd find node ${id} at ${client} only`,
+        );
     print(
       `\nNode ${leader?.id} leads (term ${leader?.term}), after ${((Date.now() - startedMs) / 1000).toFixed(1)} s.`,
     );
@@ -203,8 +208,9 @@ Try, from another terminal in this folder:
   npx kvorum put greeting hello${flag}
   npx kvorum get greeting${flag}
   npx kvorum status${flag}`);
-    if (many)
-      print(`  kill -9 ${leader?.pid ?? 'PID'}        the leader: the others take over, nothing is lost`);
+    const etcd = this.#nodes.find((node) => node.etcd !== undefined)?.etcd;
+    if (etcd !== undefined) print(`  etcdctl --endpoints ${etcd} get greeting`);
+    if (many) print(`  kill -9 ${leader?.pid ?? 'PID'}  # the leader: the others take over, nothing is lost`);
     print(`\nCtrl-C stops ${many ? 'all nodes' : 'the node'}; the data stays in ${this.#options.data}.`);
   }
 

@@ -69,7 +69,7 @@ export function fail(error: unknown, json: boolean): void {
 }
 
 const LISTEN_ADVICE =
-  'If another process (a node that still runs?) has that address, stop it; or choose others with --listen and --peer-listen (kvorum local: --base-port).';
+  'If another process (a node that still runs?) has that address, stop it; or choose others: `kvorum serve` takes --listen and --peer-listen, `kvorum local` takes --base-port.';
 
 const ADVICE: Partial<Record<KvError['code'], string>> = {
   UNAVAILABLE:
@@ -90,5 +90,5 @@ const ADVICE: Partial<Record<KvError['code'], string>> = {
     'Look at the disk (dmesg, free space), then start the node again: it recovers from its log.',
   CLUSTER_MISMATCH: 'These addresses belong to different clusters: check --endpoints, or the data directory.',
   CORRUPT:
-    '`kvorum check DIRECTORY` lists every damage of a stopped node. In a cluster a node that does not start is replaced: `kvorum member remove ID`, then let it join again with an empty directory. A store of one node needs a copy of its files from before.',
+    '`kvorum check DIRECTORY` lists every damage of a stopped node. In a cluster a node that does not start is replaced: `kvorum member remove ID`, then let it join again with an empty directory. A store of one node needs a copy from before: `kvorum restore` makes a directory of a snapshot.',
 };

@@ -6,6 +6,7 @@ import {
   Command,
   type Ended,
   endAll,
+  endWithTest,
   eventually,
   freePorts,
   kvorum,
@@ -171,6 +172,7 @@ test('kvorum local starts a cluster, says how to use it, restarts a node that di
   const { command, endpoints } = cluster;
   await command.line(/^Ctrl-C stops all nodes; the data stays in /);
   assert.match(command.stdout, /npx kvorum put greeting hello --endpoints 127/);
+  assert.match(command.stdout, /etcdctl --endpoints 127\.0\.0\.1:\d+ get greeting/);
   const before = await statusOf(endpoints);
   const victim = before.find(({ role }) => role === 'follower')!;
   process.kill(victim.pid, 'SIGKILL');
@@ -186,6 +188,24 @@ test('kvorum local starts a cluster, says how to use it, restarts a node that di
   assert.is(ended.status, 0, ended.stderr);
   for (const { pid } of [...before, back])
     assert.throws(() => process.kill(pid, 0), /ESRCH/, `${pid} has ended`);
+});
+
+test('kvorum local says where clients of etcd find a node whose port for them is taken', async () => {
+  const [etcdPort] = await freePorts(1);
+  const taken = await listenOn(etcdPort!);
+  const basePort = await localBasePort(1);
+  const flags = ['--nodes', '1', '--base-port', String(basePort), '--etcd-port', String(etcdPort)];
+  const command = new Command(['local', '--data', temporaryDirectory(), ...flags]);
+  await command.line(/^Ctrl-C stops the node/);
+  for (const { pid } of await statusOf([`127.0.0.1:${basePort}`])) endWithTest(pid);
+  const { status, stdout, stderr } = await command.stop('SIGINT');
+  await new Promise((resolve) => taken?.close(resolve));
+  assert.is(status, 0, stderr);
+  assert.match(
+    stderr,
+    `port ${etcdPort} is taken by another process: clients of etcd find node 1 at 127.0.0.1:${basePort} only`,
+  );
+  assert.not.match(stdout, /etcdctl/);
 });
 
 test('nodes end by themselves when kvorum local is killed', async () => {
