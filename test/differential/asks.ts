@@ -4,7 +4,7 @@
  * Texts stand for bytes and numbers for identities. What differs between two servers by right is written relative to the run and mapped on the way (`Mapping`):
  * - revisions above 0 count from three below the revision at which the run began, so that 1 and 2 lie below what is compacted then;
  * - leases whose ids the server chose are -1000, -1001, ... in the order in which they were granted;
- * - ids of cluster and member, terms and tokens are only looked at for being there.
+ * - ids of cluster and member, terms and tokens are only looked at for being there, and so are names, addresses, sizes and hashes.
  */
 import type { AnyMessageType, FieldKind, GenericMessage } from '../../src/api/grpc/protobuf/message_type.ts';
 import { isZero } from '../../src/api/grpc/protobuf/message_type.ts';
@@ -18,6 +18,8 @@ export interface Ask {
   readonly message: { readonly [name: string]: Plain };
   /** Whose token goes with it, if there is one; `stranger` has one that nobody gave. */
   readonly as?: string;
+  /** Whether it says that it wants no answer from a server that is cut off. */
+  readonly needsLeader?: boolean | undefined;
 }
 
 /** What a server answered: a message, or a status. */
@@ -30,6 +32,19 @@ const REVISIONS = new Set([
 /** Fields that hold the id of a lease, beside `ID` of messages about leases. */
 const LEASES = new Set(['lease']);
 const PRESENT = new Set(['cluster_id', 'member_id', 'raft_term', 'token']);
+/** The same of single types. */
+const PRESENT_IN: Readonly<Record<string, ReadonlySet<string>>> = {
+  'etcdserverpb.Member': new Set(['ID', 'name', 'peerURLs', 'clientURLs']),
+  'etcdserverpb.StatusResponse': new Set([
+    ...['version', 'dbSize', 'leader', 'raftIndex', 'raftTerm', 'raftAppliedIndex', 'dbSizeInUse'],
+  ]),
+  'etcdserverpb.HashResponse': new Set(['hash']),
+  'etcdserverpb.HashKVResponse': new Set(['hash']),
+};
+/** Where etcd leaves out the header, or its revision. */
+const WITHOUT_HEADER = new Set(
+  ['Alarm', 'Defragment', 'MemberList'].map((name) => `etcdserverpb.${name}Response`),
+);
 const BELOW_START = 3;
 /** A run that begins at this revision shows revisions as they are. */
 export const PLAIN_START = BELOW_START;
@@ -114,6 +129,7 @@ export function plainOf(type: AnyMessageType, message: GenericMessage, mapping: 
   for (const { name, repeated, message: inner } of type.fields) {
     const value = message[name];
     if (value === undefined || isZero(value)) continue;
+    if (name === 'header' && WITHOUT_HEADER.has(type.name)) continue;
     const one = (item: unknown): Plain =>
       inner === undefined
         ? shownScalar(type, name, item, mapping)
@@ -136,7 +152,8 @@ export function plainOf(type: AnyMessageType, message: GenericMessage, mapping: 
 function unordered(type: AnyMessageType, name: string): boolean {
   return (
     (type.name === 'etcdserverpb.LeaseTimeToLiveResponse' && name === 'keys') ||
-    (type.name === 'etcdserverpb.LeaseLeasesResponse' && name === 'leases')
+    (type.name === 'etcdserverpb.LeaseLeasesResponse' && name === 'leases') ||
+    (type.name === 'etcdserverpb.AlarmResponse' && name === 'alarms')
   );
 }
 
@@ -144,7 +161,7 @@ const sorted = (list: readonly Plain[]): Plain[] =>
   [...list].sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
 
 function shownScalar(type: AnyMessageType, name: string, value: unknown, mapping: Mapping): Plain {
-  if (PRESENT.has(name)) return 'present';
+  if (PRESENT.has(name) || PRESENT_IN[type.name]?.has(name) === true) return 'present';
   if (value instanceof Uint8Array) return Buffer.from(value).toString('latin1');
   if (typeof value === 'bigint') return holdsLease(type, name) ? mapping.shownLease(value) : Number(value);
   if (typeof value === 'number') return REVISIONS.has(name) ? mapping.shownRevision(value) : value;

@@ -27,6 +27,7 @@ const RUN_LENGTH = 150;
 /** One run in so many has users: passwords take time. */
 const RIGHTS_EVERY = 4;
 const MAX_OPERATIONS = 40;
+const EXPIRIES = 2;
 const binaries = requireBinaries(['etcd']);
 
 if (binaries !== undefined) {
@@ -54,6 +55,7 @@ if (binaries !== undefined) {
       const lines = shortest.map((ask) => `    ${JSON.stringify(ask)}`).join('\n');
       assert.unreachable(`seed ${seed}, ${kind}: ${difference || outcome.difference}\n  after\n${lines}`);
     }
+    for (let round = 0; round < EXPIRIES; round++) assert.is(await pair.expire(), '');
     console.log(`${asked} requests; different on purpose: ${JSON.stringify([...intended])}`);
     assert.ok(asked >= wanted);
     pair.close();

@@ -1,8 +1,8 @@
 /**
  * Random requests to a server of etcd's API: the same seed gives the same ones.
  *
- * Few keys, so that requests meet; every option of every request, wrong ones too. Two kinds of runs: keys, leases and watches as they are used together, and the same among users whose
- * rights change meanwhile.
+ * Few keys, so that requests meet; every option of every request, wrong ones too. Two kinds of runs: keys, leases and watches as they are used together, with looks at the server, and now and then
+ * an alarm; and keys and leases among users whose rights change meanwhile.
  */
 import { SeededRandom } from '../raft/random.ts';
 import type { Ask, Plain } from './asks.ts';
@@ -13,6 +13,7 @@ const PASSWORDS = ['pw-1', 'pw-2'];
 const ROLES = ['r1', 'r2', 'r3'];
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'k/1', 'k/2', '\u0001'];
 const ENDS = [...KEYS, 'f', 'k0', '\0'];
+const NO_SPACE = 1;
 /** What a run may have at once: each costs time at its end. */
 const MAX_WATCHES = 6;
 
@@ -24,7 +25,7 @@ export type Kind = 'keys' | 'rights';
 export function runOf(seed: number, kind: Kind, count: number): Ask[] {
   const random = new SeededRandom(seed);
   const make = new Requests(random, kind);
-  if (kind === 'keys') return Array.from({ length: count }, () => make.usual());
+  if (kind === 'keys') return make.ofKeys(count);
   const asks = make.usersBefore();
   while (asks.length < count) {
     const as = random.pick(['root', 'root', 'ann', 'ann', 'ann', 'bob', 'bob', '', 'stranger']);
@@ -45,6 +46,50 @@ class Requests {
   constructor(random: SeededRandom, kind: Kind) {
     this.#random = random;
     this.#kind = kind;
+  }
+
+  ofKeys(count: number): Ask[] {
+    const asks: Ask[] = [];
+    while (asks.length < count) {
+      if (this.#random.chance(0.005)) asks.push(...this.#alarmed());
+      else asks.push(this.#random.chance(0.04) ? this.#look() : this.usual());
+    }
+    return asks.map((ask) => (this.#random.chance(0.1) ? { ...ask, needsLeader: true } : ask));
+  }
+
+  /** A look at the server itself. */
+  #look(): Ask {
+    const dice = this.#random.below(10);
+    if (dice < 3) return { call: 'Maintenance/Status', message: {} };
+    if (dice < 4) return { call: 'Cluster/MemberList', message: {} };
+    if (dice < 5) return { call: 'Maintenance/Hash', message: {} };
+    if (dice < 6) return { call: 'Maintenance/Defragment', message: {} };
+    if (dice < 7) return this.#alarm(this.#pick([0, 2]));
+    const revision = this.#random.chance(0.3) ? 0 : this.#revision();
+    return { call: 'Maintenance/HashKV', message: { revision } };
+  }
+
+  #alarm(action: number): Ask {
+    const message = { action, memberID: 1 + this.#random.below(3), alarm: NO_SPACE };
+    return { call: 'Maintenance/Alarm', message };
+  }
+
+  /** What goes on, and what does not, while an alarm is raised; all alarms are cleared at its end. */
+  #alarmed(): Ask[] {
+    const asks = [this.#alarm(1)];
+    for (let left = 3 + this.#random.below(12); left > 0; left--) {
+      const dice = this.#random.below(100);
+      if (dice < 25) asks.push({ call: 'KV/Put', message: this.#put() });
+      else if (dice < 40) asks.push({ call: 'KV/Range', message: this.#range() });
+      else if (dice < 50) asks.push({ call: 'KV/DeleteRange', message: this.#delete() });
+      // etcd does not see the puts of nested transactions.
+      else if (dice < 70) asks.push({ call: 'KV/Txn', message: this.#txn(0) });
+      else if (dice < 85) asks.push(this.#lease());
+      else asks.push(this.#alarm(this.#random.below(3)));
+    }
+    for (const memberID of [1, 2, 3])
+      asks.push({ call: 'Maintenance/Alarm', message: { action: 2, memberID, alarm: NO_SPACE } });
+    return asks;
   }
 
   usual(withWatches = true): Ask {

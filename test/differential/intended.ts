@@ -115,6 +115,23 @@ export const INTENDED: readonly Intended[] = [
       failedWith(theirs, 'password was given for no password user'),
   },
   {
+    what: 'which is said of an alarm and of what else is wrong with a write',
+    diverges: false,
+    applies: ({ call }, ours, theirs) =>
+      (failedWith(ours, 'database space exceeded') && 'text' in theirs && theirs.code !== CODE.UNAVAILABLE) ||
+      (call === 'Lease/LeaseGrant' &&
+        failedWith(ours, 'too large lease TTL') &&
+        failedWith(theirs, 'database space exceeded')),
+  },
+  {
+    what: 'the compacted revision itself can be hashed, as it can be read',
+    diverges: false,
+    applies: ({ call }, ours, theirs) =>
+      call === 'Maintenance/HashKV' &&
+      succeeded(ours) &&
+      failedWith(theirs, 'required revision has been compacted'),
+  },
+  {
     what: 'compaction needs the role root',
     diverges: true,
     applies: ({ call }, ours, theirs) => call === 'KV/Compact' && mayNot(ours) && succeeded(theirs),

@@ -1,6 +1,6 @@
 /** Two servers of etcd's API that are asked the same in turn: runs, their differences, and the shortest requests that still show one. */
 import type { Method } from '../../src/api/grpc/method.ts';
-import { type Answer, type Ask, PLAIN_START } from './asks.ts';
+import { type Answer, type Ask, PLAIN_START, type Plain } from './asks.ts';
 import { type Kind, ROOT_PASSWORD } from './generate.ts';
 import { INTENDED, type Intended } from './intended.ts';
 import { ServerSide, type WatchLog } from './server_side.ts';
@@ -9,6 +9,12 @@ const EVENTS_LIMIT_MS = 5_000;
 const MAX_ATTEMPTS = 150;
 const NO_PUT = 0;
 const NO_DELETE = 1;
+/** Ids and seconds. */
+const SHORT = [1, 2] as const;
+const LASTING = [2, 600] as const;
+const EXPIRY_LIMIT_MS = 15_000;
+const DELETE = 1;
+const CLEAR = 2;
 const ALL = { key: '\0', range_end: '\0' };
 
 export interface Outcome {
@@ -43,8 +49,8 @@ export class Pair {
     let enabled = false;
     for (const planned of asks) {
       // etcd 3.4 refuses tokens it does not know even where it needs none: before rights are enforced, and where a new one is asked for.
-      const { call, message } = planned;
-      const ask: Ask = enabled && call !== 'Auth/Authenticate' ? planned : { call, message };
+      const { call, message, needsLeader } = planned;
+      const ask: Ask = enabled && call !== 'Auth/Authenticate' ? planned : { call, message, needsLeader };
       // The first is canceled here, and begun by etcd without what it has forgotten of that revision; the second is refused here, and canceled by etcd once it was begun.
       if (startOf(ask) === compacted || startOf(ask) === -1) continue;
       if (kind === 'keys' && disturbsWatches(ask)) {
@@ -64,6 +70,46 @@ export class Pair {
       }
     }
     return done(kind === 'keys' ? await this.#settle() : '');
+  }
+
+  /** In real time: a lease that runs out, one that is kept alive until then, and one that lasts. Gives what differs. */
+  async expire(): Promise<string> {
+    for (const side of [this.#ours, this.#theirs]) await clear(side);
+    const differs = async (asks: readonly Ask[]): Promise<string> => {
+      for (const ask of asks) {
+        const [ours, theirs] = await this.#both(ask);
+        if (!same(ours, theirs)) return shownDifference(ask, ours, theirs);
+      }
+      return '';
+    };
+    const put = (key: string, lease: number): Ask => ({ call: 'KV/Put', message: { key, lease } });
+    const before = await differs([
+      { call: 'Watch/Watch', message: { create_request: { ...ALL, prev_kv: true } } },
+      ...[SHORT, LASTING].map(([ID, TTL]): Ask => ({ call: 'Lease/LeaseGrant', message: { ID, TTL } })),
+      ...['b', 'a', 'c', 'moved'].map((key) => put(key, SHORT[0])),
+      put('moved', LASTING[0]),
+      put('stays', LASTING[0]),
+      { call: 'Lease/LeaseKeepAlive', message: { ID: SHORT[0] } },
+    ]);
+    if (before !== '') return before;
+    const ended = await Promise.all(
+      [this.#ours, this.#theirs].map((side) =>
+        side.until(() => logsOf(side).at(-1)?.events.some(isDelete) || undefined, EXPIRY_LIMIT_MS),
+      ),
+    );
+    if (!ended.every((one) => one === true))
+      return `a lease did not end: kvorum ${ended[0]}, etcd ${ended[1]}`;
+    const after = await differs([
+      { call: 'KV/Range', message: ALL },
+      ...[SHORT, LASTING].map(
+        ([ID]): Ask => ({ call: 'Lease/LeaseTimeToLive', message: { ID, keys: true } }),
+      ),
+      { call: 'Lease/LeaseLeases', message: {} },
+      { call: 'Lease/LeaseKeepAlive', message: { ID: SHORT[0] } },
+      put('late', SHORT[0]),
+      { call: 'Lease/LeaseRevoke', message: { ID: SHORT[0] } },
+    ]);
+    return after === '' ? this.#settle() : after;
   }
 
   /** The shortest part of a run that differs, as far as leaving out requests goes. */
@@ -105,6 +151,8 @@ export class Pair {
       for (const [ask, filter] of shown) {
         const [ours, theirs] = await this.#both(ask);
         if (!same(ours, theirs)) return shownDifference(ask, ours, theirs);
+        // A shorter run may leave an alarm raised.
+        if (refusedByAlarm(ours)) return '';
         const revision = revisionOf(ours);
         const filters = request['filters'] as readonly number[] | undefined;
         if (filters?.includes(filter) !== true && revision >= Number(request['start_revision'] ?? 0))
@@ -158,6 +206,12 @@ function revisionOf(answer: Answer): number {
   return header.revision;
 }
 
+const isDelete = (event: Plain): boolean =>
+  typeof event === 'object' && 'type' in event && event['type'] === DELETE;
+
+const refusedByAlarm = (answer: Answer): boolean =>
+  'text' in answer && answer.text.includes('database space exceeded');
+
 const same = (a: Answer, b: Answer): boolean => JSON.stringify(a) === JSON.stringify(b);
 
 function shownDifference(ask: Ask, ours: Answer, theirs: Answer): string {
@@ -173,6 +227,9 @@ async function clear(side: ServerSide): Promise<void> {
   });
   if ('message' in authenticated) await side.raw('Auth/AuthDisable', {}, 'root');
   side.tokens.clear();
+  const { alarms } = await side.raw('Maintenance/Alarm', {});
+  for (const { memberID, alarm } of alarms as { memberID: bigint; alarm: number }[])
+    await side.raw('Maintenance/Alarm', { action: CLEAR, memberID: Number(memberID), alarm });
   const { users } = await side.raw('Auth/UserList', {});
   for (const name of users as string[]) await side.raw('Auth/UserDelete', { name });
   const { roles } = await side.raw('Auth/RoleList', {});

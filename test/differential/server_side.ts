@@ -62,11 +62,11 @@ export class ServerSide {
     this.#methods = methods;
   }
 
-  async ask({ call, message, as }: Ask): Promise<Answer> {
-    if (call === 'Watch/Watch') return this.#watch(message, as ?? '');
+  async ask({ call, message, as, needsLeader = false }: Ask): Promise<Answer> {
+    if (call === 'Watch/Watch') return this.#watch(message, as ?? '', needsLeader);
     const method = this.#method(call);
     const bytes = framed(method, messageOf(method.request, message, this.mapping));
-    const { code, text, body } = await this.#call(call, bytes, as);
+    const { code, text, body } = await this.#call(call, bytes, as, needsLeader);
     if (code !== CODE.OK) return { code, text };
     const [first] = messagesIn(body);
     if (first === undefined) return { code: CODE.INTERNAL, text: 'an answer without a message' };
@@ -112,7 +112,7 @@ export class ServerSide {
     if (call === 'Lease/LeaseGrant' && (asked['ID'] ?? 0) === 0) this.mapping.granted(answer['ID'] as bigint);
   }
 
-  #request(call: string, as: string | undefined): ClientHttp2Stream {
+  #request(call: string, as: string | undefined, needsLeader: boolean): ClientHttp2Stream {
     const token = as === 'stranger' ? STRANGER : this.tokens.get(as ?? '');
     return this.#session.request({
       ':method': 'POST',
@@ -120,12 +120,13 @@ export class ServerSide {
       'content-type': 'application/grpc',
       te: 'trailers',
       ...(token !== undefined && { token }),
+      ...(needsLeader && { hasleader: 'true' }),
     });
   }
 
-  #call(call: string, bytes: Buffer, as: string | undefined) {
+  #call(call: string, bytes: Buffer, as: string | undefined, needsLeader = false) {
     if (this.#gone !== undefined) throw new Error(this.#gone);
-    const stream = this.#request(call, as);
+    const stream = this.#request(call, as, needsLeader);
     return new Promise<{ code: number; text: string; body: Buffer }>((resolve) => {
       const parts: Buffer[] = [];
       let outcome: IncomingHttpHeaders = {};
@@ -154,11 +155,11 @@ export class ServerSide {
     });
   }
 
-  async #watch(message: Ask['message'], as: string): Promise<Answer> {
+  async #watch(message: Ask['message'], as: string, needsLeader: boolean): Promise<Answer> {
     const method = this.#method('Watch/Watch');
     let watch = this.watches.get(as);
     if (watch === undefined) {
-      watch = this.#openWatches(method, as);
+      watch = this.#openWatches(method, as, needsLeader);
       this.watches.set(as, watch);
     }
     const open = watch;
@@ -205,8 +206,8 @@ export class ServerSide {
     }
   }
 
-  #openWatches(method: Method, as: string): WatchStream {
-    const stream = this.#request('Watch/Watch', as);
+  #openWatches(method: Method, as: string, needsLeader: boolean): WatchStream {
+    const stream = this.#request('Watch/Watch', as, needsLeader);
     const watch: WatchStream = { stream, created: [], logs: [], failed: undefined, fragment: false };
     let rest = Buffer.alloc(0);
     stream.on('data', (part: Buffer) => {
