@@ -26,7 +26,8 @@ const KEYS = 400;
 
 /** 100 MiB on the disk, and nothing in memory. */
 async function largeStore(): Promise<{ replica: Replica; tree: ColdTree }> {
-  const tree = new ColdTree(await tablesTree());
+  const tables = await tablesTree();
+  const tree = new ColdTree(tables);
   const engine = engineOn(tree);
   const replica = new Replica(engine, BIG);
   for (let n = 0; n < KEYS; n += 8) {
@@ -37,6 +38,8 @@ async function largeStore(): Promise<{ replica: Replica; tree: ColdTree }> {
     if (engine.behind) await engine.caughtUp();
   }
   await replica.checkpoint();
+  // Merging takes memory of its own.
+  await tables.settled();
   return { replica, tree };
 }
 
