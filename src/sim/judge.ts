@@ -16,6 +16,7 @@ import { checkReadLevels } from './check/read_level_check.ts';
 import { checkRevisions } from './check/revision_check.ts';
 import { checkRights } from './check/rights_check.ts';
 import { checkSessions } from './check/session_check.ts';
+import { checkUpkeep, timesWithoutExpiry } from './check/upkeep_check.ts';
 import { checkWatches } from './check/watch_check.ts';
 import { registerEvents } from './load/history_export.ts';
 import type { Recorder } from './load/recorder.ts';
@@ -41,13 +42,14 @@ export interface JudgeOptions {
 /** What is wrong with a run; empty: nothing. */
 export function judge(recorder: Recorder, options: JudgeOptions): readonly Violation[] {
   const { operations, watchers } = recorder;
-  const { rights, contention } = recorder;
+  const { rights, contention, upkeep } = recorder;
   const history = new EventHistory({ operations, watchers });
   const leases = new LeaseHistory(operations, watchers, history);
   const clocks = {
     clocks: new ClockBounds(options.nodes, options.clocks),
     graceMs: options.graceMs,
-    disturbances: options.disturbances,
+    disturbances:
+      upkeep === undefined ? options.disturbances : [...options.disturbances, ...timesWithoutExpiry(upkeep)],
     starts: options.starts ?? [],
   };
   const kept = 'keptRevisions' in options ? options.keptRevisions : 0;
@@ -70,6 +72,7 @@ export function judge(recorder: Recorder, options: JudgeOptions): readonly Viola
     ...(contention === undefined
       ? []
       : checkContention(operations, watchers, history, contention, clocks.clocks.right).violations),
+    ...(upkeep === undefined ? [] : checkUpkeep(operations, upkeep)),
     ...linearizable(recorder, options.maxSteps),
   ];
 }

@@ -153,6 +153,7 @@ class Run {
       nowMs,
       sleep: (delayMs) => world.sleep(delayMs),
       connect: (name, overhear, login) => world.client(name, { overhear, ...login }),
+      upkeep: () => world.admin().upkeep,
       limits: world.config.limits,
       parts,
     });

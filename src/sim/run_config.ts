@@ -12,7 +12,7 @@ const LONG_RUNS = 0.3;
 const PLAIN_RUNS = 0.25;
 
 /** Share of the other runs in which a part of the data model is used, where it is not the usual one. */
-const PART_SHARES: { readonly [part in LoadPart]?: number } = { rights: 0.35, locks: 0.35 };
+const PART_SHARES: { readonly [part in LoadPart]?: number } = { rights: 0.35, locks: 0.35, quotas: 0.35 };
 
 /** One of the common values mostly, else one of the rare ones. */
 function often<T>(random: SeededRandom, common: readonly T[], rare: readonly T[]): T {

@@ -528,4 +528,46 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
       },
     ],
   },
+  {
+    name: 'quota-forgets-expiry',
+    what: 'What expires goes on counting for its quotas, as if it were still there.',
+    file: 'src/kv/key_writer.js',
+    by: ['quota'],
+    settings: { kinds: ['crash'], parts: ['quotas', 'leases'] },
+    edits: [
+      {
+        find: 'if (this.quotas.active && this.quotas.covers(victim.key)) {',
+        replace: 'if (this.quotas.active && this.quotas.covers(victim.key) && victim.expiresAtMs === 0) {',
+      },
+    ],
+  },
+  {
+    name: 'quota-looked-at-before-the-write',
+    what: 'A write is let in while its prefix is below its limit, however much it adds.',
+    file: 'src/kv/quotas.js',
+    by: ['quota'],
+    settings: { kinds: ['moveLeader'], parts: ['quotas'] },
+    edits: [{ find: 'quota.bytes + bytes > maxBytes', replace: 'quota.bytes >= maxBytes' }],
+  },
+  {
+    name: 'quota-lost-at-restart',
+    what: 'Quotas are not taken over with the state at a start: that node counts and refuses nothing.',
+    file: 'src/kv/state_machine.js',
+    by: ['equal state at an equal index'],
+    settings: { kinds: ['crash', 'stop'], parts: ['quotas'] },
+    edits: [{ find: 'this.quotas.restore(state.quotas ?? []);', replace: 'this.quotas.restore([]);' }],
+  },
+  {
+    name: 'quota-counted-twice',
+    what: 'A count of what lies under a prefix is added whether it is still waited for or not: what two leaders have counted counts twice.',
+    file: 'src/kv/quotas.js',
+    by: ['quota'],
+    settings: { kinds: ['leaderChurn', 'moveLeader'], parts: ['quotas'] },
+    edits: [
+      {
+        find: 'if (quota === undefined || quota.countingFrom !== revision)',
+        replace: 'if (quota === undefined)',
+      },
+    ],
+  },
 ];

@@ -12,6 +12,7 @@ import type { NodeId } from '../../raft/types.ts';
 import type { SeededRandom } from '../core/seeded_random.ts';
 import type { Checks } from '../invariants/checks.ts';
 import { compareStates } from '../invariants/full_state.ts';
+import { recountQuotas } from '../invariants/quota_rules.ts';
 import type { SimNode } from '../machines/sim_node.ts';
 import type { World } from '../world.ts';
 import type { DamageBudget } from './damage_budget.ts';
@@ -186,6 +187,10 @@ async function agree(options: LivenessOptions): Promise<void> {
     const nodes = members.map((member) => ({ id: member.id, engine: partsOf(member).storage.engine }));
     try {
       await Promise.race([compareStates(nodes, revision, checks.report), world.sleep(AGREE_MS)]);
+      for (const member of members) {
+        const { stateMachine, engine } = partsOf(member).storage;
+        if (stateMachine.quotas.active) await recountQuotas(member.id, stateMachine, engine, checks.report);
+      }
     } catch (error) {
       // Damage that nobody had read so far: now it is known, and is mended.
       if (!isDamage(error)) throw error;

@@ -72,7 +72,8 @@ async function firstDifference(a: Engine, b: Engine, revision: number): Promise<
   return difference ?? (at < rows.length ? `it lacks ${rows[at]}` : 'a second look showed no difference');
 }
 
-async function eachRecord(
+/** REQUIRES: a record is copied where it is kept for longer than the call. */
+export async function eachRecord(
   engine: Engine,
   revision: number,
   take: (record: StoredRecord) => void,

@@ -19,6 +19,7 @@ import type { Elections } from './elections.ts';
 import { OneLife } from './one_life.ts';
 import { checkQueues } from './queue_bounds.ts';
 import { QuorumContact } from './quorum_contact.ts';
+import { QuotaLimitsKept } from './quota_rules.ts';
 import { checkCommit, checkKept, type PromisedEntries } from './raft_rules.ts';
 import type { Report } from './violation.ts';
 
@@ -53,6 +54,7 @@ export class NodeMonitor {
   readonly #checks: SharedChecks;
   readonly #held: Held;
   readonly #life: OneLife;
+  readonly #quotas: QuotaLimitsKept;
   #term = -1;
   #role = '';
   #commit = -1;
@@ -78,6 +80,7 @@ export class NodeMonitor {
     this.#checks = checks;
     this.#held = held;
     this.#life = new OneLife(id, checks.report);
+    this.#quotas = new QuotaLimitsKept(id, checks.report);
     this.contact = new QuorumContact(id, config.raft.electionTicks, checks.report);
     this.#shownTo = parts.storage.appliedIndex;
     if (mayLack) {
@@ -145,6 +148,7 @@ export class NodeMonitor {
     // Half an entry may be in memory until a damaged store is whole again.
     if (consensus.health.state === 'CORRUPT') return;
     const { revision, compactRevision, timeMs, sessionCount: sessions } = storage.stateMachine;
+    this.#quotas.look(storage.stateMachine.quotas.list);
     this.#checks.state.at(this.id, appliedIndex, { revision, compactRevision, timeMs, sessions });
     if (appliedIndex % FULL_EVERY === 0) this.#checks.state.sumAt(this.id, appliedIndex, this.stateSum());
   }

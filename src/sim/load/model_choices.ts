@@ -14,7 +14,7 @@ import type { Call } from './recorder.ts';
 import { valueToken } from './values.ts';
 
 /** Parts of the data model that a run's workload may use beside the plain one. */
-export const LOAD_PARTS = ['leases', 'nested', 'compaction', 'filters', 'rights', 'locks'] as const;
+export const LOAD_PARTS = ['leases', 'nested', 'compaction', 'filters', 'rights', 'locks', 'quotas'] as const;
 export type LoadPart = (typeof LOAD_PARTS)[number];
 
 const LEASE_KEYS = 12;

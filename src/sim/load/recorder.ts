@@ -30,6 +30,7 @@ import type {
 } from '../check/observations.ts';
 import type { TxnAsked } from '../check/reference_txn.ts';
 import type { RightsRecord } from '../check/rights_check.ts';
+import type { UpkeepRecord } from '../check/upkeep_check.ts';
 import type { DirectCalls } from './direct_calls.ts';
 import { type Listener, OverheardChannel } from './overheard_channel.ts';
 import { tokenOf, valueBytes } from './values.ts';
@@ -77,6 +78,8 @@ export class Recorder {
   rights: RightsRecord | undefined;
   /** Where clients contend for locks and offices. */
   contention: ContentionRecord | undefined;
+  /** Where quotas are set and alarms raised. */
+  upkeep: UpkeepRecord | undefined;
   /** The largest revision that any client was told of. */
   newestRevision = 1;
   readonly nowMs: () => number;

@@ -8,6 +8,7 @@
  */
 import type { Channel } from '../../client/channel.ts';
 import type { Store } from '../../client/store_types.ts';
+import type { StoreUpkeep } from '../../client/upkeep_types.ts';
 import { KvError } from '../../errors.ts';
 import type { Ports } from '../../ports.ts';
 import { lastCovered } from '../check/event_history.ts';
@@ -20,6 +21,7 @@ import { Lulls } from './lulls.ts';
 import { type LoadPart, ModelChoices, SharedModel } from './model_choices.ts';
 import { type ClientRecorder, Recorder } from './recorder.ts';
 import { type Login, RightsLoad, ROOT_LOGIN, type SlotKind } from './rights_load.ts';
+import { UpkeepLoad } from './upkeep_load.ts';
 
 /** A client of a world, as the workload needs it. */
 export interface WorkloadClient {
@@ -49,6 +51,8 @@ export interface WorkloadOptions {
     listen: ((channel: Channel) => Channel) | undefined,
     login: Login | undefined,
   ) => WorkloadClient;
+  /** What looks after the store: asked for where the part `quotas` is used. */
+  readonly upkeep?: (() => StoreUpkeep) | undefined;
   readonly limits: { readonly maxValueBytes: number; readonly maxKeyBytes: number };
   /** At once. Default: 8 to 16, drawn. */
   readonly clients?: number | undefined;
@@ -135,9 +139,20 @@ export class Workload {
       const client = this.#client(`observer-${at}`, 'plain');
       void this.#observe(client);
     }
+    if (this.#parts.has('quotas')) void this.#lookAfter();
     this.#kinds.forEach((kind, at) => {
       void this.#runSlot(kind, this.#random.fork(`slot ${at}`));
     });
+  }
+
+  /** Quotas and alarms, while clients work; afterwards no alarm may keep anybody from anything. */
+  async #lookAfter(): Promise<void> {
+    const { nowMs, sleep, upkeep } = this.#options;
+    if (upkeep === undefined) throw new Error('nobody looks after this store');
+    const load = new UpkeepLoad(this.#random.fork('upkeep'), nowMs, sleep, upkeep());
+    this.recorder.upkeep = load.record;
+    await load.run(() => this.#running > 0);
+    await load.tidy(() => !this.#stopped);
   }
 
   async #enforce(rights: RightsLoad): Promise<void> {
@@ -368,7 +383,7 @@ export class Workload {
 }
 
 /** Parts whose clients do nothing else. */
-const OWN_SLOTS: ReadonlySet<LoadPart> = new Set(['rights', 'locks']);
+const OWN_SLOTS: ReadonlySet<LoadPart> = new Set(['rights', 'locks', 'quotas']);
 const NO_PARTS: ReadonlySet<LoadPart> = new Set();
 
 function slotKinds(plain: number, parts: ReadonlySet<LoadPart>, random: SeededRandom): SlotKind[] {
