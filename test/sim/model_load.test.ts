@@ -14,7 +14,8 @@ import { test } from '../suite.ts';
 const run: RunResult = await runSeed({
   seed: 4,
   ops: 800,
-  parts: LOAD_PARTS,
+  // The others have tests of their own.
+  parts: LOAD_PARTS.filter((part) => part !== 'locks' && part !== 'quotas'),
   kinds: ['crash', 'moveLeader'],
 });
 const { operations, watchers, rights } = run.recorder;
