@@ -58,7 +58,7 @@ if (binaries !== undefined) {
     trio = await Trio.start();
     dead = await trio.leader();
     const living = trio.others(dead);
-    all = etcdctl([trio.endpoint(dead), ...living], ['--command-timeout', '10s']);
+    all = etcdctl([trio.endpoint(dead), ...living], ['--command-timeout', '25s']);
     survivors = etcdctl(living);
     one = etcdctl(living.slice(0, 1));
     check = survivors.running(['check', 'perf']);
@@ -219,7 +219,7 @@ async function everyWrite(): Promise<void> {
 async function everyLookAtNodes(back: boolean): Promise<void> {
   const eachNode = etcdctl(
     [trio.endpoint(dead), ...trio.others(dead)],
-    [...['--command-timeout', back ? '10s' : '2s']],
+    [...['--command-timeout', back ? '25s' : '2s']],
   );
   const living = back ? 3 : 2;
   const ask = async (args: readonly string[], pattern: RegExp): Promise<string> => {

@@ -12,7 +12,7 @@ let trio: Trio;
 let all: Etcdctl;
 
 const at = (endpoints: readonly string[]): Etcdctl =>
-  new Etcdctl(binaries!.etcdctl, endpoints, ['--command-timeout', '10s']);
+  new Etcdctl(binaries!.etcdctl, endpoints, ['--command-timeout', '25s']);
 const freePort = async (): Promise<number> => (await freePorts(1))[0]!;
 
 /** That a node is found by the others: without it there is no majority. */

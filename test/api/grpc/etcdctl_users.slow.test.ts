@@ -19,7 +19,7 @@ let root: Etcdctl;
 let joe: Etcdctl;
 
 const as = (flags: readonly string[], endpoints = [...trio.endpoints]): Etcdctl =>
-  new Etcdctl(binaries!.etcdctl, endpoints, [...flags, '--command-timeout', '10s']);
+  new Etcdctl(binaries!.etcdctl, endpoints, [...flags, '--command-timeout', '25s']);
 const keepAlives = ({ out }: Running): number => out().match(/keepalived/g)?.length ?? 0;
 
 if (binaries !== undefined) {
