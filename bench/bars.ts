@@ -112,6 +112,13 @@ export const BARS: readonly Bar[] = [
   },
   overEtcd('grpc put 256', 1),
   overEtcd('grpc get linearizable 256', 1),
+  {
+    of: kvorum('watchers 10000'),
+    over: kvorum('watchers 10000 settled'),
+    metric: 'rssMb',
+    is: 'at most',
+    required: 1.1,
+  },
   atMost('leases 100000', 'cpuPercent', 30),
   p99OverEtcd('cluster put 256', 1),
   p99OverEtcd('cluster get linearizable 256', 1),

@@ -1,6 +1,7 @@
 /** `kvorum status`, `member ...` and `move-leader`: looking at and changing a cluster. */
 import type { Command } from 'commander';
 import { KvError } from '../errors.ts';
+import type { Alarm } from '../kv/upkeep_command.ts';
 import type { MembersResponse, NodeStatus } from '../wire/messages.ts';
 import { type GlobalOptions, positiveInteger, withAdmin } from './endpoints.ts';
 import { note, print, printJson, table } from './output.ts';
@@ -97,7 +98,12 @@ export function statusTable(nodes: readonly NodeStatus[]): string {
       endpoints.join(','),
     ]);
   }
-  return table(rows);
+  const alarms = new Set(nodes.flatMap((node) => node.alarms.map(alarmText)));
+  return [table(rows), ...alarms].join('\n');
+}
+
+function alarmText({ type, member }: Alarm): string {
+  return `alarm ${type}${member === 0 ? '' : ` of node ${member}`}: see \`kvorum alarm --help\``;
 }
 
 function showMembers({ clusterId, members }: MembersResponse, globals: GlobalOptions): void {

@@ -70,6 +70,7 @@ const memberAddedSchema = z.object({ id: whole, clusterId, members: z.array(memb
 const idSchema = z.object({ id: z.number().int().min(0) });
 const idForSchema = z.object({ id: whole, identity: identitySchema });
 const memberUpdateSchema = z.object({ id: whole, peerAddress: z.string(), identity: identitySchema });
+const alarmSchema = z.object({ type: z.enum(['nospace', 'corrupt']), member: whole, byNode: z.boolean() });
 const statusSchema = z.object({
   id: whole,
   clusterId,
@@ -86,6 +87,7 @@ const statusSchema = z.object({
   rssBytes: whole,
   dataBytes: whole,
   health: z.string(),
+  alarms: z.array(alarmSchema).default([]),
   endpoints: z.array(z.string()),
   metrics: z.record(z.string(), z.number()).default({}),
 });

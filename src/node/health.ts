@@ -90,6 +90,7 @@ export class Health {
       rssBytes: rssBytes(),
       dataBytes: tree.sizeBytes + memtableBytes + log.sizeBytes(),
       health: this.state,
+      alarms: stateMachine.alarms.list,
       endpoints,
       metrics: storageMetrics(stats),
     };

@@ -3,7 +3,7 @@
  *
  *     status      := id:varint clusterId:u64 role:u8 pid:varint term:varint leader:varint commitIndex:varint appliedIndex:varint revision:varint
  *                    compactRevision:varint version:string uptimeMs:varint rssBytes:varint dataBytes:varint health:string count:varint endpoint:string*
- *                    count:varint (name:string value:u64, the bits of an IEEE double)*
+ *                    count:varint (name:string value:u64, the bits of an IEEE double)* alarms (upkeep_codec.ts)
  *     statuses    := count:varint (size:varint status)*
  *     member      := id:varint peerAddress:string clientAddress:string role:u8 flags:u8 [matchIndex:varint]
  *     members     := clusterId:u64 leader:varint count:varint member*
@@ -11,7 +11,9 @@
  *
  * Invariants: reading throws KvError PROTOCOL for anything but the grammar. A status of a later version may be longer: what follows is skipped.
  */
+import type { Alarm } from '../kv/upkeep_command.ts';
 import type { MemberInfo, MembersResponse, NodeStatus } from './messages.ts';
+import { readAlarms, writeAlarms } from './upkeep_codec.ts';
 import { ByteReader, ByteWriter, malformed } from './varint.ts';
 
 const ROLES = ['follower', 'preCandidate', 'candidate', 'leader', 'learner'] as const;
@@ -45,6 +47,7 @@ export function writeStatus(writer: ByteWriter, status: NodeStatus): void {
     double.setFloat64(0, value, true);
     writer.string(name).bigU64(double.getBigUint64(0, true));
   }
+  writeAlarms(writer, status.alarms);
 }
 
 /** Reads a status and, so that later versions may add to it, ignores what follows. */
@@ -71,6 +74,7 @@ export function readStatus(reader: ByteReader): NodeStatus {
     health: reader.string(),
     endpoints: [] as string[],
     metrics: {} as Record<string, number>,
+    alarms: [] as readonly Alarm[],
   };
   const count = reader.count(1);
   for (let i = 0; i < count; i++) status.endpoints.push(reader.string());
@@ -82,6 +86,7 @@ export function readStatus(reader: ByteReader): NodeStatus {
     double.setBigUint64(0, reader.bigU64(), true);
     status.metrics[name] = double.getFloat64(0, true);
   }
+  if (reader.remaining > 0) status.alarms = readAlarms(reader);
   return status;
 }
 

@@ -5,6 +5,7 @@
  * Keys are stored keys (kv/keyspace.ts) everywhere.
  */
 import type { KvEvent, RangeSelection } from '../kv/command.ts';
+import type { Alarm } from '../kv/upkeep_command.ts';
 import type { WatchFilters } from '../kv/watch_hub.ts';
 import type { Role } from '../raft/types.ts';
 import type { StoredRecord } from '../storage/record.ts';
@@ -98,6 +99,8 @@ export interface NodeStatus {
   readonly dataBytes: number;
   /** 'ok' or why the node takes no writes, e.g. 'NO_SPACE'. */
   readonly health: string;
+  /** Those of the cluster, as far as this node has heard. */
+  readonly alarms: readonly Alarm[];
   readonly endpoints: readonly string[];
   /** What the node's storage counts, by name: `storage_write_amplification`, `storage_space_amplification`, `storage_level0_runs`, ... */
   readonly metrics: Readonly<Record<string, number>>;

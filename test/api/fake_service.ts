@@ -14,6 +14,7 @@ import { KvError } from '../../src/errors.ts';
 import type { Command, CommandResult, KvEvent, Operation, WriteId } from '../../src/kv/command.ts';
 import { RangeCollector } from '../../src/kv/range_collector.ts';
 import { feedsReverse } from '../../src/kv/range_selection.ts';
+import type { Alarm } from '../../src/kv/upkeep_command.ts';
 import type { MaybePromise, StoredRecord } from '../../src/storage/record.ts';
 import { decodeCommand } from '../../src/wire/command_codec.ts';
 import type {
@@ -48,6 +49,7 @@ export class FakeStore {
   leader = 1;
   compactRevision = 0;
   members: MemberInfo[] = [];
+  alarms: readonly Alarm[] = [];
   /** How often a command changed something, by (session, sequence): never more than once. */
   readonly applied: string[] = [];
   readonly sessions = new Map<number, Map<number, CommandResult>>();
@@ -331,6 +333,7 @@ export class FakeService extends FakeUpkeep implements Service {
       rssBytes: 5e9,
       dataBytes: 77,
       health: 'ok',
+      alarms: this.store.alarms,
       endpoints: ['127.0.0.1:7400'],
       metrics: { storage_write_amplification: 1.25 },
     };

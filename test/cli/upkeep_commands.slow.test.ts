@@ -62,6 +62,7 @@ test('an alarm is raised, refuses writes, and is cleared', async () => {
   assert.match((await run(0, 'alarm', 'list')).stderr, /no such alarm/);
   assert.is((await run(0, 'alarm', 'raise', 'nospace', '2')).stdout, 'active: nospace 2\n');
   assert.equal(JSON.parse((await run(0, 'alarm', 'list', '--json')).stdout).alarms.length, 1);
+  assert.match((await run(0, 'status')).stdout, /\nalarm nospace of node 2: see `kvorum alarm --help`\n/);
   assert.match((await run(1, 'put', 'refused', 'x')).stderr, /ALARM_NO_SPACE/);
   assert.is((await run(0, 'alarm', 'clear', 'nospace', '2')).stdout, 'cleared: nospace 2\n');
   await run(0, 'put', 'taken', 'x');

@@ -32,6 +32,7 @@ import { encodeResult } from '../../src/wire/result_codec.ts';
 import { encodeState } from '../../src/wire/state_codec.ts';
 import { type ByteReader, ByteWriter } from '../../src/wire/varint.ts';
 import {
+  alarms,
   authState,
   command,
   quotaStates,
@@ -187,6 +188,7 @@ export const status: fc.Arbitrary<NodeStatus> = fc.record({
   health: text,
   endpoints: fc.array(text, { maxLength: 3 }),
   metrics: fc.dictionary(text, fc.double(), { maxKeys: 4 }),
+  alarms,
 });
 export const members: fc.Arbitrary<MembersResponse> = fc.record({
   clusterId: clusterId.map(String),

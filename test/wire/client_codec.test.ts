@@ -41,7 +41,7 @@ import type { GetRequest, RangeRequest, ScanPageRequest } from '../../src/wire/m
 import { encodeResult } from '../../src/wire/result_codec.ts';
 import { ByteReader, ByteWriter } from '../../src/wire/varint.ts';
 import { test } from '../suite.ts';
-import { rangeSelection } from './command_arbitraries.ts';
+import { alarms, rangeSelection } from './command_arbitraries.ts';
 
 const number = fc.maxSafeNat();
 const bytes = fc.uint8Array({ maxLength: 40 });
@@ -83,6 +83,7 @@ const status = fc.record({
   dataBytes: number,
   health: text,
   endpoints: fc.array(text, { maxLength: 3 }),
+  alarms,
   metrics: fc.dictionary(
     fc.string({ minLength: 1, maxLength: 30 }).filter((name) => name !== '__proto__'),
     fc.double({ noNaN: true }),

@@ -22,6 +22,7 @@ import { parseConfig } from '../../../src/config.ts';
 import { realPorts } from '../../../src/real_ports.ts';
 import { test } from '../../suite.ts';
 import { FakeService } from '../fake_service.ts';
+import { SOME_ALARM } from '../fake_upkeep.ts';
 
 interface Served {
   readonly service: FakeService;
@@ -471,8 +472,17 @@ test('the JSON gateway: puts and ranges, errors, other pages', async () => {
 test('the gateway says when the node is not well', async () => {
   const { door, address, service } = await serve();
   service.store.leader = 0;
-  const sick = await http(address, 'GET', '/health');
-  assert.equal([sick.status, sick.body], [503, '{"health":"false"}']);
+  const sick = async (): Promise<void> => {
+    const { status, body } = await http(address, 'GET', '/health');
+    assert.equal([status, body], [503, '{"health":"false"}']);
+  };
+  await sick();
+  service.store.leader = 1;
+  assert.is((await http(address, 'GET', '/health')).status, 200);
+  service.store.alarms = [SOME_ALARM];
+  await sick();
+  const status = await http(address, 'POST', '/v3/maintenance/status', '{}');
+  assert.equal(JSON.parse(status.body).errors, ['memberID:2 alarm:NOSPACE ']);
   await door.close();
 });
 

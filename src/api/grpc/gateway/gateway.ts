@@ -85,7 +85,8 @@ function pageOf({ service, metrics }: GatewayOptions, { method, path }: HttpRequ
   if (method !== 'GET' && method !== 'HEAD') return undefined;
   switch (path) {
     case '/health': {
-      const healthy = isServing(service);
+      // As with an etcd, an alarm that somebody has to look at counts.
+      const healthy = isServing(service) && service.status().alarms.length === 0;
       return { status: healthy ? 200 : 503, type: JSON_TYPE, body: `{"health":"${healthy}"}` };
     }
     case '/version': {

@@ -39,7 +39,9 @@ function lookingMethods({ service }: EtcdContext): UnaryMethod[] {
   return [
     unary('Status', StatusRequest, StatusResponse, () => {
       const status = service.status();
-      const noLeader = status.leader === 0 ? ['etcdserver: no leader'] : [];
+      const errors = status.leader === 0 ? ['etcdserver: no leader'] : [];
+      if (status.health !== 'ok') errors.push(status.health);
+      for (const alarm of status.alarms) errors.push(alarmText(alarm));
       return {
         header: headers.header(status.revision),
         version: ETCD_VERSION,
@@ -48,7 +50,7 @@ function lookingMethods({ service }: EtcdContext): UnaryMethod[] {
         raftIndex: status.commitIndex,
         raftTerm: status.term,
         raftAppliedIndex: status.appliedIndex,
-        errors: status.health === 'ok' ? noLeader : [...noLeader, status.health],
+        errors,
         dbSizeInUse: status.dataBytes,
         isLearner: status.role === 'learner',
       };
@@ -107,6 +109,11 @@ function alarmMethods({ service }: EtcdContext): UnaryMethod[] {
 function alarmOf({ type, member }: Alarm): ReturnType<typeof AlarmMember.create> {
   const alarm = type === 'nospace' ? AlarmType.values.NOSPACE : AlarmType.values.CORRUPT;
   return { memberID: BigInt(member), alarm };
+}
+
+/** As etcd writes the message out. */
+function alarmText({ type, member }: Alarm): string {
+  return `memberID:${member} alarm:${type === 'nospace' ? 'NOSPACE' : 'CORRUPT'} `;
 }
 
 /** @throws GrpcError */
