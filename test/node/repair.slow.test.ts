@@ -238,10 +238,19 @@ test('a repair for which there is no room waits for it and does not end the node
   const node = lab.follower(await lab.leader());
   await rot(lab, node.id, 7);
   const disk = lab.disks.get(node.id)!;
-  // Enough for what is fetched, not for putting it in place.
-  disk.capacityBytes = disk.usedBytes() + 3_200_000;
+  // There is room for what is fetched, none for putting it in place.
+  let fetched = false;
+  let full = false;
+  disk.observer = {
+    operation: (operation, path) => {
+      if (operation === 'rename' && path.includes('/snapshots/incoming-')) fetched = true;
+      if (!fetched || full || operation !== 'create' || !path.includes('/tree/tables/')) return;
+      full = true;
+      disk.capacityBytes = disk.usedBytes();
+    },
+  };
   assert.is(await codeOf(node.store.get(keyOf(7), { level: 'eventual' })), 'CORRUPT');
-  await until(() => disk.freeBytes() < 100_000 || node.ended.is, 'the disk to be full');
+  await until(() => full || node.ended.is, 'the disk to be full');
   await until(() => disk.freeBytes() > 100_000 || node.ended.is, 'the repair to be given up');
   assert.is(node.ended.is, false, node.ended.reason?.message);
   assert.is(text(await node.store.get(keyOf(700), { level: 'eventual' })), textOf(700));
