@@ -19,6 +19,7 @@ import type {
 import { LINES } from '../check/observations.ts';
 import type { TxnAsked } from '../check/reference_txn.ts';
 import type { SeededRandom } from '../core/seeded_random.ts';
+import { attempt } from './changes.ts';
 import { writesOf } from './direct_calls.ts';
 import type { ClientRecorder } from './recorder.ts';
 import { tokenOf, valueBytes, valueToken } from './values.ts';
@@ -199,14 +200,5 @@ export class Contention {
   /** One count for all: a client's recorder has no other source of values. */
   #token(name: string): string {
     return valueToken(`${name}-c`, ++this.#values, VALUE_BYTES);
-  }
-}
-
-/** Whoever contends goes on after an error. */
-async function attempt(run: () => Promise<void>): Promise<void> {
-  try {
-    await run();
-  } catch (error) {
-    if (!(error instanceof KvError)) throw error;
   }
 }

@@ -8,6 +8,7 @@ import { KvError } from '../../errors.ts';
 import type { OperationRecord, Step } from '../check/observations.ts';
 import type { Permission, RightsChange, RightsRecord } from '../check/rights_check.ts';
 import type { SeededRandom } from '../core/seeded_random.ts';
+import { asked, settle } from './changes.ts';
 import type { CallSource, WatchWish } from './choices.ts';
 import { writesOf } from './direct_calls.ts';
 import type { Call } from './recorder.ts';
@@ -160,28 +161,14 @@ export class RightsLoad {
   }
 
   /** `done`: the refusal that says that it is so already. */
-  async #note(
+  #note(
     what: Pick<RightsChange, 'role' | 'about' | 'to'>,
     done: string,
     run: () => Promise<void>,
   ): Promise<RightsChange['outcome']> {
-    const change: RightsChange = {
-      ...what,
-      invokedMs: this.#nowMs(),
-      settledMs: Number.POSITIVE_INFINITY,
-      outcome: 'info',
-    };
+    const change: RightsChange = { ...what, ...asked(this.#nowMs()) };
     this.record.changes.push(change);
-    try {
-      await run();
-      change.outcome = 'ok';
-    } catch (error) {
-      if (!(error instanceof KvError)) throw error;
-      if (error.code === done) change.outcome = 'ok';
-      else if (!error.maybeApplied) change.outcome = 'fail';
-    }
-    change.settledMs = this.#nowMs();
-    return change.outcome;
+    return settle(change, this.#nowMs, run, done);
   }
 
   async #insist(done: string | undefined, run: () => Promise<void>): Promise<void> {

@@ -4,9 +4,9 @@
  * Invariants: one change after the other; an alarm that was raised is cleared, whatever becomes of the call, before the next is raised; no limit is set on what the simulator itself writes in the end.
  */
 import type { StoreUpkeep } from '../../client/upkeep_types.ts';
-import { KvError } from '../../errors.ts';
 import type { UpkeepChange, UpkeepRecord } from '../check/upkeep_check.ts';
 import type { SeededRandom } from '../core/seeded_random.ts';
+import { asked, attempt, settle } from './changes.ts';
 
 /** Of the rooms of the workload, and some within each other. The empty one only counts. */
 const PREFIXES = ['', 'k/', 'k/0', 'k/1', 't/', 'l/', 'n/', 'n/0'] as const;
@@ -62,12 +62,10 @@ export class UpkeepLoad {
     });
   }
 
-  async #look(): Promise<void> {
-    try {
+  #look(): Promise<void> {
+    return attempt(async () => {
       await this.#upkeep.quotas({ timeoutMs: CHANGE_TIMEOUT_MS });
-    } catch (error) {
-      if (!(error instanceof KvError)) throw error;
-    }
+    });
   }
 
   async #alarm(type: 'nospace' | 'corrupt'): Promise<void> {
@@ -91,36 +89,20 @@ export class UpkeepLoad {
   async tidy(going: () => boolean): Promise<void> {
     while (going()) {
       for (const type of ['nospace', 'corrupt'] as const) {
-        try {
-          const alarm = { type, member: 0 };
-          await this.#upkeep.changeAlarm('clear', alarm, { timeoutMs: CHANGE_TIMEOUT_MS });
-        } catch (error) {
-          if (!(error instanceof KvError)) throw error;
-        }
+        await attempt(async () => {
+          await this.#upkeep.changeAlarm('clear', { type, member: 0 }, { timeoutMs: CHANGE_TIMEOUT_MS });
+        });
       }
       await this.#sleep(TIDY_EVERY_MS);
     }
   }
 
-  async #note(
+  #note(
     what: Pick<UpkeepChange, 'about' | 'to'>,
     run: () => Promise<void>,
   ): Promise<UpkeepChange['outcome']> {
-    const change: UpkeepChange = {
-      ...what,
-      invokedMs: this.#nowMs(),
-      settledMs: Number.POSITIVE_INFINITY,
-      outcome: 'info',
-    };
+    const change: UpkeepChange = { ...what, ...asked(this.#nowMs()) };
     this.record.changes.push(change);
-    try {
-      await run();
-      change.outcome = 'ok';
-    } catch (error) {
-      if (!(error instanceof KvError)) throw error;
-      if (!error.maybeApplied) change.outcome = 'fail';
-    }
-    change.settledMs = this.#nowMs();
-    return change.outcome;
+    return settle(change, this.#nowMs, run);
   }
 }
