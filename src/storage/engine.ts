@@ -134,6 +134,8 @@ export class StorageEngine implements Engine {
 
   caughtUp(): Promise<void> {
     if (this.#queue.behind) return this.#queue.until(() => !this.#queue.behind);
+    // While nothing is written nobody else notices that compaction has caught up.
+    this.#pace();
     const delayMs = this.#throttle.delayMs(this.#clock.monotonicMs());
     if (delayMs <= 0) return Promise.resolve();
     return new Promise((resolve) => this.#timers.after(delayMs, resolve));
@@ -345,7 +347,9 @@ export class StorageEngine implements Engine {
   }
 
   #flushed(layer: Layer, elapsedMs: number): void {
-    this.#throttle.drained(layer.memtable.dataBytes, elapsedMs);
+    const { dataBytes, usedBytes, sizeBytes } = layer.memtable;
+    // The time that one frozen early took was spent on files, not on what is in it.
+    if (usedBytes * 2 >= sizeBytes) this.#throttle.drained(dataBytes, elapsedMs);
     this.#pace();
     if (layer.compactRevision > 0) this.#tree.compact(layer.compactRevision);
     if (!this.#loading) this.#dropFlushed();

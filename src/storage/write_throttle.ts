@@ -4,7 +4,8 @@
  * A token bucket over bytes whose rate follows the pressure: without pressure there is no limit; from there on the rate falls from somewhat above what
  * was measured to drain to a small part of it. Writes settle where as much comes in as goes out (the idea of RocksDB's delayed writes).
  *
- * Invariants: bytes are counted after they were written, so a large one is let in and paid for afterwards; a wait asked for is at most MAX_DELAY_MS.
+ * Invariants: bytes are counted after they were written, so a large one is let in and paid for afterwards; a wait asked for is at most MAX_DELAY_MS; what is owed never exceeds
+ * what MAX_DEBT_MS pay for: a follower takes what its leader sends without asking here, and may lead next.
  */
 
 /** What is believed to drain before anything was measured: bytes a millisecond. */
@@ -15,6 +16,7 @@ const LOWEST_SHARE = 0.1;
 const MAX_DELAY_MS = 20;
 /** Unused time is worth so much later. */
 const BURST_MS = 2;
+const MAX_DEBT_MS = 1_000;
 
 export class WriteThrottle {
   #drain = FIRST_DRAIN;
@@ -66,7 +68,8 @@ export class WriteThrottle {
     const elapsedMs = Math.max(0, nowMs - this.#sinceMs);
     this.#sinceMs = nowMs;
     if (!this.limited) return;
-    this.#tokens = Math.min(this.#tokens + elapsedMs * this.#rate, BURST_MS * this.#rate);
+    const owed = Math.max(this.#tokens, -MAX_DEBT_MS * this.#rate);
+    this.#tokens = Math.min(owed + elapsedMs * this.#rate, BURST_MS * this.#rate);
   }
 }
 

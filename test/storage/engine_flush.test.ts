@@ -99,6 +99,42 @@ test('a full disk is told at once and waited out: what is applied goes on while 
   await engine.close();
 });
 
+test('writers that wait for compaction hear of its end though nothing is written meanwhile', async () => {
+  const { engine, tree, fill } = await createTrial();
+  tree.pressure = 1;
+  fill();
+  await engine.checkpoint(1_000, 1, () => new Uint8Array(0));
+  engine.put(Buffer.from('\u0001large'), new Uint8Array(200_000), 1_001, 1_001, 1, 0, 0, 0n, 0);
+  const { writeLimitBytesPerSecond } = engine.stats();
+  assert.ok(Number.isFinite(writeLimitBytesPerSecond));
+  assert.ok(engine.behind);
+  tree.pressure = 0;
+  await engine.caughtUp();
+  assert.not(engine.behind);
+  assert.is(engine.stats().writeLimitBytesPerSecond, Number.POSITIVE_INFINITY);
+  await engine.close();
+});
+
+test('memtables that are flushed nearly empty say nothing about how fast full ones are', async () => {
+  const { engine, tree, fill, ports } = await createTrial();
+  tree.pressure = 1;
+  const limitAfter = async (index: number): Promise<number> => {
+    await engine.checkpoint(index, 1, () => new Uint8Array(0));
+    return engine.stats().writeLimitBytesPerSecond;
+  };
+  fill();
+  const limit = await limitAfter(1_000);
+  for (let index = 1_001; index < 1_040; index++) {
+    engine.put(Buffer.from(`\u0001${index}`), new Uint8Array(10), index, index, 1, 0, 0, 0n, 0);
+    const open = gate(tree);
+    const flushed = limitAfter(index);
+    await ports.advance(50);
+    open();
+    assert.is(await flushed, limit);
+  }
+  await engine.close();
+});
+
 test('any other failure of a flush is told once and ends all waiting', async () => {
   const { engine, tree, failures, fill, ports } = await createTrial();
   const open = gate(tree);

@@ -20,6 +20,8 @@ export class LateTree implements Tree {
   readonly failures: Error[] = [];
   /** Waited for before a flush takes place. */
   gate: Promise<void> = Promise.resolve();
+  /** How far its compaction is behind. */
+  pressure = 0;
   readonly #tree: Tree;
 
   constructor(tree: Tree) {

@@ -59,6 +59,16 @@ test('a large write is let in and paid for afterwards, in waits of bounded lengt
   assert.is(throttle.delayMs(5_000), 0);
 });
 
+test('what was written without asking is paid for within about a second, however much it was', () => {
+  const throttle = new WriteThrottle();
+  for (let i = 0; i < 50; i++) throttle.drained(1_000_000, 1000);
+  throttle.update(1, 0);
+  throttle.spend(1_000_000_000);
+  assert.is(throttle.delayMs(0), 20);
+  assert.ok(throttle.delayMs(990) > 0);
+  assert.is(throttle.delayMs(1_001), 0);
+});
+
 test('an end of the pressure ends the waiting at once', () => {
   const throttle = new WriteThrottle();
   throttle.update(1, 0);
