@@ -15,6 +15,7 @@ export function waitUntil<T>(
   deadlineMs: number,
   signal: AbortSignal | undefined,
   ports: Ports,
+  late = 'the call waited too long for its turn',
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     if (signal?.aborted) {
@@ -23,7 +24,7 @@ export function waitUntil<T>(
     }
     const onAbort = () => finish(() => reject(cancelled(false)));
     const timer = ports.timers.after(Math.max(0, deadlineMs - ports.clock.monotonicMs()), () =>
-      finish(() => reject(new KvError('TIMEOUT', 'the call waited too long for its turn'))),
+      finish(() => reject(new KvError('TIMEOUT', late))),
     );
     const finish = (settle: () => void) => {
       timer.cancel();

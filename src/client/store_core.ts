@@ -22,6 +22,8 @@ const DEFAULT_TIMEOUT_MS = 5_000;
 /** A session may be lost this often during one call. */
 const MAX_SESSIONS_PER_CALL = 3;
 const CLOSE_SESSION_TIMEOUT_MS = 500;
+/** A call that ran out of time says so at the latest so much later: what kept a session from being opened tells more than that it was. */
+const OPENING_GRACE_MS = 150;
 /** Memory kept for the next command. */
 const MAX_SPARE_BYTES = 256 * 1024;
 
@@ -146,7 +148,10 @@ export class StoreCore {
     for (let lost = 0; ; ) {
       const id = session.tryBegin();
       if (id === undefined) {
-        await waitUntil(session.ready(), deadlineMs, options.signal, this.ports);
+        const opening = session.id === 0;
+        const untilMs = opening ? deadlineMs + OPENING_GRACE_MS : deadlineMs;
+        const late = opening ? 'no session for writes could be opened in time' : undefined;
+        await waitUntil(session.ready(), untilMs, options.signal, this.ports, late);
         continue;
       }
       try {

@@ -112,6 +112,25 @@ test('a writer goes on at another node when the leader dies', () =>
     assert.is(store.revision, 2);
   }));
 
+test('a first write that runs out of time says what kept it from its session', () =>
+  withCluster(1, async ([node], _store, open) => {
+    const kv = await open(300);
+    node!.service.before = (name) => {
+      if (name === 'write') throw new KvError('NO_LEADER', 'an election is under way');
+    };
+    const failureOf = async (timeoutMs?: number): Promise<string> => {
+      const error = await kv.put('n', '1', { timeoutMs }).then(
+        () => assert.unreachable(),
+        (thrown: unknown) => thrown,
+      );
+      assert.instance(error, KvError);
+      return String(error);
+    };
+    assert.match(await failureOf(), /no answer in time; .* NO_LEADER: an election is under way/);
+    // Others share the opening, and may have less time.
+    assert.match(await failureOf(50), /no session for writes could be opened in time/);
+  }));
+
 test('writes go to the leader that a NOT_LEADER names, and wait through a time without leader', () =>
   withCluster(2, async (nodes, store, open) => {
     const [first, second] = nodes as [FakeNode, FakeNode];

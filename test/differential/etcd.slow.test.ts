@@ -19,7 +19,7 @@ import { Pair } from './pair.ts';
 import { startEtcd, startKvorum } from './servers.ts';
 
 const {
-  KVORUM_DIFFERENTIAL_REQUESTS: REQUESTS = '24000',
+  KVORUM_DIFFERENTIAL_REQUESTS: REQUESTS = '20400',
   KVORUM_DIFFERENTIAL_SEED: SEED,
   KVORUM_DIFFERENTIAL_KIND: KIND,
 } = process.env;

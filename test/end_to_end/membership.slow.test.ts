@@ -36,15 +36,32 @@ const data = temporaryDirectory();
 const ports = await freePorts(6);
 const endpointOf = (n: number): string => `127.0.0.1:${ports[n * 2]}`;
 
-function start(n: number, args: string[] = [], name = `node-${n + 1}`): Promise<ServedNode> {
+const started: { name: string; node: ServedNode }[] = [];
+
+async function start(n: number, args: string[] = [], name = `node-${n + 1}`): Promise<ServedNode> {
   const [clientPort, peerPort] = [ports[n * 2]!, ports[n * 2 + 1]!];
-  return serve({ data: `${data}/${name}`, clientPort, peerPort, config: SMALL_LOG, args });
+  const node = await serve({ data: `${data}/${name}`, clientPort, peerPort, config: SMALL_LOG, args });
+  started.push({ name, node });
+  return node;
 }
 
 async function succeeds(args: string[], endpoint: string): Promise<Ended> {
   const ended = await kvorum([...args, '--endpoints', endpoint, '--timeout', '20000']);
+  if (ended.status !== 0) await tellState();
   assert.is(ended.status, 0, `kvorum ${args.join(' ')}: ${ended.stderr}`);
   return ended;
+}
+
+/** What the nodes say, where the test is about to fail. */
+async function tellState(): Promise<void> {
+  for (const n of [0, 1, 2]) {
+    const status = await kvorum(['status', '--json', '--endpoints', endpointOf(n), '--timeout', '3000']);
+    console.log(`${endpointOf(n)}: ${status.stdout}${status.stderr}`);
+  }
+  for (const { name, node } of started) {
+    const { exitCode, signalCode } = node.command.child;
+    console.log(`${name} (${exitCode ?? signalCode ?? 'it runs'}): ...${node.command.stderr.slice(-3_000)}`);
+  }
 }
 
 function nodeIs(endpoint: string, id: number, test: (node: StatusOfNode) => boolean): Promise<StatusOfNode> {
