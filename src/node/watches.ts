@@ -15,9 +15,10 @@ import type { Engine } from '../storage/engine_port.ts';
 import { keyAfter, type ScanPage } from '../storage/record.ts';
 import type { WatchRequest } from '../wire/messages.ts';
 
-const HISTORY_BYTES = 1024 * 1024;
+/** Events of the history that are collected before they are handed on, and records looked through in one go. */
+const MAX_HISTORY_BYTES = 1024 * 1024;
+const MAX_PAGE_BYTES = 1024 * 1024;
 const PAGE_RECORDS = 1_000;
-const PAGE_BYTES = 1024 * 1024;
 const PROGRESS_MS = 5_000;
 /** Queued for all slow watchers together, as a multiple of one watcher's bound. */
 export const TOTAL_QUEUES = 16;
@@ -172,14 +173,14 @@ export class Watches {
     // While a lost or damaged tree waits to be filled again, what is not there proves nothing.
     await this.#whole();
     const restores = this.#restores;
-    const { engine, stateMachine } = this.#options;
+    const { engine, stateMachine, config } = this.#options;
     const { id, start, fromRevision, prevKv } = watcher;
     const end = watcher.end ?? keyAfter(start);
     const toRevision = stateMachine.revision;
     const collector = new WatchHistoryCollector({
       fromRevision,
       toRevision,
-      maxBytes: HISTORY_BYTES,
+      maxBytes: Math.min(MAX_HISTORY_BYTES, config.maxWatchQueueBytes * TOTAL_QUEUES),
       prevKv,
     });
     let after: { key: Uint8Array; modRevision: number } | undefined;
@@ -191,7 +192,7 @@ export class Watches {
         minRevision: collector.minRevision,
         maxRevision: collector.maxRevision,
         limit: PAGE_RECORDS,
-        maxBytes: PAGE_BYTES,
+        maxBytes: Math.min(MAX_PAGE_BYTES, config.maxWatchQueueBytes),
       });
       collector.feed(page.records);
       const last = page.records.at(-1);
