@@ -18,8 +18,8 @@ import type { SnapshotFile, SnapshotStore } from '../storage/snapshot/snapshot_s
 import type { Applier } from './applier.ts';
 import { decodeNodeState, type NodeState } from './node_state.ts';
 
-/** A full disk is not asked again before. */
-const NO_SPACE_RETRY_MS = 1_000;
+/** A chunk for which there was no room, or no time while a repair was under way, is not asked for again before. */
+const RETRY_MS = 1_000;
 
 export interface SnapshotsOptions {
   readonly store: SnapshotStore;
@@ -138,8 +138,12 @@ export class Snapshots implements SnapshotSource {
     restore: (state: NodeState) => void,
   ): void {
     for (const chunk of chunks) {
-      if (this.#installing) return;
       const { index, term, sizeBytes } = chunk.snapshot;
+      if (this.#installing) {
+        // By a repair. Raft takes nothing more until this chunk is answered: it must not be dropped.
+        this.#askAgainLater(index, raft);
+        return;
+      }
       let next: number;
       try {
         next = this.#options.store.receive({ index, term, sizeBytes }, chunk.offset, chunk.data);
@@ -153,10 +157,10 @@ export class Snapshots implements SnapshotSource {
     }
   }
 
-  /** The leader is told to begin anew, when there may be room. Until then Raft waits for this answer and takes no other chunk. */
+  /** The leader is told to begin anew, a while later. Until then Raft waits for this answer and takes no other chunk. */
   #askAgainLater(index: number, raft: RaftCore): void {
     this.#retry?.cancel();
-    this.#retry = this.#options.timers.after(NO_SPACE_RETRY_MS, () => raft.snapshotChunkStored(index, 0));
+    this.#retry = this.#options.timers.after(RETRY_MS, () => raft.snapshotChunkStored(index, 0));
   }
 
   #startInstall(
