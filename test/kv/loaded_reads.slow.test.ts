@@ -68,8 +68,8 @@ test('results and state are the same, whatever the memory holds and whatever the
       for (const replica of replicas) await replica.close();
     },
   );
-  await fc.assert(prop, { numRuns: 10 });
-  assert.ok(refused > 10, `${refused} commands were refused for their size`);
+  await fc.assert(prop, { numRuns: 30 });
+  assert.ok(refused > 0, 'some commands were refused for their size');
 });
 
 test('what the commands of an entry may write beyond what they carry is bounded, the same for all that come in it', () => {
