@@ -5,7 +5,7 @@
  * was measured to drain to a small part of it. Writes settle where as much comes in as goes out (the idea of RocksDB's delayed writes).
  *
  * Invariants: bytes are counted after they were written, so a large one is let in and paid for afterwards; a wait asked for is at most MAX_DELAY_MS; what is owed never exceeds
- * what MAX_DEBT_MS pay for: a follower takes what its leader sends without asking here, and may lead next.
+ * what MAX_DEBT_MS pay for, however large an entry was and however slow the disk seemed when it came.
  */
 
 /** What is believed to drain before anything was measured: bytes a millisecond. */

@@ -6,6 +6,7 @@ import { KvError } from '../../src/errors.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import { NO_WRITE_ID } from '../../src/wire/write_id.ts';
 import { key, put } from '../kv/commands.ts';
+import { codeOf } from '../outcomes.ts';
 import { test } from '../suite.ts';
 import { FakeService } from './fake_service.ts';
 
@@ -41,16 +42,6 @@ class Recorder implements Middleware {
       `${this.#name} ended ${call.operation} ${error instanceof KvError ? error.code : 'fine'}`,
     );
   }
-}
-
-async function codeOf(run: () => unknown): Promise<string> {
-  try {
-    await run();
-  } catch (error) {
-    if (error instanceof KvError) return error.code;
-    throw error;
-  }
-  return 'fine';
 }
 
 test('with nothing around it the service is itself', () => {

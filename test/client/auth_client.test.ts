@@ -12,18 +12,9 @@ import { KvError } from '../../src/errors.ts';
 import { silentLogger } from '../../src/observability/logger.ts';
 import { realPorts } from '../../src/real_ports.ts';
 import { startServer } from '../../src/server.ts';
+import { codeOf } from '../outcomes.ts';
 import { test } from '../suite.ts';
 import { type FakeNode, withCluster } from './fake_cluster.ts';
-
-async function codeOf(run: () => unknown): Promise<string> {
-  try {
-    await run();
-  } catch (error) {
-    if (error instanceof KvError) return error.code;
-    throw error;
-  }
-  return 'fine';
-}
 
 function enable(nodes: readonly FakeNode[]): void {
   for (const { service } of nodes) {

@@ -31,10 +31,8 @@ const entry = fc.record({
 
 test('results and state are the same, whatever the memory holds and whatever the tree can do', async () => {
   let refused = 0;
-  const prop = fc.asyncProperty(
-    fc.array(entry, { minLength: 12, maxLength: 30 }),
-    fc.boolean(),
-    async (entries, roomy) => {
+  const propertyOf = (roomy: boolean) =>
+    fc.asyncProperty(fc.array(entry, { minLength: 12, maxLength: 30 }), async (entries) => {
       const limits = roomy ? { ...TIGHT, maxDeleteRangeKeys: 1_000, maxCommandBytes: 100_000 } : TIGHT;
       const replicas = [
         new Replica(new PlainEngine(), limits),
@@ -66,10 +64,10 @@ test('results and state are the same, whatever the memory holds and whatever the
       const [state, ...states] = replicas.map(({ machine }) => encodeState(machine.captureState()));
       for (const other of states) assert.equal(other, state);
       for (const replica of replicas) await replica.close();
-    },
-  );
-  await fc.assert(prop, { numRuns: 30 });
-  assert.ok(refused > 0, 'some commands were refused for their size');
+    });
+  // Half of the runs each: how much is refused must not hang on how often the tight limits are drawn.
+  for (const roomy of [false, true]) await fc.assert(propertyOf(roomy), { numRuns: 15 });
+  assert.ok(refused > 10, `${refused} commands were refused for their size`);
 });
 
 test('what the commands of an entry may write beyond what they carry is bounded, the same for all that come in it', () => {

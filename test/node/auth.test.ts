@@ -10,21 +10,12 @@ import type { AuthRequest } from '../../src/wire/auth_messages.ts';
 import { encodeCommand } from '../../src/wire/command_codec.ts';
 import type { WatchBatch } from '../../src/wire/messages.ts';
 import { bytes, key, put, range, txn, write } from '../kv/commands.ts';
+import { codeOf } from '../outcomes.ts';
 import { test } from '../suite.ts';
 import { ClusterLab, until } from './cluster_lab.ts';
 
 const ROOT_CALL: CallOptions = { identity: THE_CLUSTER };
 const READ = { level: 'linearizable', minRevision: 0, revision: 0 } as const;
-
-async function codeOf(run: () => unknown): Promise<string> {
-  try {
-    await run();
-  } catch (error) {
-    if (error instanceof KvError) return error.code;
-    throw error;
-  }
-  return 'fine';
-}
 
 async function writes(service: Service, identity: Identity | undefined, ...operations: Operation[]) {
   const [one] = operations;

@@ -8,7 +8,7 @@ import { createStore } from '../../src/client/store.ts';
 import type { Store } from '../../src/client/store_types.ts';
 import { type Config, type ConfigInput, parseConfig } from '../../src/config.ts';
 import { EmbeddedChannel } from '../../src/embedded_channel.ts';
-import { KvError } from '../../src/errors.ts';
+import type { KvError } from '../../src/errors.ts';
 import { foundTogether } from '../../src/node/founding.ts';
 import type { Identity } from '../../src/node/identity.ts';
 import { KvorumNode } from '../../src/node/node.ts';
@@ -246,17 +246,6 @@ export async function persistentPut(lab: ClusterLab, key: string, value: string)
       if (!(error as KvError).retryable || Date.now() > deadline) throw error;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-  }
-}
-
-/** What a call fails with; 'fine': it does not. */
-export async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-    return 'fine';
-  } catch (error) {
-    if (!(error instanceof KvError)) throw error;
-    return error.code;
   }
 }
 

@@ -1,8 +1,8 @@
 /** Data directories that have lost a part as a whole: opening refuses and says which, instead of beginning that part anew (known failures 6 and 11). */
 
 import * as assert from 'uvu/assert';
-import { KvError } from '../../src/errors.ts';
 import { checkDirectory } from '../../src/node/check_directory.ts';
+import { failureOf } from '../outcomes.ts';
 import { test } from '../suite.ts';
 import { ClusterLab, text, until } from './cluster_lab.ts';
 
@@ -13,16 +13,6 @@ async function stopped(): Promise<ClusterLab> {
   for (let i = 0; i < 30; i++) await store.put(`k${i}`, String(i).padEnd(50_000));
   await lab.stopNode(1);
   return lab;
-}
-
-async function failureOf(call: Promise<unknown>): Promise<KvError> {
-  try {
-    await call;
-  } catch (error) {
-    if (error instanceof KvError) return error;
-    throw error;
-  }
-  throw new Error('it did not fail');
 }
 
 for (const how of ['the directory', 'the files'] as const) {

@@ -5,10 +5,10 @@
 
 import * as assert from 'uvu/assert';
 import type { ConfigInput } from '../../src/config.ts';
-import { KvError } from '../../src/errors.ts';
 import { checkDirectory } from '../../src/node/check_directory.ts';
 import { DiskError } from '../../src/storage/disk.ts';
 import type { MemoryDisk } from '../../src/storage/memory_disk.ts';
+import { failureOf } from '../outcomes.ts';
 import { test } from '../suite.ts';
 import { ClusterLab, type LabNode, persistentPut, text, until } from './cluster_lab.ts';
 
@@ -77,16 +77,6 @@ const HARMS: Record<string, Harm> = {
     };
   },
 };
-
-async function failureOf(call: Promise<unknown>): Promise<KvError> {
-  try {
-    await call;
-  } catch (error) {
-    if (error instanceof KvError) return error;
-    throw error;
-  }
-  throw new Error('it did not fail');
-}
 
 async function holdsAll({ store, id }: LabNode): Promise<void> {
   const seen: string[] = [];

@@ -5,8 +5,9 @@ import { storedKey } from '../../src/kv/keyspace.ts';
 import type { KvService } from '../../src/node/kv_service.ts';
 import { QuotaCount } from '../../src/node/quota_count.ts';
 import type { QuotaUsage } from '../../src/wire/upkeep_messages.ts';
+import { codeOf } from '../outcomes.ts';
 import { test } from '../suite.ts';
-import { codeOf, until, withLab } from './cluster_lab.ts';
+import { until, withLab } from './cluster_lab.ts';
 
 const prefixOf = (text: string): Uint8Array => storedKey(new TextEncoder().encode(text));
 

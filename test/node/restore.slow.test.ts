@@ -2,7 +2,6 @@
 import { createHash } from 'node:crypto';
 import * as assert from 'uvu/assert';
 import { parseConfig } from '../../src/config.ts';
-import { KvError } from '../../src/errors.ts';
 import { storedKey } from '../../src/kv/keyspace.ts';
 import { KvorumNode } from '../../src/node/node.ts';
 import { type RestoreOptions, restoreDirectory } from '../../src/node/restore.ts';
@@ -12,6 +11,7 @@ import { MemoryDisk } from '../../src/storage/memory_disk.ts';
 import { sizeWithTrailer, withTrailer } from '../../src/storage/snapshot/trailer.ts';
 import { encodeCommand, encodePut } from '../../src/wire/command_codec.ts';
 import { MemoryNetwork } from '../../transports/memory.ts';
+import { codeOf } from '../outcomes.ts';
 import { test } from '../suite.ts';
 import { ClusterLab, LAB_CONFIG } from './cluster_lab.ts';
 
@@ -25,16 +25,6 @@ async function joined(chunks: AsyncIterable<Uint8Array>): Promise<Buffer> {
   const parts: Uint8Array[] = [];
   for await (const chunk of chunks) parts.push(chunk);
   return Buffer.concat(parts);
-}
-
-async function codeOf(work: Promise<unknown>): Promise<string> {
-  try {
-    await work;
-    return 'fine';
-  } catch (error) {
-    if (!(error instanceof KvError)) throw error;
-    return error.code;
-  }
 }
 
 async function diskWith(name: string, content: Uint8Array): Promise<MemoryDisk> {

@@ -2,16 +2,17 @@
 import * as assert from 'uvu/assert';
 import type { Applier } from '../../src/node/applier.ts';
 import { Snapshots, type SnapshotsOptions } from '../../src/node/snapshots.ts';
-import type { RaftCore, SnapshotChunk } from '../../src/raft/types.ts';
+import type { Configuration, RaftCore } from '../../src/raft/types.ts';
 import { SteppedPorts } from '../storage/stepped_ports.ts';
 import { test } from '../suite.ts';
 
-const CONFIGURATION = {
+const CONFIGURATION: Configuration = {
   voters: [1],
-  outgoing: [],
+  votersOutgoing: [],
+  learners: [],
   members: [],
   lastId: 1,
-} as unknown as SnapshotChunk['snapshot']['configuration'];
+};
 
 /** Answers that Raft was given to chunks, and a repair that goes on until it is let end. */
 function createTrial() {

@@ -6,8 +6,9 @@ import type { Alarm } from '../../src/kv/upkeep_command.ts';
 import type { KvService } from '../../src/node/kv_service.ts';
 import { findDiffering } from '../../src/node/upkeep_service.ts';
 import type { MemberHash } from '../../src/wire/upkeep_messages.ts';
+import { codeOf } from '../outcomes.ts';
 import { test } from '../suite.ts';
-import { type ClusterLab, codeOf, text, until, withLab } from './cluster_lab.ts';
+import { type ClusterLab, text, until, withLab } from './cluster_lab.ts';
 
 const bytes = (words: string): Uint8Array => new TextEncoder().encode(words);
 

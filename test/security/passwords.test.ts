@@ -1,22 +1,12 @@
 /** Hashes of passwords: what they hold, what they check, and what they cost whom. */
 
 import * as assert from 'uvu/assert';
-import { KvError } from '../../src/errors.ts';
 import { MAX_PASSWORD_BYTES, SALT_BYTES, ScryptPasswords } from '../../src/security/passwords.ts';
+import { codeOf } from '../outcomes.ts';
 import { test } from '../suite.ts';
 
 const salt = new Uint8Array(SALT_BYTES).fill(9);
 const cheap = new ScryptPasswords({ logN: 2 });
-
-async function codeOf(run: Promise<unknown>): Promise<string> {
-  try {
-    await run;
-  } catch (error) {
-    if (error instanceof KvError) return error.code;
-    throw error;
-  }
-  return 'fine';
-}
 
 test('a password is right when it is the one that was hashed, and the same with another program of other costs', async () => {
   const hash = await cheap.hash('correct horse', salt);

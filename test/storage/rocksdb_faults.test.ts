@@ -24,21 +24,12 @@ import {
   encodeState,
   Row,
 } from '../../src/storage/rocksdb/row_codec.ts';
+import { failureOf } from '../outcomes.ts';
 import { test } from '../suite.ts';
 import { bytesOf, plainRecord, runOf, show } from './record_model.ts';
 import { disk, ports } from './rocksdb_lab.ts';
 
 const NEWEST = Number.MAX_SAFE_INTEGER;
-
-async function failureOf(work: Promise<unknown>): Promise<KvError> {
-  try {
-    await work;
-  } catch (error) {
-    if (error instanceof KvError) return error;
-    throw error;
-  }
-  throw new Error('it did not fail');
-}
 
 /** A package in a directory of its own, to be probed. */
 async function withPackage(source: string, run: (path: string) => Promise<void>): Promise<void> {

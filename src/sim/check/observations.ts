@@ -16,6 +16,14 @@ export const LINES = 'c/';
 /** ok: it happened. fail: it certainly did not. info: unknown, it may still happen later. */
 export type Outcome = 'ok' | 'fail' | 'info';
 
+/** Something that is changed beside the work of the clients. */
+export interface Change {
+  readonly invokedMs: number;
+  /** Infinity: it has no answer yet. */
+  settledMs: number;
+  outcome: Outcome;
+}
+
 export type Step =
   | {
       readonly type: 'put';

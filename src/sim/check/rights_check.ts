@@ -10,21 +10,18 @@
  */
 import type { EventHistory } from './event_history.ts';
 import { KnownTimes } from './known_times.ts';
-import type { OperationRecord, Step, Violation, WatcherRecord } from './observations.ts';
+import type { Change, OperationRecord, Step, Violation, WatcherRecord } from './observations.ts';
 import { Violations, wrote } from './observations.ts';
 import type { TxnAsked } from './reference_txn.ts';
 
 export type Permission = 'none' | 'read' | 'write' | 'readwrite';
 
-export interface RightsChange {
+export interface RightsChange extends Change {
   readonly role: string;
   /** What of the role is changed: its grant on an area, or who has it. */
   readonly about: { readonly area: string } | { readonly user: string };
   /** What it is afterwards; of a user: 'readwrite' for having the role, 'none' for not. */
   readonly to: Permission;
-  readonly invokedMs: number;
-  settledMs: number;
-  outcome: 'ok' | 'fail' | 'info';
 }
 
 export interface RightsRecord {

@@ -5,17 +5,14 @@
  * affair, that limits are kept and counts are right that of the nodes' own figures (invariants/quota_rules.ts).
  */
 import type { Disturbance } from './lease_check.ts';
-import { type OperationRecord, type Step, type Violation, Violations } from './observations.ts';
+import { type Change, type OperationRecord, type Step, type Violation, Violations } from './observations.ts';
 
 const EXPIRED_AFTER_MS = 2_000;
 
-export interface UpkeepChange {
+export interface UpkeepChange extends Change {
   /** An alarm by its type, or a quota by its prefix. */
   readonly about: { readonly alarm: 'nospace' | 'corrupt' } | { readonly prefix: string };
   readonly to: 'on' | 'off';
-  readonly invokedMs: number;
-  settledMs: number;
-  outcome: 'ok' | 'fail' | 'info';
 }
 
 export interface UpkeepRecord {

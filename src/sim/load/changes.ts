@@ -1,14 +1,6 @@
 /** Changes that somebody makes to the store beside the work of the clients, and calls that may fail: what is known of them for the judges. */
 import { KvError } from '../../errors.ts';
-
-/** Times are the recorder's. */
-export interface Change {
-  readonly invokedMs: number;
-  /** Infinity: it has no answer yet. */
-  settledMs: number;
-  /** `info`: it may have been made, now or later. */
-  outcome: 'ok' | 'fail' | 'info';
-}
+import type { Change, Outcome } from '../check/observations.ts';
 
 /** A change that is being asked for. */
 export function asked(invokedMs: number): Change {
@@ -21,7 +13,7 @@ export async function settle(
   nowMs: () => number,
   run: () => Promise<void>,
   done?: string,
-): Promise<Change['outcome']> {
+): Promise<Outcome> {
   try {
     await run();
     change.outcome = 'ok';
